@@ -1,0 +1,1 @@
+"""The detectors: DSANet's model, losses, training and inference over feature files."""

@@ -1,0 +1,1 @@
+"""Prefect flows over the stages, the composed configuration and the `dsanet` command."""
