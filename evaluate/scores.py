@@ -157,8 +157,8 @@ def write_scores(path: Path, scores: VideoScores, provenance: Mapping[str, Any])
 def read_scores(path: Path) -> VideoScores:
     """Reads and verifies one score file. Raises FileNotFoundError or ScoreFileError naming the file."""
     attributes, arrays = _read(path)
-    values = {name: attributes[name] for name in _SCALARS} | {"classes": json.loads(attributes["classes"])}
-    return VideoScores(**values, **arrays)
+    values: dict[str, Any] = {name: attributes[name] for name in _SCALARS} | arrays
+    return VideoScores(**values | {"classes": json.loads(attributes["classes"])})
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
