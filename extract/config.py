@@ -32,7 +32,7 @@ class ExtractConfig(BaseModel):
     weights: str = Field(
         "openai",
         min_length=1,
-        description="`openai` (download), `random` (trials), or a path: OpenAI's .pt, a state dict, safetensors",
+        description="`openai` (download), `random` (trials) or a path: OpenAI's .pt, state dict, safetensors",
     )
     precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(
         "auto", description="of the image tower; auto: fp16 on CUDA (OpenAI's own), fp32 on a CPU"
