@@ -83,7 +83,8 @@ def frame_labels(segments: Iterable[Segment], n_frames: int, name: str = "video"
 def read_annotations(csv_path: Path) -> dict[Path, list[Segment]]:
     """Segments per video of a CSV with the columns path, label, start_frame, end_frame (end exclusive).
 
-    Paths are relative to the CSV's folder, or absolute; keys are absolute, links resolved. Raises AnnotationError.
+    Paths are relative to the CSV's folder, or absolute; keys are absolute, links resolved. Raises
+    AnnotationError naming the row.
     """
     annotations: dict[Path, list[Segment]] = {}
     with csv_path.open(newline="", encoding="utf-8-sig") as file:
@@ -129,7 +130,7 @@ def import_ucf_crime_annotations(path: Path) -> dict[str, list[Segment]]:
 
 
 def import_xd_violence_annotations(path: Path) -> dict[str, list[Segment]]:
-    """XD-Violence's `annotations_multiclasses.txt` or `annotations.txt`: segments by video name, no extension.
+    """XD-Violence's `annotations_multiclasses.txt` or `annotations.txt`: segments by name, no extension.
 
     The first gives a class code with every segment. The second gives none, and overlapping segments of
     different classes are joined in it: it is read where the name holds one class, and refused otherwise.

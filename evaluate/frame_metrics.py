@@ -4,12 +4,14 @@ AUC and AP are scikit-learn's. Belief modulation changes neither: P(abnormal) = 
 the order of the frames, so a figure "after modulation" would be the same figure printed twice.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
+
+from evaluate.pairing import paired
 
 Floats = NDArray[np.floating]
 Labels = NDArray[np.bool_]
@@ -34,12 +36,13 @@ def frame_metrics(scores: PerVideo, labels: PerVideo, threshold: float = 0.5) ->
     Both are mappings by video name, or sequences in the same order. A video is anomalous if any of its frames
     is. Raises ValueError naming the video for missing videos, other lengths, NaN, labels beyond 0 and 1.
     """
-    videos = list(paired_videos(scores, labels))
-    if not videos:
-        raise ValueError("no videos to evaluate: scores and labels are empty")
-    pooled_scores = np.concatenate([values for _, values, _ in videos])
-    pooled_labels = np.concatenate([truth for _, _, truth in videos])
-    in_anomalous = np.repeat([truth.any() for _, _, truth in videos], [len(truth) for _, _, truth in videos])
+    videos = [
+        _checked(name, np.asarray(values), np.asarray(truth))
+        for name, values, truth in paired(scores, labels)
+    ]
+    pooled_scores = np.concatenate([values for values, _ in videos])
+    pooled_labels = np.concatenate([truth for _, truth in videos])
+    in_anomalous = np.repeat([truth.any() for _, truth in videos], [len(truth) for _, truth in videos])
     alarms = pooled_scores >= threshold
     return FrameMetrics(
         auc=auc(pooled_labels, pooled_scores),
@@ -63,24 +66,6 @@ def average_precision(labels: Labels, scores: Floats) -> float | None:
 
 def _rate(alarms: Labels) -> float | None:
     return float(alarms.mean()) if alarms.size else None
-
-
-def paired_videos(scores: PerVideo, labels: PerVideo) -> Iterator[tuple[str, Floats, Labels]]:
-    """Name, checked scores and checked labels of every video, in the order of the labels."""
-    named_scores, named_labels = _named(scores), _named(labels)
-    if lost := sorted(named_scores.keys() ^ named_labels.keys()):
-        side = "scores" if lost[0] in named_labels else "labels"
-        raise ValueError(
-            f"{lost[0]}: no {side} for this video ({len(lost)} videos have one without the other)"
-        )
-    for name, truth in named_labels.items():
-        yield name, *_checked(name, np.asarray(named_scores[name]), np.asarray(truth))
-
-
-def _named(per_video: PerVideo) -> dict[str, ArrayLike]:
-    if isinstance(per_video, Mapping):
-        return dict(per_video)
-    return {f"video {index}": values for index, values in enumerate(per_video)}
 
 
 def _checked(name: str, scores: Floats, labels: NDArray[np.generic]) -> tuple[Floats, Labels]:
