@@ -1,0 +1,48 @@
+"""Which frames stand for which snippet.
+
+Snippet t covers the frames [16t, 16t + 16); the last one may be shorter. `middle` is frame
+(start + end) // 2 of the frames that are really there: 16t + 8 for a whole snippet.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from extract.config import ExtractConfig
+
+
+@dataclass(frozen=True)
+class Picks:
+    """The frames to read, and which snippet each belongs to."""
+
+    frames: npt.NDArray[np.int64]
+    """(n,) rising frame numbers; n = T, or more with frame_pick = mean."""
+    snippet: npt.NDArray[np.int64]
+    """(n,) the snippet of each."""
+    representative: npt.NDArray[np.int64]
+    """(T,) the frame that stands for each snippet: the pick, or the middle with frame_pick = mean."""
+
+    @property
+    def n_snippets(self) -> int:
+        return len(self.representative)
+
+
+def pick_frames(n_frames: int, config: ExtractConfig) -> Picks:
+    """The picks for a video of `n_frames` frames; none if it is too short for `keep_last` = false."""
+    length = config.snippet_length
+    stop = n_frames if config.keep_last else n_frames - n_frames % length
+    starts = np.arange(0, stop, length)
+    ends = np.minimum(starts + length, stop)
+    middle = (starts + ends) // 2
+    if config.frame_pick == "mean":
+        picks = [_even(int(s), int(e), config.mean_frames) for s, e in zip(starts, ends, strict=True)]
+        frames = np.concatenate([np.empty(0, np.int64), *picks])
+        return Picks(frames, np.repeat(np.arange(len(starts)), [len(p) for p in picks]), middle)
+    frames = starts if config.frame_pick == "first" else middle
+    return Picks(frames, np.arange(len(starts)), frames)
+
+
+def _even(start: int, end: int, count: int) -> npt.NDArray[np.int64]:
+    """Up to `count` frames of [start, end), the middles of equal parts."""
+    return np.unique(start + ((np.arange(count) + 0.5) * (end - start) / count).astype(np.int64))
