@@ -1,0 +1,226 @@
+"""The `dsanet` command. Every command imports what it needs when it runs, so that `--help` is quick.
+
+Wrong input gives one line and exit code 2; `dsanet --debug COMMAND` shows the traceback.
+"""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Find when something goes wrong in video, and what it is, from video-level labels alone.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Out = Annotated[Path, typer.Option(help="Workspace folder: features/, model/, scores/, report/.")]
+Manifest = Annotated[
+    Path | None,
+    typer.Option(help="CSV with path,labels,split. Default: the one that the workspace was begun with."),
+]
+Annotations = Annotated[
+    Path | None,
+    typer.Option(help="CSV with path,label,start_frame,end_frame. Default: M.annotations.csv beside M.csv."),
+]
+PresetName = Annotated[
+    str | None,
+    typer.Option("--preset", help="ucf-crime (default), xd-violence or small; replaces all settings."),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(help="CLIP weights: openai (default), random (trials only) or the path of a file."),
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="A setting, for example train.epochs=3. May be repeated.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any video could not be read.")]
+Refresh = Annotated[bool, typer.Option("--refresh", help="Run the stage though nothing changed.")]
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and Prefect's own log.")] = False,
+) -> None:
+    """Set up logging; the stages' lines go to the screen, Prefect's only with --debug."""
+    import flows.quiet
+
+    flows.quiet.apply(debug=debug)
+
+
+@app.command(epilog="Example: dsanet demo --out demo")
+def demo(
+    out: Out = Path("demo"),
+    weights: Annotated[
+        str, typer.Option(help="CLIP weights: random, openai or the path of a file.")
+    ] = "random",
+    seed: Annotated[int, typer.Option(help="Of the synthetic footage.", min=0)] = 0,
+) -> None:
+    """Make synthetic street footage and run the whole pipeline on it: offline, a few minutes on two cores."""
+    from flows.demo import prepare_demo
+    from flows.launch import run_everything
+
+    prepare_demo(out, weights, seed)
+    run_everything(out)
+
+
+@app.command(
+    epilog="Example: dsanet run --manifest videos.csv --out ws --preset ucf-crime --set train.epochs=3"
+)
+def run(
+    out: Out,
+    manifest: Manifest = None,
+    annotations: Annotations = None,
+    preset: PresetName = None,
+    weights: Weights = None,
+    settings: Settings = None,
+    refresh: Annotated[
+        str | None,
+        typer.Option(help="Stage to run again, with all after it: extract, train, infer, evaluate."),
+    ] = None,
+    strict: Strict = False,
+) -> None:
+    """Raw video to metrics and a report: the flow extract-train-eval, in this process."""
+    from flows.launch import describe, run_everything
+
+    describe(out, manifest, annotations, preset, weights, settings)
+    run_everything(out, refresh)
+    _exit_if_videos_failed(out, strict)
+
+
+@app.command(epilog="Example: dsanet extract --manifest videos.csv --out ws")
+def extract(
+    out: Out,
+    manifest: Manifest = None,
+    annotations: Annotations = None,
+    preset: PresetName = None,
+    weights: Weights = None,
+    settings: Settings = None,
+    refresh: Refresh = False,
+    strict: Strict = False,
+) -> None:
+    """Only the features of the manifest's videos, by the frozen CLIP image tower."""
+    from flows.launch import describe, run_stage
+
+    describe(out, manifest, annotations, preset, weights, settings)
+    run_stage("extract", out, refresh)
+    _exit_if_videos_failed(out, strict)
+
+
+def _later_stage(name: str, does: str, example: str) -> None:
+    """Register the command of a stage that reads what the ones before it have left in the workspace."""
+
+    def command(
+        out: Out,
+        manifest: Manifest = None,
+        annotations: Annotations = None,
+        preset: PresetName = None,
+        weights: Weights = None,
+        settings: Settings = None,
+        refresh: Refresh = False,
+    ) -> None:
+        from flows.launch import describe, print_metrics, run_stage
+
+        describe(out, manifest, annotations, preset, weights, settings)
+        run_stage(name, out, refresh)
+        if name == "evaluate":
+            print_metrics(out)
+
+    app.command(name, help=does, epilog=f"Example: dsanet {name} --out ws {example}")(command)
+
+
+_later_stage("train", "Only the training, on the features that are there.", "--set train.epochs=20")
+_later_stage(
+    "infer", "Only the scores of the test videos, by the model that is there.", "--set infer.beta=1.0"
+)
+_later_stage(
+    "evaluate", "Only metrics and report, from the scores that are there.", "--set evaluate.threshold=0.4"
+)
+
+
+@app.command(epilog="Example: dsanet score camera1.mp4 camera2.mkv --model ws")
+def score(
+    videos: Annotated[list[Path], typer.Argument(help="Video files.")],
+    model: Annotated[
+        Path, typer.Option(help="A workspace with a trained model, or the model folder itself.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for intervals.csv, timeline.png and the scores.")] = Path(
+        "scored"
+    ),
+    threshold: Annotated[
+        float, typer.Option(help="Score from which a snippet is anomalous.", min=0, max=1)
+    ] = 0.5,
+    weights: Annotated[
+        str | None, typer.Option(help="Where the CLIP weights are now. Default: where they were in training.")
+    ] = None,
+) -> None:
+    """Anomalous intervals of any video: start, end, class and score, and a timeline picture."""
+    from flows.launch import print_scored
+    from flows.score import score_videos
+
+    scored, failures = score_videos(videos, model, out, threshold=threshold, weights=weights)
+    print_scored(scored, failures, out)
+    raise typer.Exit(0 if scored else 1)
+
+
+@app.command(
+    "import-dataset",
+    epilog="Example: dsanet import-dataset ucf-crime --lists lists --videos UCF --out ucf.csv",
+)
+def import_dataset(
+    dataset: Annotated[str, typer.Argument(help="ucf-crime or xd-violence.")],
+    lists: Annotated[Path, typer.Option(help="Folder of the data set's official lists and annotations.")],
+    videos: Annotated[Path, typer.Option(help="Folder of the videos, searched with its subfolders.")],
+    out: Annotated[Path, typer.Option(help="Manifest to write; the annotations go beside it.")],
+) -> None:
+    """The official lists become a manifest and its annotations; missing videos are counted and named."""
+    from flows.datasets import import_official_lists
+
+    imported = import_official_lists(dataset, lists, videos, out)
+    for name in imported.missing:
+        print(f"missing  {name}")
+    print(f"{len(imported.records)} videos found, {len(imported.missing)} missing; manifest {out}")
+
+
+@app.command(epilog="Example: dsanet config --preset xd-violence")
+def config(
+    preset: PresetName = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Show a workspace's configuration instead of a preset's.")
+    ] = None,
+    settings: Settings = None,
+) -> None:
+    """Print every setting with its value, as `--set` takes them."""
+    from flows.launch import print_config
+
+    print_config(preset, out, settings)
+
+
+def _exit_if_videos_failed(out: Path, strict: bool) -> None:
+    """Exit with 1 if no video of the manifest could be read, or, with `strict`, if any could not."""
+    from flows.run import Run
+
+    run = Run.of(out)
+    failed = run.without_features()
+    if failed and (strict or len(failed) == len(run.records)):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point: input errors are one line and exit code 2, everything else is a bug and shows itself."""
+    try:
+        app()
+    except (ValueError, FileNotFoundError, PermissionError) as error:
+        if "--debug" in sys.argv:
+            raise
+        message = " ".join(str(error).split())
+        print(f"dsanet: {message}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("dsanet: stopped; finished work is kept, the same command goes on from there", file=sys.stderr)
+        sys.exit(130)
+    finally:
+        logging.shutdown()

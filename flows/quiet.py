@@ -1,0 +1,30 @@
+"""Settings of a run inside this process; applied before Prefect is imported, which reads them once.
+
+Nothing phones home, a slow disk gets time to make the embedded database, and only the stages' own lines
+reach the screen. A value that the user has set wins.
+"""
+
+import logging
+import os
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+DEFAULTS = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+}
+
+
+def apply(*, debug: bool) -> None:
+    """Set the environment's defaults and send the log of `flows` to the terminal's error stream."""
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
+    handler = RichHandler(
+        console=Console(stderr=True), show_time=False, show_level=False, show_path=False, highlighter=None
+    )
+    log = logging.getLogger("flows")
+    log.handlers = [handler]
+    log.setLevel(logging.DEBUG if debug else logging.INFO)

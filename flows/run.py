@@ -1,0 +1,54 @@
+"""What a stage is given: the workspace, its manifest's videos and the configuration."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from extract.dataset import VideoRecord, read_manifest
+from extract.store import feature_path
+from flows.config import PipelineConfig
+from flows.workspace import Workspace, WorkspaceInputs
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run over one workspace; cheap to make, reads the manifest once."""
+
+    workspace: Workspace
+    inputs: WorkspaceInputs
+
+    @classmethod
+    def of(cls, root: Path) -> "Run":
+        """The run that `workspace.json` below `root` describes."""
+        workspace = Workspace(root)
+        return cls(workspace, workspace.recall())
+
+    @property
+    def config(self) -> PipelineConfig:
+        return self.inputs.config
+
+    @cached_property
+    def records(self) -> list[VideoRecord]:
+        """Every video of the manifest."""
+        return read_manifest(self.inputs.manifest)
+
+    def without_features(self) -> list[VideoRecord]:
+        """The videos that have no feature file: those that could not be read, once extraction has been run."""
+        return [r for r in self.records if not feature_path(self.workspace.features, r.name).is_file()]
+
+    def having_features(self, *splits: str) -> list[VideoRecord]:
+        """The videos of these splits that have a feature file; what failed to decode has none.
+
+        Raises FileNotFoundError where none has.
+        """
+        found = [
+            record
+            for record in self.records
+            if record.split in splits and feature_path(self.workspace.features, record.name).is_file()
+        ]
+        if not found:
+            raise FileNotFoundError(
+                f"no features of any {' or '.join(splits)} video in {self.workspace.features}; "
+                f"run `dsanet extract --out {self.workspace.root}` first"
+            )
+        return found

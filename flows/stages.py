@@ -1,0 +1,218 @@
+"""The four stages: what each reads, how it does its work, and what it leaves behind.
+
+EXTRACT   videos → features/NAME.h5     the frozen CLIP image tower
+TRAIN     features → model/             DSANet
+INFER     model, features → scores/     windows and Hierarchical Belief Modulation
+EVALUATE  scores, annotations → report/ metrics.json, index.html
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from dsanet.checkpoint import load_info
+from dsanet.infer import infer
+from dsanet.train import TrainProgress, train
+from evaluate.annotations import VideoTruth, read_annotations, video_truth
+from evaluate.report import evaluate_scores, write_report
+from evaluate.scores import score_path
+from extract.dataset import VideoRecord
+from extract.engine import extract_videos
+from extract.store import FeatureFileError, feature_path, read_meta
+from flows.cached import Stage
+from flows.progress import show_extraction, stage_progress
+from flows.run import Run
+from flows.thumbnails import thumbnailer
+from flows.workspace import check_testable, check_trainable, digest_of, file_digest
+
+# --- extract --------------------------------------------------------------------------------------------------
+
+
+def _extract_reads(run: Run) -> Any:
+    sources = {record.name: _source_digest(run, record) for record in run.records}
+    config = run.config.extract
+    weights = file_digest(Path(config.weights))  # of a path: what is in it, not what it is called
+    return (
+        sources,
+        config.model_dump(exclude={"weights"}),
+        weights or config.weights,
+        run.config.runtime.partial,
+    )
+
+
+def _source_digest(run: Run, record: VideoRecord) -> str | None:
+    """sha256 of the video; taken from its feature file while size and modification time say it's the same."""
+    status = record.path.stat()
+    try:
+        source = read_meta(feature_path(run.workspace.features, record.name)).source
+    except (FileNotFoundError, FeatureFileError):
+        return file_digest(record.path)
+    unchanged = (source.size, source.mtime_ns) == (status.st_size, status.st_mtime_ns)
+    return source.sha256 if unchanged else file_digest(record.path)
+
+
+def _extract_work(run: Run) -> str:
+    with stage_progress("extract", "videos") as report:
+        result = extract_videos(
+            run.records,
+            run.workspace.features,
+            run.config.extract,
+            run.config.runtime,
+            on_progress=show_extraction(report),
+        )
+    done = len(result.extracted) + len(result.reused)
+    failed = f", {len(result.failures)} failed (features/failures.csv)" if result.failures else ""
+    return f"{done} videos, {len(result.reused)} of them reused{failed}"
+
+
+def _features_digest(run: Run) -> str:
+    return digest_of(_digests(run, run.records))
+
+
+def _digests(run: Run, records: Iterable[VideoRecord]) -> dict[str, str | None]:
+    return {r.name: file_digest(feature_path(run.workspace.features, r.name)) for r in records}
+
+
+EXTRACT = Stage("extract", 1, _extract_reads, _extract_work, _features_digest)
+
+# --- train ----------------------------------------------------------------------------------------------------
+
+
+def _train_records(run: Run) -> list[VideoRecord]:
+    splits = ("train", "val", "test") if run.config.train.select_on == "test" else ("train", "val")
+    records = run.having_features(*splits)
+    check_trainable(records)
+    return records
+
+
+def _train_reads(run: Run) -> Any:
+    records = _train_records(run)
+    labels = {record.name: (record.labels, record.split) for record in records}
+    return labels, _digests(run, records), run.config.model, run.config.train
+
+
+def _train_work(run: Run) -> str:
+    records = _train_records(run)
+    config = run.config
+    with stage_progress("train", "steps") as report:
+
+        def show(progress: TrainProgress) -> None:
+            total = sum(progress.losses.values())
+            report(
+                progress.step, progress.steps, f"epoch {progress.epoch}/{progress.epochs}, loss {total:.3f}"
+            )
+
+        train(
+            records,
+            run.workspace.features,
+            run.workspace.model,
+            config.model,
+            config.train,
+            device=config.runtime.device,
+            on_progress=show,
+        )
+    return f"{sum(r.split == 'train' for r in records)} videos, {config.train.epochs} epochs"
+
+
+def _model_digest(run: Run) -> str | None:
+    parts = [file_digest(run.workspace.model / name) for name in ("model.safetensors", "model.json")]
+    return digest_of(parts) if all(parts) else None
+
+
+TRAIN = Stage("train", 1, _train_reads, _train_work, _model_digest)
+
+# --- infer ----------------------------------------------------------------------------------------------------
+
+
+def _infer_reads(run: Run) -> Any:
+    records = run.having_features("test")
+    check_classes(records, run.workspace.model)
+    return _model_digest(run), _digests(run, records), run.config.infer
+
+
+def check_classes(records: Iterable[VideoRecord], model: Path) -> None:
+    """Raises ValueError if a video has a label that the checkpoint in `model` was not trained for."""
+    known = load_info(model).classes
+    unknown = sorted({label for record in records for label in record.labels} - set(known))
+    if unknown:
+        raise ValueError(
+            f"the manifest has labels {', '.join(unknown)}, which the checkpoint in {model} does not know "
+            f"(it knows {', '.join(known)}); train again, or use a manifest of the same classes"
+        )
+
+
+def _infer_work(run: Run) -> str:
+    workspace, config = run.workspace, run.config
+    names = [record.name for record in run.having_features("test")]
+    with stage_progress("infer", "videos") as report:
+        infer(
+            names,
+            workspace.features,
+            workspace.model,
+            workspace.scores,
+            config.infer,
+            device=config.runtime.device,
+            on_progress=lambda done, total: report(done, total, ""),
+        )
+    return f"{len(names)} videos scored"
+
+
+def _scores_digest(run: Run) -> str:
+    names = [record.name for record in run.records if record.split == "test"]
+    return digest_of({name: file_digest(score_path(run.workspace.scores, name)) for name in names})
+
+
+INFER = Stage("infer", 1, _infer_reads, _infer_work, _scores_digest)
+
+# --- evaluate -------------------------------------------------------------------------------------------------
+
+
+def _truths(run: Run) -> list[VideoTruth]:
+    """Labels and segments of the test videos that could be read; what failed to decode stays out, by name."""
+    annotations = read_annotations(run.inputs.annotations) if run.inputs.annotations else {}
+    records = run.having_features("test")
+    return [video_truth(record.name, record.path, record.labels, annotations) for record in records]
+
+
+def _evaluate_reads(run: Run) -> Any:
+    check_testable(run.records)
+    curves = file_digest(run.workspace.model / "curves.csv")
+    truths = [(truth.name, truth.labels, truth.segments) for truth in _truths(run)]
+    return _scores_digest(run), truths, run.config.evaluate, curves, run.inputs.title, _notes(run)
+
+
+def _notes(run: Run) -> list[str]:
+    """What a reader of the report must know before the figures."""
+    failed = [record.name for record in run.without_features()]
+    left_out = (
+        [f"{len(failed)} videos could not be read and are left out: {', '.join(failed)}"] if failed else []
+    )
+    return [*load_info(run.workspace.model).notes, *left_out]
+
+
+def _evaluate_work(run: Run) -> str:
+    workspace = run.workspace
+    evaluation = evaluate_scores(workspace.scores, _truths(run), run.config.evaluate)
+    write_report(
+        workspace.report,
+        evaluation,
+        title=run.inputs.title,
+        notes=_notes(run),
+        curves_csv=workspace.model / "curves.csv",
+        thumbnail=thumbnailer(run.records),
+        run_config=run.config.model_dump(mode="json"),
+        digests={
+            "features": _features_digest(run),
+            "model": _model_digest(run),
+            "annotations": file_digest(run.inputs.annotations) if run.inputs.annotations else None,
+        },
+    )
+    return f"report in {workspace.report / 'index.html'}"
+
+
+def _report_digest(run: Run) -> str | None:
+    parts = [file_digest(run.workspace.report / name) for name in ("metrics.json", "index.html")]
+    return digest_of(parts) if all(parts) else None
+
+
+EVALUATE = Stage("evaluate", 1, _evaluate_reads, _evaluate_work, _report_digest)

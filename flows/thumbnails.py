@@ -1,0 +1,29 @@
+"""Single frames of the footage as small JPEG pictures, for the report."""
+
+import io
+from collections.abc import Callable, Iterable
+
+from PIL import Image
+
+from extract.dataset import VideoRecord
+from extract.video import VideoError, read_frames
+
+HEIGHT = 90
+
+
+def thumbnailer(records: Iterable[VideoRecord]) -> Callable[[str, int], bytes | None]:
+    """A function (video name, frame number) → JPEG bytes, None where the frame cannot be had."""
+    paths = {record.name: record.path for record in records}
+
+    def thumbnail(name: str, frame: int) -> bytes | None:
+        try:
+            pixels = read_frames(paths[name], [frame])[0]
+        except (VideoError, FileNotFoundError):
+            return None
+        image = Image.fromarray(pixels)
+        image.thumbnail((HEIGHT * 4, HEIGHT))
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=70)
+        return buffer.getvalue()
+
+    return thumbnail
