@@ -177,7 +177,7 @@ def _why_counted(codec: str, interlaced: bool, table: PacketTable) -> str:
 def _decode_for_probe(
     container: InputContainer, stream: VideoStream, *, count: bool, tick: Tick
 ) -> tuple[tuple[int, int], npt.NDArray[np.int64], VideoError | None]:
-    """Size of the upright picture; every frame's pts if `count`, else that of the first; where it broke off."""
+    """Size of the upright picture; pts of every frame if `count`, else of the first; where it broke off."""
     size, broken_off = None, None
     ticks: list[int] = []
     try:

@@ -55,6 +55,8 @@ class SourceInfo(BaseModel):
     height: int
     """Of the frames as shown, after rotation."""
     duration_s: float
+    damage: str = ""
+    """Why the file holds only the snippets before a damaged place (`partial`), else empty."""
 
 
 class FeatureMeta(BaseModel):

@@ -1,0 +1,165 @@
+"""Which videos there are: the manifest CSV, and the official lists of UCF-Crime and XD-Violence."""
+
+import csv
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+SPLITS = ("train", "val", "test")
+NORMAL = "normal"
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
+
+_XD_LABELS = {
+    "A": NORMAL,
+    "B1": "fighting",
+    "B2": "shooting",
+    "B4": "riot",
+    "B5": "abuse",
+    "B6": "car accident",
+    "G": "explosion",
+}
+
+
+class ManifestError(ValueError):
+    """A manifest can't be used; the message names the file and the row."""
+
+
+@dataclass(frozen=True)
+class VideoRecord:
+    """One video: lower-case labels, (`normal`,) where nothing happens; split `train`, `val` or `test`."""
+
+    name: str
+    path: Path
+    labels: tuple[str, ...]
+    split: str
+
+
+@dataclass(frozen=True)
+class ImportedDataset:
+    """What an importer found: records of the videos that are there, names of those that are not."""
+
+    records: list[VideoRecord]
+    missing: list[str]
+
+
+def read_manifest(path: Path) -> list[VideoRecord]:
+    """Read a CSV with the columns path, labels (several: separated by `;`), split and, optionally, name.
+
+    Relative paths are relative to the manifest's folder; other columns are ignored. Raises
+    FileNotFoundError, or ManifestError naming the row (the header is row 1).
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no manifest at {path}; expected a CSV with the columns path, labels, split")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        missing = {"path", "labels", "split"} - set(reader.fieldnames or ())
+        if missing:
+            raise ManifestError(
+                f"{path}: column {', '.join(sorted(missing))} is missing; needed: path, labels, split"
+            )
+        rows = [(reader.line_num, row) for row in reader]
+    if not rows:
+        raise ManifestError(f"{path} lists no videos")
+    records: list[VideoRecord] = []
+    for line, row in rows:
+        try:
+            records.append(_record(row, path.parent))
+        except ValueError as error:
+            raise ManifestError(f"{path}, row {line}: {error}") from error
+    _refuse_duplicates(path, [line for line, _ in rows], records)
+    return records
+
+
+def write_manifest(path: Path, records: Iterable[VideoRecord]) -> None:
+    """Write a manifest that `read_manifest` reads back; paths below its folder are stored relative to it."""
+    base = path.parent.resolve()
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "labels", "split", "name"])
+        for record in records:
+            video = record.path.resolve()
+            shown = video.relative_to(base) if video.is_relative_to(base) else video
+            writer.writerow([shown.as_posix(), ";".join(record.labels), record.split, record.name])
+
+
+def import_ucf_crime(lists: Path, videos: Path) -> ImportedDataset:
+    """Records from UCF-Crime's `Anomaly_Train.txt` and `Anomaly_Test.txt`, found in and below `videos`."""
+    entries = [
+        (Path(line).stem, (_ucf_label(Path(line).parent.name),), split)
+        for split in ("train", "test")
+        for line in _lines(lists / f"Anomaly_{split.capitalize()}.txt")
+    ]
+    return _find(entries, videos)
+
+
+def import_xd_violence(lists: Path, videos: Path) -> ImportedDataset:
+    """Records of XD-Violence, whose labels stand in the file names (`…_label_B2-G-0`).
+
+    The split is that of the feature lists in use, `xd_CLIP_rgb.csv` and `xd_CLIP_rgbtest.csv`.
+    """
+    entries = []
+    for split, file_name in (("train", "xd_CLIP_rgb.csv"), ("test", "xd_CLIP_rgbtest.csv")):
+        paths = [line.rpartition(",")[0] for line in _lines(lists / file_name)[1:]]
+        names = dict.fromkeys(re.sub(r"__\d+\.npy$", "", path.rpartition("/")[2]) for path in paths)
+        entries += [(name, _xd_labels(name), split) for name in names]
+    return _find(entries, videos)
+
+
+def _record(row: dict[str, str], base: Path) -> VideoRecord:
+    if not row["path"]:
+        raise ValueError("path is empty")
+    path = base / row["path"]
+    name = row.get("name") or path.stem
+    if not name or name.startswith(".") or set(name) & {"/", "\\", "\0"}:
+        raise ValueError(f"name {name!r} can't be a file name: no path separators, no leading dot")
+    labels = tuple(dict.fromkeys(part.strip().lower() for part in re.split("[;|,]", row["labels"] or "")))
+    if not all(labels):
+        raise ValueError(f"labels are {row['labels']!r}, expected one or more, separated by `;`, or `normal`")
+    if NORMAL in labels and len(labels) > 1:
+        raise ValueError(f"labels are {row['labels']!r}: `normal` excludes every other label")
+    if row["split"] not in SPLITS:
+        raise ValueError(f"split is {row['split']!r}, expected one of {', '.join(SPLITS)}")
+    if not path.is_file():
+        raise ValueError(f"no file at {path}")
+    return VideoRecord(name, path, labels, row["split"])
+
+
+def _refuse_duplicates(manifest: Path, lines: list[int], records: list[VideoRecord]) -> None:
+    seen: dict[object, int] = {}
+    for line, record in zip(lines, records, strict=True):
+        for key in (record.name, record.path.resolve()):
+            if key in seen:
+                raise ManifestError(
+                    f"{manifest}, row {line}: {key} is already in row {seen[key]}; "
+                    "give each video once, and a column `name` where file names repeat"
+                )
+            seen[key] = line
+
+
+def _find(entries: list[tuple[str, tuple[str, ...], str]], videos: Path) -> ImportedDataset:
+    if not videos.is_dir():
+        raise FileNotFoundError(f"no folder {videos}; expected the data set's videos in and below it")
+    files = {path.stem: path for path in sorted(videos.rglob("*")) if path.suffix.lower() in VIDEO_SUFFIXES}
+    records = [VideoRecord(n, files[n], labels, split) for n, labels, split in entries if n in files]
+    return ImportedDataset(records, [name for name, _, _ in entries if name not in files])
+
+
+def _ucf_label(folder: str) -> str:
+    return NORMAL if "Normal" in folder else folder.lower()
+
+
+def _xd_labels(name: str) -> tuple[str, ...]:
+    codes = [code for code in name.rpartition("_label_")[2].split("-") if code != "0"]
+    unknown = [code for code in codes if code not in _XD_LABELS]
+    if unknown or not codes:
+        raise ValueError(
+            f"{name} ends in no XD-Violence labels, expected _label_ and {', '.join(_XD_LABELS)}"
+        )
+    return tuple(_XD_LABELS[code] for code in codes)
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no list {path}; expected the data set's official lists in {path.parent}")
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

@@ -1,0 +1,54 @@
+"""The failure list, `failures.csv`: which videos have no features, and why."""
+
+import csv
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A video without features. `frame` is where it went wrong, if that is known."""
+
+    name: str
+    path: Path
+    reason: str
+    frame: int | None = None
+
+
+def failures_path(features_dir: Path) -> Path:
+    return features_dir / "failures.csv"
+
+
+def read_failures(features_dir: Path) -> list[Failure]:
+    """The list of a feature folder; empty if there is none."""
+    path = failures_path(features_dir)
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            Failure(row["name"], Path(row["path"]), row["reason"], _number(row["frame"]))
+            for row in csv.DictReader(file)
+        ]
+
+
+def write_failures(features_dir: Path, failures: Iterable[Failure]) -> None:
+    """Replace the list at once; without failures there is no file."""
+    path = failures_path(features_dir)
+    rows = [asdict(failure) for failure in sorted(failures, key=lambda failure: failure.name)]
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
+    part = path.with_name(f".{path.name}.part")
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Failure)])
+        writer.writeheader()
+        writer.writerows(rows)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text else None
