@@ -18,25 +18,33 @@ class ExtractConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    snippet_length: int = Field(16, ge=1, le=1024, description="frames a snippet stands for")
+    snippet_length: int = Field(default=16, ge=1, le=1024, description="frames a snippet stands for")
     frame_pick: Literal["middle", "first", "mean"] = Field(
-        "middle", description="frame that represents a snippet; `mean` averages several frames' embeddings"
+        default="middle",
+        description="frame that represents a snippet; `mean` averages several frames' embeddings",
     )
     mean_frames: int = Field(
-        4, ge=1, le=64, description="frames averaged with frame_pick = mean, evenly spaced"
+        default=4, ge=1, le=64, description="frames averaged with frame_pick = mean, evenly spaced"
     )
-    keep_last: bool = Field(True, description="a last, shorter snippet counts")
+    keep_last: bool = Field(default=True, description="a last, shorter snippet counts")
     crops: Literal[1, 5, 10] = Field(
-        1, description="1: centre; 5: centre and the four corners; 10: those and their mirror images"
+        default=1, description="1: centre; 5: centre and the four corners; 10: those and their mirror images"
     )
     weights: str = Field(
-        "openai",
+        default="openai",
         min_length=1,
         description="`openai` (download), `random` (trials) or a path: OpenAI's .pt, state dict, safetensors",
     )
     precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(
-        "auto", description="of the image tower; auto: fp16 on CUDA (OpenAI's own), fp32 on a CPU"
+        default="auto", description="of the image tower; auto: fp16 on CUDA (OpenAI's own), fp32 on a CPU"
     )
+
+    def computes_as(self, other: "ExtractConfig") -> bool:
+        """True if both give the same features of a video, given the same encoder.
+
+        `weights` and `precision` say where an encoder comes from; what it is, its fingerprint says.
+        """
+        return self == other.model_copy(update={"weights": self.weights, "precision": self.precision})
 
 
 class ExtractRuntime(BaseModel):
@@ -44,22 +52,24 @@ class ExtractRuntime(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    device: str = Field("auto", description="`auto`, `cpu`, `cuda`, `cuda:1`")
-    workers: int | None = Field(None, ge=1, le=256, description="decoder processes; default: one a CPU core")
+    device: str = Field(default="auto", description="`auto`, `cpu`, `cuda`, `cuda:1`")
+    workers: int | None = Field(
+        default=None, ge=1, le=256, description="decoder processes; default: one a CPU core"
+    )
     batch_size: int | None = Field(
-        None, ge=1, le=4096, description="images in a batch; default: 8 on a CPU, 256 on a GPU"
+        default=None, ge=1, le=4096, description="images in a batch; default: 8 on a CPU, 256 on a GPU"
     )
     decoder: Literal["auto", "decord", "pyav"] = Field(
-        "auto", description="auto: decord where its frames are right, PyAV elsewhere"
+        default="auto", description="auto: decord where its frames are right, PyAV elsewhere"
     )
     timeout_s: float = Field(
-        600.0,
+        default=600.0,
         gt=0,
         description="seconds without a frame after which a video is given up and its decoder killed",
     )
-    partial: bool = Field(False, description="keep the snippets before the damage of a damaged video")
+    partial: bool = Field(default=False, description="keep the snippets before the damage of a damaged video")
     verify: bool = Field(
-        False, description="check finished videos by the source's digest, not by size and mtime alone"
+        default=False, description="check finished videos by the source's digest, not by size and mtime alone"
     )
 
 

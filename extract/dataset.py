@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -137,7 +137,7 @@ def _refuse_duplicates(manifest: Path, lines: list[int], records: list[VideoReco
             seen[key] = line
 
 
-def _find(entries: list[tuple[str, tuple[str, ...], str]], videos: Path) -> ImportedDataset:
+def _find(entries: Sequence[tuple[str, tuple[str, ...], str]], videos: Path) -> ImportedDataset:
     if not videos.is_dir():
         raise FileNotFoundError(f"no folder {videos}; expected the data set's videos in and below it")
     files = {path.stem: path for path in sorted(videos.rglob("*")) if path.suffix.lower() in VIDEO_SUFFIXES}

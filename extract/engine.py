@@ -1,0 +1,272 @@
+"""Videos in, feature files out: decoder processes ahead, batches across videos, a writer behind.
+
+    decoder processes ──lanes──▶ bounded queue ──▶ batches on the device ──▶ writer thread ──▶ *.h5
+
+The calling thread feeds the device. Results are fetched one batch late, so that on a GPU the next
+batch is under way meanwhile. An embedding does not depend on what else was in its batch, so a run
+that was killed and resumed ends with the bytes of an uninterrupted one.
+"""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from extract.config import FEATURE_DIM, ExtractConfig, ExtractRuntime
+from extract.dataset import VideoRecord
+from extract.encoder import FrameEncoder, load_encoder
+from extract.failures import Failure, read_failures, write_failures
+from extract.lanes import Lanes, Message, PictureData
+from extract.resume import feature_folder, is_done
+from extract.snippets import Picks
+from extract.store import FeatureMeta, VideoFeatures, feature_path, write_features
+from extract.worker import Failed, Finished, Job, Opened
+
+_QUEUE_BYTES = 512_000_000
+_IDLE_S = 0.5
+
+
+@dataclass
+class ExtractProgress:
+    """State of a run. Videos count as done with their file written, reused or given up."""
+
+    videos_done: int
+    videos_total: int
+    snippets_done: int
+    snippets_total: int
+    """An estimate until every video has been opened."""
+    footage_s_done: float
+    failures: int
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class ExtractResult:
+    """Names of the videos with new files, of those whose files were already right, and the failures."""
+
+    extracted: list[str]
+    reused: list[str]
+    failures: list[Failure]
+
+
+def extract_videos(
+    records: Sequence[VideoRecord],
+    features_dir: Path,
+    config: ExtractConfig,
+    runtime: ExtractRuntime = ExtractRuntime(),  # noqa: B008  # frozen
+    on_progress: Callable[[ExtractProgress], None] | None = None,
+    *,
+    encoder: FrameEncoder | None = None,
+) -> ExtractResult:
+    """Write `features_dir/<name>.h5` for every video that has none yet, and `failures.csv`.
+
+    A bad video is never fatal: it is skipped and listed. Raises ValueError or FileNotFoundError
+    where nothing can be done at all: no weights, a folder that can't be written or is in use.
+    `encoder` replaces the one that `config` and `runtime` ask for.
+    """
+    with feature_folder(features_dir):
+        encoder = encoder or load_encoder(
+            config.weights, runtime.device, config.precision, runtime.batch_size
+        )
+        with ThreadPoolExecutor() as pool:
+            done = list(
+                pool.map(lambda r: is_done(r, features_dir, config, encoder.fingerprint, runtime), records)
+            )
+        todo = [record for record, is_there in zip(records, done, strict=True) if not is_there]
+        reused = [record.name for record, is_there in zip(records, done, strict=True) if is_there]
+        return _Run(todo, reused, features_dir, config, runtime, encoder, on_progress).execute()
+
+
+@dataclass(eq=False)
+class _Video:
+    """A video under way: sums of its embeddings, (T, crops, 512) float32, and how many picks are in."""
+
+    record: VideoRecord
+    picks: Picks
+    footage_s: float
+    sums: npt.NDArray[np.float32]
+    embedded: int = 0
+    sent: int = 0
+    finished: Finished | None = None
+
+
+@dataclass(eq=False)
+class _Batch:
+    """Embeddings on the device, (N · crops, 512), and whose picks they are."""
+
+    owners: list[tuple[_Video, int]]
+    embeddings: Tensor
+
+
+@dataclass(eq=False)
+class _Run:
+    todo: Sequence[VideoRecord]
+    reused: list[str]
+    features_dir: Path
+    config: ExtractConfig
+    runtime: ExtractRuntime
+    encoder: FrameEncoder
+    on_progress: Callable[[ExtractProgress], None] | None
+    _videos: dict[str, _Video] = field(default_factory=dict)
+    _pending: list[tuple[_Video, PictureData]] = field(default_factory=list)
+    _in_flight: deque[_Batch] = field(default_factory=deque)
+    _writes: deque[tuple[VideoRecord, Future[None]]] = field(default_factory=deque)
+    _extracted: list[str] = field(default_factory=list)
+    _failures: dict[str, Failure] = field(default_factory=dict)
+    _opened: int = 0
+    _snippets_opened: int = 0
+    _snippets_done: int = 0
+    _footage_s: float = 0.0
+    _started: float = field(default_factory=time.monotonic)
+    _reported: float = 0.0
+
+    def execute(self) -> ExtractResult:
+        names = {record.name for record in self.todo} | set(self.reused)
+        self._earlier = [f for f in read_failures(self.features_dir) if f.name not in names]
+        self._list_failures()
+        self._report(force=True)
+        if self.todo:
+            self._extract_all()
+        self._report(force=True)
+        return ExtractResult(sorted(self._extracted), self.reused, list(self._failures.values()))
+
+    def _extract_all(self) -> None:
+        records = {record.name: record for record in self.todo}
+        jobs = [
+            (r.name, Job(r.path.absolute(), self.config, self.runtime.decoder, self.runtime.partial))
+            for r in self.todo
+        ]
+        count = min(self.runtime.workers or os.cpu_count() or 1, len(jobs))
+        with (
+            ThreadPoolExecutor(1) as writer,
+            Lanes(jobs, count, self.runtime.timeout_s, _QUEUE_BYTES) as lanes,
+        ):
+            self._writer = writer
+            while len(self._extracted) + len(self._failures) < len(records):
+                item = lanes.get(_IDLE_S)
+                if item is None:
+                    self._embed_pending()
+                    self._collect(0)
+                else:
+                    self._handle(records[item[0]], item[1])
+                self._collect_writes(wait=False)
+                self._report()
+
+    def _handle(self, record: VideoRecord, message: Message) -> None:
+        if isinstance(message, Opened):
+            shape = (message.picks.n_snippets, self.config.crops, FEATURE_DIM)
+            self._videos[record.name] = _Video(
+                record, message.picks, message.duration_s, np.zeros(shape, np.float32)
+            )
+            self._opened += 1
+            self._snippets_opened += message.picks.n_snippets
+        elif isinstance(message, PictureData):
+            video = self._videos[record.name]
+            video.sent += 1
+            self._pending.append((video, message))
+            if len(self._pending) >= max(1, self.encoder.batch_size // self.config.crops):
+                self._embed_pending()
+                self._collect(1)
+        elif isinstance(message, Finished):
+            self._videos[record.name].finished = message
+            self._write_if_complete(self._videos[record.name])
+        else:
+            self._fail(record, message)
+
+    def _embed_pending(self) -> None:
+        """Start one batch on the device: frames of one size are preprocessed together."""
+        by_shape: dict[tuple[int, ...], list[tuple[_Video, PictureData]]] = {}
+        for video, picture in self._pending:
+            by_shape.setdefault(picture.pixels.shape, []).append((video, picture))
+        self._pending = []
+        if not by_shape:
+            return
+        owners = [(video, picture.pick) for group in by_shape.values() for video, picture in group]
+        images = [
+            self.encoder.preprocess(
+                torch.from_numpy(np.stack([p.pixels for _, p in group])), self.config.crops
+            )
+            for group in by_shape.values()
+        ]
+        self._in_flight.append(_Batch(owners, self.encoder.embed(torch.cat(images).flatten(0, 1))))
+
+    def _collect(self, leave: int) -> None:
+        """Fetch finished batches, all but the last `leave`."""
+        while len(self._in_flight) > leave:
+            batch = self._in_flight.popleft()
+            rows = batch.embeddings.cpu().numpy().reshape(len(batch.owners), self.config.crops, FEATURE_DIM)
+            for (video, pick), row in zip(batch.owners, rows, strict=True):
+                snippet = video.picks.snippet[pick]
+                video.sums[snippet] += row
+                video.embedded += 1
+                self._snippets_done += pick + 1 == np.searchsorted(video.picks.snippet, snippet, side="right")
+            for video in {id(video): video for video, _ in batch.owners}.values():
+                self._write_if_complete(video)
+
+    def _write_if_complete(self, video: _Video) -> None:
+        if video.finished is None or video.embedded < video.sent:
+            return
+        del self._videos[video.record.name]
+        features = self._features(video, video.finished)
+        path = feature_path(self.features_dir, video.record.name)
+        self._writes.append((video.record, self._writer.submit(write_features, path, features)))
+        self._footage_s += video.footage_s
+
+    def _features(self, video: _Video, finished: Finished) -> VideoFeatures:
+        snippets = len(finished.frame_index)
+        counts = np.bincount(video.picks.snippet)[:snippets]
+        means = video.sums[:snippets] / counts[:, None, None].astype(np.float32)
+        meta = FeatureMeta(
+            source=finished.source,
+            encoder=self.encoder.fingerprint,
+            config=self.config,
+            decoder=finished.decoder,
+            decoder_reason=finished.decoder_reason,
+        )
+        return VideoFeatures(
+            video.record.name, means.astype(np.float16), finished.frame_index, finished.time_s, meta
+        )
+
+    def _collect_writes(self, *, wait: bool) -> None:
+        while self._writes and (wait or self._writes[0][1].done()):
+            record, write = self._writes.popleft()
+            try:
+                write.result()
+                self._extracted.append(record.name)
+            except OSError as error:
+                self._fail(record, Failed(f"the features can't be written: {error.strerror}"))
+
+    def _fail(self, record: VideoRecord, failed: Failed) -> None:
+        self._videos.pop(record.name, None)
+        self._failures[record.name] = Failure(record.name, record.path, failed.reason, failed.frame)
+        self._list_failures()
+
+    def _list_failures(self) -> None:
+        write_failures(self.features_dir, [*self._earlier, *self._failures.values()])
+
+    def _report(self, *, force: bool = False) -> None:
+        now = time.monotonic()
+        if self.on_progress is None or (not force and now < self._reported + _IDLE_S):
+            return
+        self._reported = now
+        done = len(self._extracted) + len(self._failures)
+        per_video = self._snippets_opened / self._opened if self._opened else 0
+        self.on_progress(
+            ExtractProgress(
+                videos_done=done + len(self.reused),
+                videos_total=len(self.todo) + len(self.reused),
+                snippets_done=self._snippets_done,
+                snippets_total=round(per_video * len(self.todo)),
+                footage_s_done=self._footage_s,
+                failures=len(self._failures),
+                elapsed_s=now - self._started,
+            )
+        )
