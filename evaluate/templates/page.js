@@ -1,0 +1,42 @@
+"use strict";
+// Tables sort by a click on a column's head: largest first, then smallest first. Text sorts from A.
+for (const table of document.querySelectorAll("table.sortable")) {
+  const heads = [...table.tHead.rows[0].cells];
+  const value = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
+  heads.forEach((head, column) => head.addEventListener("click", () => {
+    const down = head.getAttribute("aria-sort") !== "descending";
+    heads.forEach((other) => other.removeAttribute("aria-sort"));
+    head.setAttribute("aria-sort", down ? "descending" : "ascending");
+    const rows = [...table.tBodies[0].rows].sort((a, b) => {
+      const [x, y] = [Number.parseFloat(value(a, column)), Number.parseFloat(value(b, column))];
+      if (column === 0) return value(b, 0).localeCompare(value(a, 0));
+      return (Number.isNaN(x) ? -1 : x) - (Number.isNaN(y) ? -1 : y);
+    });
+    table.tBodies[0].append(...(down ? rows.reverse() : rows));
+  }));
+}
+
+// Videos: one list, sorted and filtered in place.
+const list = document.querySelector(".videos");
+if (list) {
+  const cards = [...list.children];
+  const sort = document.querySelector("#sort");
+  const filter = document.querySelector("#filter");
+  const shown = document.querySelector("#shown");
+  const number = (card, key) => Number.parseFloat(card.dataset[key] || "-1");
+  const arrange = () => {
+    const [key, words] = [sort.value, filter.value.toLowerCase().split(/\s+/).filter(Boolean)];
+    const text = key === "name" || key === "label";
+    cards.sort((a, b) => (text ? a.dataset[key].localeCompare(b.dataset[key]) : number(b, key) - number(a, key))
+      || a.dataset.name.localeCompare(b.dataset.name));
+    let count = 0;
+    for (const card of cards) {
+      card.hidden = !words.every((word) => card.dataset.search.includes(word));
+      count += card.hidden ? 0 : 1;
+    }
+    list.append(...cards);
+    shown.textContent = count;
+  };
+  sort.addEventListener("change", arrange);
+  filter.addEventListener("input", arrange);
+}

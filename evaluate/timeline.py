@@ -1,0 +1,86 @@
+"""One video's timeline as inline SVG (paper, figure 7): score, class band, shaded truth, peaks."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from evaluate.annotations import Segment
+from evaluate.intervals import snippet_frame
+from evaluate.scores import VideoScores
+
+COLUMNS = 300
+SCALE, SCORE_HEIGHT, BAND_TOP, BAND_HEIGHT = 1000, 100, 108, 14
+BAND_STEPS = 4
+Array = NDArray[Any]
+
+
+def peaks(scores: VideoScores, most: int = 3) -> list[tuple[int, float]]:
+    """Frame and score of the highest snippets, at least a tenth of the video apart, in time order."""
+    apart = max(len(scores.anomaly_T) // 10, 1)
+    chosen: list[int] = []
+    for snippet in np.argsort(-scores.anomaly_T, kind="stable").tolist():
+        if all(abs(snippet - other) >= apart for other in chosen):
+            chosen.append(snippet)
+        if len(chosen) == most:
+            break
+    return [(snippet_frame(scores, snippet), float(scores.anomaly_T[snippet])) for snippet in sorted(chosen)]
+
+
+def timeline(scores: VideoScores, segments: Sequence[Segment], threshold: float) -> Markup:
+    """The picture, as wide as its box. Colours: `--class-<index>` of the page."""
+    y = SCORE_HEIGHT * (1 - threshold)
+    return Markup(
+        f'<svg class="timeline" viewBox="0 0 {SCALE} {BAND_TOP + BAND_HEIGHT}" preserveAspectRatio="none">'
+        f"{_truth(scores, segments)}"
+        f'<path class="threshold" d="M0 {y:g}H{SCALE}"/>{_score(scores)}{_band(scores)}</svg>'
+    )
+
+
+def _truth(scores: VideoScores, segments: Sequence[Segment]) -> str:
+    rectangles = []
+    for _, start, end in segments:
+        x0, x1 = (SCALE * frame / scores.n_frames for frame in (start, min(end, scores.n_frames)))
+        rectangles.append(
+            f'<rect class="truth" x="{x0:.1f}" width="{max(x1 - x0, 1):.1f}" height="{SCORE_HEIGHT}"/>'
+        )
+    return "".join(rectangles)
+
+
+def _score(scores: VideoScores) -> str:
+    starts, at = _columns(scores)
+    x = np.append(starts, len(scores.anomaly_T)) * SCALE / len(scores.anomaly_T)
+    y = SCORE_HEIGHT * (1 - scores.anomaly_T[at])
+    line = "".join(f"V{height:.0f}H{end:.0f}" for height, end in zip(y, x[1:], strict=True))
+    return (
+        f'<path class="area" d="M0 {SCORE_HEIGHT}{line}V{SCORE_HEIGHT}Z"/>'
+        f'<path class="score" d="M0 {y[0]:.0f}{line}"/>'
+    )
+
+
+def _band(scores: VideoScores) -> str:
+    """The most likely anomaly class, the stronger the higher the score; nothing where the score is low."""
+    starts, at = _columns(scores)
+    x = np.append(starts, len(scores.anomaly_T)) * SCALE / len(scores.anomaly_T)
+    best = 1 + scores.classes_TC[at, 1:].argmax(axis=1)
+    strength = np.minimum((scores.anomaly_T[at] * (BAND_STEPS + 1)).astype(int), BAND_STEPS)
+    changes = np.flatnonzero((np.diff(best) != 0) | (np.diff(strength) != 0)) + 1
+    bounds = [0, *changes.tolist(), len(at)]
+    return "".join(
+        f'<rect x="{x[first]:.0f}" y="{BAND_TOP}" width="{x[last] - x[first]:.1f}" height="{BAND_HEIGHT}" '
+        f'fill="var(--class-{best[first]})" opacity="{strength[first] / BAND_STEPS:g}"/>'
+        for first, last in pairwise(bounds)
+        if strength[first]
+    )
+
+
+def _columns(scores: VideoScores) -> tuple[Array, Array]:
+    """First snippet of every drawn column, and its snippet with the highest score: no peak gets lost."""
+    values = scores.anomaly_T
+    starts = np.unique(np.linspace(0, len(values), min(len(values), COLUMNS) + 1).astype(int)[:-1])
+    ends = np.append(starts[1:], len(values))
+    at = np.array([start + int(values[start:end].argmax()) for start, end in zip(starts, ends, strict=True)])
+    return starts, at
