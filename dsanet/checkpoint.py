@@ -1,0 +1,161 @@
+"""Own checkpoints: a folder with `model.safetensors` and, written last, `model.json`; no pickle anywhere.
+
+CLIP's frozen tower is not in it. The class embeddings, constant once training is over, are: a
+checkpoint scores videos without CLIP. Continuing to train needs the tower again, and its digest
+is checked.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import safetensors.torch
+import torch
+from pydantic import Field, ValidationError
+from torch import Tensor
+
+from dsanet.config import Closed, ModelConfig, TrainConfig
+from dsanet.model import DSANet
+from dsanet.text import FixedText, TextTower
+from extract.config import EncoderFingerprint, ExtractConfig
+
+SCHEMA_VERSION = 1
+WEIGHTS_FILE, INFO_FILE = "model.safetensors", "model.json"
+_TOWER, _CONSTANT_TEXT = "text.tower.", "text.text_CD"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is damaged, incomplete or of another schema."""
+
+
+class CheckpointInfo(Closed):
+    """All of a checkpoint but its weights."""
+
+    schema_version: int = SCHEMA_VERSION
+    model: ModelConfig
+    """With the classes and their prompts."""
+    train: TrainConfig | None = None
+    encoder: EncoderFingerprint
+    """Of the features it was trained on, and will score."""
+    extract: ExtractConfig
+    text_digest: str = ""
+    """Of CLIP's text tower; empty where the text isn't tuned and the tower isn't needed again."""
+    feature_digests: dict[str, str] = Field(default_factory=dict)
+    """Content digest of each feature file it was trained on."""
+    step: int = 0
+    metrics: dict[str, float] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What a report must say: random CLIP weights, a checkpoint chosen on the test split."""
+    weights_digest: str = ""
+    """sha256 of the weights file."""
+    run_id: str = ""
+    """Names the training run by all that it was made from."""
+
+
+class Checkpoint(NamedTuple):
+    model: DSANet
+    info: CheckpointInfo
+
+
+def trained_state(model: DSANet) -> dict[str, Tensor]:
+    """The model's tensors without CLIP's frozen tower, on the CPU."""
+    state = model.state_dict()
+    return {name: t.detach().cpu().clone() for name, t in state.items() if not name.startswith(_TOWER)}
+
+
+@torch.no_grad()
+def save_checkpoint(out_dir: Path, model: DSANet, info: CheckpointInfo) -> Path:
+    """Write the model and what is known of it; returns the folder. The JSON file comes last, so it tells a whole one."""
+    state = trained_state(model) | {_CONSTANT_TEXT: model.text().detach().cpu().contiguous()}
+    out_dir.mkdir(parents=True, exist_ok=True)
+    (out_dir / INFO_FILE).unlink(missing_ok=True)
+    weights = safetensors.torch.save(state)
+    write_atomically(out_dir / WEIGHTS_FILE, weights)
+    info = info.model_copy(update={"weights_digest": hashlib.sha256(weights).hexdigest()})
+    write_atomically(out_dir / INFO_FILE, (info.model_dump_json(indent=1) + "\n").encode())
+    return out_dir
+
+
+def read_info(checkpoint_dir: Path) -> CheckpointInfo:
+    """Raises FileNotFoundError, or CheckpointError naming the file."""
+    path = checkpoint_dir / INFO_FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no finished checkpoint in {checkpoint_dir} (no {INFO_FILE}); train one first"
+        )
+    try:
+        info = CheckpointInfo.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise CheckpointError(f"{path} is no checkpoint of schema {SCHEMA_VERSION}: {error}") from error
+    if info.schema_version != SCHEMA_VERSION:
+        raise CheckpointError(f"{path} has schema {info.schema_version}, expected {SCHEMA_VERSION}")
+    return info
+
+
+def load_checkpoint(checkpoint_dir: Path, device: str | torch.device = "cpu") -> Checkpoint:
+    """The model in eval mode with its class embeddings held constant: needs no CLIP weights, and can't train its text.
+
+    Raises FileNotFoundError, or CheckpointError where the files are damaged or don't belong together.
+    """
+    info = read_info(checkpoint_dir)
+    state = _read_state(checkpoint_dir / WEIGHTS_FILE, info.weights_digest)
+    text = FixedText(state[_CONSTANT_TEXT])
+    state = {name: t for name, t in state.items() if not name.startswith("text.") or name == _CONSTANT_TEXT}
+    model = DSANet(info.model, text)
+    model.load_state_dict(state)
+    return Checkpoint(model.to(device).eval(), info)
+
+
+def load_for_training(checkpoint_dir: Path) -> Checkpoint:
+    """The model with its text tower, to train on. Raises CheckpointError where CLIP's weights are not the same."""
+    info = read_info(checkpoint_dir)
+    if info.model.text_tuning in ("frozen", "manual"):
+        return load_checkpoint(checkpoint_dir)
+    model = DSANet(info.model)
+    if text_digest(model) != info.text_digest:
+        raise CheckpointError(
+            f"{checkpoint_dir} was trained with other CLIP text weights than {info.model.clip_weights!r} gives"
+        )
+    state = _read_state(checkpoint_dir / WEIGHTS_FILE, info.weights_digest)
+    state.pop(_CONSTANT_TEXT)
+    load_trained(model, state)
+    return Checkpoint(model, info)
+
+
+def load_trained(model: DSANet, state: Mapping[str, Tensor]) -> None:
+    """Put `trained_state` back. Raises CheckpointError unless the names are exactly the model's."""
+    wanted = {name for name in model.state_dict() if not name.startswith(_TOWER)}
+    if wanted != state.keys():
+        raise CheckpointError(f"tensors {sorted(wanted ^ state.keys())} are missing or unknown")
+    model.load_state_dict(state, strict=False)
+
+
+def text_digest(model: DSANet) -> str:
+    """Digest of CLIP's text tower in the model; empty where it has none."""
+    tower = getattr(model.text, "tower", None)
+    return tower.digest if isinstance(tower, TextTower) else ""
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Temporary name, flush to disk, rename: `path` is whole or as it was."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _read_state(path: Path, digest: str) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing beside its {INFO_FILE}")
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise CheckpointError(f"{path} is damaged, or not the file that {INFO_FILE} was written for")
+    return safetensors.torch.load(content)

@@ -1,0 +1,82 @@
+"""The seven loss terms, one function each, and the one place that weighs them (eq. 11).
+
+The release differs in `Variant.label_smoothing`, `background_floor` and `mean_separation`.
+Everything in float32. `labels_BC` are multi-hot, column 0 = normal.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dsanet.config import Variant, variant_rules
+from dsanet.model import DSANetOutput
+from dsanet.rows import topk_mean
+
+TERMS = ("det", "align", "consist", "compact", "event", "bkg", "sep")
+
+
+def loss_terms(
+    output: DSANetOutput, labels_BC: Tensor, lengths_B: Tensor, variant: str | Variant
+) -> dict[str, Tensor]:
+    """The terms by name, scalars. A term whose branch did not run (switched off, or in eval mode) is 0."""
+    rules = variant_rules(variant)
+    labels_BC = labels_BC.float()
+    zero = output.anomaly_BT.new_zeros(())
+    terms = {
+        "det": detection_loss(output.anomaly_BT, labels_BC, lengths_B),
+        "align": alignment_loss(output.classes_BTC, labels_BC, lengths_B),
+        "consist": zero,
+        "compact": zero if output.compact is None else output.compact,
+        "event": zero,
+        "bkg": zero,
+        "sep": separation_loss(output.text_CD, rules.mean_separation),
+    }
+    if output.scores_rec_BT is not None:
+        terms["consist"] = consistency_loss(output.anomaly_BT, output.scores_rec_BT, lengths_B)
+    if output.event_BC is not None and output.background_BC is not None:
+        background_BC = background_target(labels_BC, rules.background_floor)
+        terms["event"] = soft_cross_entropy(output.event_BC, labels_BC, rules.label_smoothing)
+        terms["bkg"] = soft_cross_entropy(output.background_BC, background_BC, rules.label_smoothing)
+    return terms
+
+
+def total_loss(terms: dict[str, Tensor], align_weight: float) -> Tensor:
+    """Eq. (11): L_det + λ·L_align + the other terms."""
+    return sum(align_weight * term if name == "align" else term for name, term in terms.items())
+
+
+def detection_loss(anomaly_BT: Tensor, labels_BC: Tensor, lengths_B: Tensor) -> Tensor:
+    """L_det (eq. 1): binary cross-entropy of the top-k mean probability; a video is anomalous if it is not normal."""
+    video_B = topk_mean(torch.sigmoid(anomaly_BT)[..., None], lengths_B).squeeze(-1)
+    return F.binary_cross_entropy(video_B, 1 - labels_BC[:, 0])
+
+
+def alignment_loss(classes_BTC: Tensor, labels_BC: Tensor, lengths_B: Tensor) -> Tensor:
+    """L_align (eq. 2): cross-entropy of the top-k means of the alignment map (already over τ) and the normalised labels."""
+    return soft_cross_entropy(topk_mean(classes_BTC, lengths_B), labels_BC, 0.0)
+
+
+def consistency_loss(anomaly_BT: Tensor, scores_rec_BT: Tensor, lengths_B: Tensor) -> Tensor:
+    """L_consist (eq. 4): mean over all true rows of (σ(S_det) − S_rec)²."""
+    true_BT = torch.arange(anomaly_BT.shape[1], device=lengths_B.device) < lengths_B[:, None]
+    squared_BT = (torch.sigmoid(anomaly_BT) - scores_rec_BT).square()
+    return (squared_BT * true_BT).sum() / lengths_B.sum()
+
+
+def soft_cross_entropy(logits_BC: Tensor, target_BC: Tensor, smoothing: float) -> Tensor:
+    """Cross-entropy against targets made to sum to 1, then smoothed (eq. 2, 8, 9), averaged over the batch."""
+    target_BC = target_BC / target_BC.sum(1, keepdim=True)
+    return F.cross_entropy(logits_BC, target_BC, label_smoothing=smoothing)
+
+
+def background_target(labels_BC: Tensor, floor: float) -> Tensor:
+    """(B, C): 1 for normal, `floor` for the rest, whatever the video's label (eq. 9)."""
+    target_BC = torch.full_like(labels_BC, floor)
+    target_BC[:, 0] = 1
+    return target_BC
+
+
+def separation_loss(text_CD: Tensor, mean: bool) -> Tensor:
+    """L_sep (eq. 6): |cosine| of normal to each anomaly class, summed (or averaged)."""
+    cosine_C = F.cosine_similarity(text_CD[:1], text_CD[1:]).abs()
+    return cosine_C.mean() if mean else cosine_C.sum()

@@ -1,0 +1,83 @@
+"""The state of an unfinished training run: one safetensors file, replaced atomically, gone when the run is finished.
+
+It holds the model, the best weights so far, every optimiser's state and torch's RNG; the sampler
+and the schedules are functions of the step, which is in there too. A run resumed from any step
+has the weights of an uninterrupted one, bit for bit on a CPU.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from dsanet.checkpoint import write_atomically
+
+RESUME_FILE = "resume.safetensors"
+_HEADER = "state"
+
+
+def write_resume(
+    out_dir: Path,
+    progress: dict[str, Any],
+    weights: dict[str, dict[str, Tensor]],
+    optimizers: Sequence[Optimizer],
+) -> None:
+    """Save `progress` (JSON-able), named sets of weights, the optimisers and the RNG."""
+    tensors = {f"{kind}/{name}": tensor for kind, state in weights.items() for name, tensor in state.items()}
+    groups = []
+    for i, optimizer in enumerate(optimizers):
+        state = optimizer.state_dict()
+        groups.append(state["param_groups"])
+        for number, values in state["state"].items():
+            tensors |= {f"optimizer{i}/{number}/{key}": value.cpu() for key, value in values.items()}
+    tensors["rng/cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["rng/cuda"] = torch.cuda.get_rng_state()
+    header = json.dumps({"progress": progress, "groups": groups})
+    content = safetensors.torch.save(
+        {name: tensor.contiguous() for name, tensor in tensors.items()}, metadata={_HEADER: header}
+    )
+    write_atomically(out_dir / RESUME_FILE, content)
+
+
+def read_progress(out_dir: Path) -> dict[str, Any] | None:
+    """What `write_resume` was given as progress; None where there is no state (or it can't be read)."""
+    header = _read_header(out_dir / RESUME_FILE)
+    return header["progress"] if header else None
+
+
+def restore(out_dir: Path, optimizers: Sequence[Optimizer]) -> dict[str, dict[str, Tensor]]:
+    """Put optimisers and RNG back as they were; returns the named sets of weights."""
+    path = out_dir / RESUME_FILE
+    header, tensors = _read_header(path), safetensors.torch.load_file(path)
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition("/")
+        parts.setdefault(kind, {})[rest] = tensor
+    for i, optimizer in enumerate(optimizers):
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in parts.pop(f"optimizer{i}", {}).items():
+            number, key = name.split("/")
+            state.setdefault(int(number), {})[key] = tensor
+        optimizer.load_state_dict({"state": state, "param_groups": header["groups"][i]})
+    rng = parts.pop("rng")
+    torch.set_rng_state(rng["cpu"])
+    if torch.cuda.is_available() and "cuda" in rng:
+        torch.cuda.set_rng_state(rng["cuda"])
+    return parts
+
+
+def _read_header(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return json.loads(file.metadata()[_HEADER])
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError):
+        return None  # not ours or damaged: the run starts afresh

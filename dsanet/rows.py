@@ -1,0 +1,53 @@
+"""Padded batches without the padding's cost.
+
+A batch of bags is a padded (B, T, …) array with true lengths. `Rows` packs the rows that count
+into (N, …), so that what works on single rows (linear layers, norms, MLPs) never sees padding, and
+pads them back (with zeros) for what works along time. Where every row counts, both are views.
+
+B videos, T rows, N rows that count, k of them in a top-k.
+"""
+
+import torch
+from torch import Tensor
+
+
+class Rows:
+    """The rows of a padded batch that count: all up to each video's length."""
+
+    def __init__(self, lengths_B: Tensor, length: int) -> None:
+        self.lengths_B = lengths_B
+        self.shape = (len(lengths_B), length)
+        self.mask_BT = torch.arange(length, device=lengths_B.device) < lengths_B[:, None]
+        self.full = bool((lengths_B == length).all())
+        self._index_N = None if self.full else self.mask_BT.flatten().nonzero().squeeze(1)
+
+    def pack(self, x_BT: Tensor) -> Tensor:
+        """(B, T, …) to (N, …)."""
+        rows = x_BT.reshape(-1, *x_BT.shape[2:])
+        return rows if self._index_N is None else rows.index_select(0, self._index_N)
+
+    def pad(self, x_N: Tensor) -> Tensor:
+        """(N, …) to (B, T, …), zeros in the other rows."""
+        if self._index_N is None:
+            return x_N.reshape(*self.shape, *x_N.shape[1:])
+        padded = x_N.new_zeros(self.shape[0] * self.shape[1], *x_N.shape[1:])
+        return padded.index_copy(0, self._index_N, x_N).reshape(*self.shape, *x_N.shape[1:])
+
+    def video_of_row(self) -> Tensor:
+        """(N,): the number of the video that each packed row belongs to."""
+        videos_BT = torch.arange(self.shape[0], device=self.lengths_B.device)[:, None].expand(self.shape)
+        return self.pack(videos_BT)
+
+
+def topk_mean(values_BTC: Tensor, lengths_B: Tensor) -> Tensor:
+    """(B, C): mean of the k = ⌊n/16⌋ + 1 largest values of each column among a video's first n rows (eq. 1, 2).
+
+    The multiple-instance pooling of the whole field; `values_BTC` are probabilities or logits.
+    """
+    k_B = lengths_B // 16 + 1
+    beyond_BT = torch.arange(values_BTC.shape[1], device=values_BTC.device) >= lengths_B[:, None]
+    ranked_BkC = (
+        values_BTC.masked_fill(beyond_BT[..., None], float("-inf")).topk(int(k_B.max()), dim=1).values
+    )
+    unused_Bk = torch.arange(ranked_BkC.shape[1], device=k_B.device) >= k_B[:, None]
+    return ranked_BkC.masked_fill(unused_Bk[..., None], 0).sum(1) / k_B[:, None]
