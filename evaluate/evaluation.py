@@ -14,6 +14,7 @@ from evaluate.annotations import UCF_CRIME_CLASSES, Segment, VideoTruth, frame_l
 from evaluate.bootstrap import Confidence, draw_videos, interval, map_statistic
 from evaluate.config import EvaluateConfig
 from evaluate.frame_metrics import FrameMetrics, frame_metrics
+from evaluate.normality import NormalDistances, normal_distances
 from evaluate.ranking import Ranking
 from evaluate.scores import VideoScores, content_digest, expand_to_frames, read_scores, score_path
 from evaluate.segment_metrics import ClassMatches, Protocol, SegmentMetrics, match_segments, summarise
@@ -91,6 +92,7 @@ class Evaluation:
     per_class: tuple[ClassFigures, ...]
     confusions: tuple[Confusion, ...]
     ranking: Ranking | None
+    distances: NormalDistances | None
     digests: dict[str, str]
 
 
@@ -110,6 +112,8 @@ def evaluate_scores(
     classes = videos[0].scores.classes
     matches = {} if missing else {protocol: _matches(videos, classes, protocol) for protocol in PROTOCOLS}
     segments = {protocol: summarise(found, protocol) for protocol, found in matches.items()}
+    if config.tsne and any(video.scores.learned_TD is None for video in videos):
+        raise ValueError("tsne was asked for, but the score files hold no learned features; infer with them")
     ranking = _ranking([v.values for v in videos], [v.labels for v in videos])
     pairs = [(video.scores, video.truth) for video in videos]
     return Evaluation(
@@ -125,6 +129,7 @@ def evaluate_scores(
         per_class=tuple(_class_figures(index, videos, segments) for index in range(len(classes))),
         confusions=tuple(confusions(pairs)),
         ranking=ranking,
+        distances=normal_distances(pairs),
         digests=_digests(scores_dir, present),
     )
 

@@ -1,24 +1,21 @@
 """The HTML page of one run, from its figures: one file, no request to anywhere, names escaped by Jinja."""
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
-from numpy.typing import ArrayLike
 
-from evaluate.charts import Axis, Series, hue, line_chart
-from evaluate.curves import TrainingCurves, read_curves
+from evaluate.charts import hue
 from evaluate.evaluation import Evaluation, VideoResult
+from evaluate.figures import RawFeatures, distance_chart, embedding_charts, score_curves, training_charts
 from evaluate.intervals import seconds_at
 from evaluate.timeline import peaks, timeline
 
 Thumbnail = Callable[[str, int], bytes | None]
-CURVE_COLOURS = ("var(--accent)", "var(--class-2)", "var(--class-5)", "var(--class-9)", "var(--class-11)",
-                 "var(--class-7)", "var(--class-13)", "var(--class-3)")  # fmt: skip
 HEADLINES = {
     "auc": "AUC",
     "ap": "AP",
@@ -34,6 +31,8 @@ EXPLAINED = {
     "map_corrected": "mAP, corrected: anomaly classes that occur",
     "video_auc": "AUC of the video scores",
     "video_accuracy": "Videos whose most likely class is right",
+    "video_event_accuracy": "Event prototypes nearest to a class of their video",
+    "video_background_accuracy": "Background prototypes nearest to normal",
 }
 
 
@@ -73,7 +72,7 @@ def render_report(
     figures: Mapping[str, Any],
     curves_csv: Path | None,
     thumbnail: Thumbnail | None,
-    raw_features: Callable[[str], ArrayLike] | None,
+    raw_features: RawFeatures | None,
 ) -> str:
     """The whole page as text."""
     return (
@@ -83,7 +82,11 @@ def render_report(
             figures=figures,
             evaluation=evaluation,
             cards=headline_cards(figures),
-            curves=[*score_curves([("this run", figures)]), *_training_charts(curves_csv)],
+            curves=[
+                *score_curves([("this run", figures)]),
+                *(training_charts(curves_csv) if curves_csv else ()),
+            ],
+            features=_feature_charts(evaluation, raw_features),
             videos=_video_cards(evaluation, thumbnail),
         )
     )
@@ -156,44 +159,14 @@ def _card(
     )
 
 
-def score_curves(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Markup]:
-    """ROC and PR curves of one run or several, overlaid."""
-    charts = []
-    for key, title, x, y in (
-        ("roc", "ROC curve", "false positive rate", "true positive rate"),
-        ("pr", "Precision and recall", "recall", "precision"),
-    ):
-        lines = [
-            Series(name, figures["curves"][key][0], figures["curves"][key][1], colour)
-            for (name, figures), colour in zip(runs, CURVE_COLOURS * len(runs), strict=False)
-            if figures["curves"][key]
-        ]
-        if lines and key == "roc":
-            lines.append(Series("chance", [0, 1], [0, 1], "var(--faint)", dashed=True))
-        if lines:
-            charts.append(line_chart(title, lines, Axis(x), Axis(y)))
+def _feature_charts(evaluation: Evaluation, raw_features: RawFeatures | None) -> list[Markup]:
+    videos = [(video.scores, video.truth) for video in evaluation.videos]
+    charts: list[Markup] = []
+    if evaluation.config.tsne:
+        charts += embedding_charts(videos, raw_features, evaluation.config.seed)
+    if evaluation.distances is not None:
+        charts.append(distance_chart(evaluation.distances))
     return charts
-
-
-def _training_charts(curves_csv: Path | None) -> list[Markup]:
-    curves = read_curves(curves_csv) if curves_csv else TrainingCurves({}, {})
-    charts = []
-    for title, lines in (("Training loss", curves.losses), ("Validation", curves.validation)):
-        series = [
-            Series(name, line[0], line[1], colour)
-            for (name, line), colour in zip(
-                sorted(lines.items(), key=_total_first), CURVE_COLOURS * 4, strict=False
-            )
-        ]
-        if series:
-            x = Axis.around("step", [one.x for one in series], zero=True)
-            y = Axis.around("", [one.y for one in series], zero=title == "Training loss")
-            charts.append(line_chart(title, series, x, y))
-    return charts
-
-
-def _total_first(item: tuple[str, Any]) -> tuple[bool, str]:
-    return item[0] != "total", item[0]
 
 
 def _video_cards(evaluation: Evaluation, thumbnail: Thumbnail | None) -> list[VideoCard]:

@@ -22,34 +22,37 @@ def save_timeline(
     intervals: Sequence[Interval] | Sequence[Sequence[Interval]],
     threshold: float = 0.5,
 ) -> Path:
-    """Draws one video, or several below each other with one list of intervals each, and returns the path."""
+    """Draws one video with its intervals, or several below each other with a list of intervals for each."""
     if isinstance(scores, VideoScores):
-        scores, intervals = [scores], [intervals]  # type: ignore[list-item]
-    figure = Figure(figsize=(11, 0.6 + 2.1 * len(scores)), dpi=110, layout="constrained")
+        rows = [(scores, [one for one in intervals if isinstance(one, Interval)])]
+    else:
+        lists = [one for one in intervals if not isinstance(one, Interval)]
+        rows = [(video, list(found)) for video, found in zip(scores, lists, strict=True)]
+    figure = Figure(figsize=(11, 0.7 + 1.9 * len(rows)), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(scores), squeeze=False)[:, 0]
-    for axis, video, found in zip(axes, scores, intervals, strict=True):
-        _draw(axis, video, found, threshold)  # type: ignore[arg-type]
-    axes[-1].set_xlabel("seconds")
+    for axis, (video, found) in zip(figure.subplots(len(rows), squeeze=False)[:, 0], rows, strict=True):
+        _draw(axis, video, found, threshold)
+    axis.set_xlabel("seconds")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png", metadata={"Software": None})
     return path
 
 
 def _draw(axis: Axes, scores: VideoScores, intervals: Sequence[Interval], threshold: float) -> None:
-    edges = np.minimum(np.arange(len(scores.anomaly_T) + 1) * scores.snippet_length, scores.n_frames)
-    edges[-1] = scores.n_frames
-    times = [seconds_at(scores, int(frame)) for frame in edges]
+    edges = [*(np.arange(len(scores.anomaly_T)) * scores.snippet_length).tolist(), scores.n_frames]
+    times = [seconds_at(scores, frame) for frame in edges]
     axis.stairs(scores.anomaly_T, times, color=SCORE_COLOUR, linewidth=1.3)
     axis.stairs(scores.anomaly_T, times, color=SCORE_COLOUR, alpha=0.12, fill=True)
     axis.axhline(threshold, color=RULE_COLOUR, linewidth=0.8, linestyle=(0, (4, 4)))
+    named: set[str] = set()
     for interval in intervals:
-        colour = class_colour(scores.classes.index(interval.label))
-        axis.axvspan(interval.start_s, interval.end_s, color=colour, alpha=0.2, linewidth=0)
-        middle = (interval.start_s + interval.end_s) / 2
-        label = f"{interval.label} {interval.score:.2f}"
-        axis.text(middle, 1.03, label, ha="center", fontsize=8, color=colour, clip_on=True)
-    axis.set(xlim=(0, times[-1]), ylim=(0, 1.15), yticks=(0, 0.5, 1))
+        shade = class_colour(scores.classes.index(interval.label))
+        label = None if interval.label in named else interval.label
+        axis.axvspan(interval.start_s, interval.end_s, color=shade, alpha=0.25, linewidth=0, label=label)
+        named.add(interval.label)
+    if named:
+        axis.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=8, fontsize=8, frameon=False)
+    axis.set(xlim=(0, times[-1]), ylim=(0, 1.05), yticks=(0, 0.5, 1))
     # A file name is text: matplotlib must not read a formula into its dollar signs.
     axis.set_title(scores.name, loc="left", fontsize=9, parse_math=False)
     axis.spines[["top", "right"]].set_visible(False)

@@ -1,4 +1,8 @@
-"""One video's timeline as inline SVG (paper, figure 7): score, class band, shaded truth, peaks."""
+"""One video's timeline as inline SVG (paper, figure 7): score over shaded truth, and two class bands.
+
+The upper band is the annotated class, the lower one the most likely anomaly class, stronger where the score is
+higher. A video of many hours has no more columns than a short one; a column shows its highest snippet.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,7 +17,9 @@ from evaluate.intervals import snippet_frame
 from evaluate.scores import VideoScores
 
 COLUMNS = 300
-SCALE, SCORE_HEIGHT, BAND_TOP, BAND_HEIGHT = 1000, 100, 108, 14
+SCALE, SCORE_HEIGHT = 1000, 100  # of the drawing; the page stretches it
+TRUTH_BAND, TRUTH_HEIGHT = 105, 6
+BAND_TOP, BAND_HEIGHT = 114, 13
 BAND_STEPS = 4
 Array = NDArray[Any]
 
@@ -42,11 +48,12 @@ def timeline(scores: VideoScores, segments: Sequence[Segment], threshold: float)
 
 def _truth(scores: VideoScores, segments: Sequence[Segment]) -> str:
     rectangles = []
-    for _, start, end in segments:
+    for label, start, end in segments:
         x0, x1 = (SCALE * frame / scores.n_frames for frame in (start, min(end, scores.n_frames)))
-        rectangles.append(
-            f'<rect class="truth" x="{x0:.1f}" width="{max(x1 - x0, 1):.1f}" height="{SCORE_HEIGHT}"/>'
-        )
+        place = f'x="{x0:.1f}" width="{max(x1 - x0, 1):.1f}"'
+        fill = f"var(--class-{scores.classes.index(label)})"
+        rectangles.append(f'<rect class="truth" {place} height="{SCORE_HEIGHT}"/>')
+        rectangles.append(f'<rect {place} y="{TRUTH_BAND}" height="{TRUTH_HEIGHT}" fill="{fill}"/>')
     return "".join(rectangles)
 
 
