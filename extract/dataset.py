@@ -44,7 +44,7 @@ class ImportedDataset:
 
 
 def read_manifest(path: Path) -> list[VideoRecord]:
-    """Read a CSV with the columns path, labels (several: separated by `;`), split and, optionally, name.
+    """Read a CSV with the columns path, labels (several: joined by `|`), split and, optionally, name.
 
     Relative paths are relative to the manifest's folder; other columns are ignored. Raises
     FileNotFoundError, or ManifestError naming the row (the header is row 1).
@@ -80,7 +80,7 @@ def write_manifest(path: Path, records: Iterable[VideoRecord]) -> None:
         for record in records:
             video = record.path.resolve()
             shown = video.relative_to(base) if video.is_relative_to(base) else video
-            writer.writerow([shown.as_posix(), ";".join(record.labels), record.split, record.name])
+            writer.writerow([shown.as_posix(), "|".join(record.labels), record.split, record.name])
 
 
 def import_ucf_crime(lists: Path, videos: Path) -> ImportedDataset:
@@ -113,9 +113,9 @@ def _record(row: dict[str, str], base: Path) -> VideoRecord:
     name = row.get("name") or path.stem
     if not name or name.startswith(".") or set(name) & {"/", "\\", "\0"}:
         raise ValueError(f"name {name!r} can't be a file name: no path separators, no leading dot")
-    labels = tuple(dict.fromkeys(part.strip().lower() for part in re.split("[;|,]", row["labels"] or "")))
+    labels = tuple(dict.fromkeys(part.strip().lower() for part in (row["labels"] or "").split("|")))
     if not all(labels):
-        raise ValueError(f"labels are {row['labels']!r}, expected one or more, separated by `;`, or `normal`")
+        raise ValueError(f"labels are {row['labels']!r}, expected one or more, joined by `|`, or `normal`")
     if NORMAL in labels and len(labels) > 1:
         raise ValueError(f"labels are {row['labels']!r}: `normal` excludes every other label")
     if row["split"] not in SPLITS:
