@@ -15,7 +15,7 @@ from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 
 WIDTH, HEIGHT = 460, 300
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 40
+LEFT, RIGHT, TOP, BOTTOM = 58, 12, 10, 40
 MAX_POINTS = 300
 Array = NDArray[Any]
 

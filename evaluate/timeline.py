@@ -1,7 +1,7 @@
 """One video's timeline as inline SVG (paper, figure 7): score over shaded truth, and two class bands.
 
-The upper band is the annotated class, the lower one the most likely anomaly class, stronger where the score is
-higher. A video of many hours has no more columns than a short one; a column shows its highest snippet.
+The upper band is the annotated class, the lower one the most likely anomaly class, stronger where the score
+is higher. A video of many hours has no more columns than a short one; a column shows its highest snippet.
 """
 
 from collections.abc import Sequence
