@@ -4,13 +4,14 @@ Each is a generator of (frame number, upright RGB picture), in rising order of t
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import av
 import numpy as np
 import numpy.typing as npt
 from av.video.stream import VideoStream
 
-from extract.probe import PacketTable, VideoError, VideoInfo, open_video
+from extract.probe import PacketTable, VideoError, VideoInfo, decoded_frames, open_video, sized_packets
 
 Picture = npt.NDArray[np.uint8]
 """(H, W, 3) RGB."""
@@ -20,29 +21,26 @@ Frames = Iterator[tuple[int, Picture]]
 def decode_sparse(info: VideoInfo, indices: Sequence[int]) -> Frames:
     """Send only the packets between an entry point and a wanted frame; drain and flush at jumps.
 
-    Every wanted frame is decoded from the last entry point that is neither behind it in decode
-    order nor later in presentation, so leading pictures of an open GOP get the past they need.
-    Pictures that nothing refers to are skipped (H.264, by nal_ref_idc). Raises VideoError where
-    the decoder objects or a frame does not appear.
+    Pictures that nothing refers to are skipped as well (H.264, by nal_ref_idc). Raises VideoError
+    where the decoder objects or a frame does not appear.
     """
     assert info.packets is not None
+    plan = _plan(info.packets, indices)
     ranks = _ranks(info.packets)
     wanted = set(indices)
-    needed, targets = _needed_packets(info.packets, sorted(wanted))
     with open_video(info.path) as (container, stream):
         context = stream.codec_context
-        may_skip = info.codec == "h264"
         last_sent = -1
-        for position, packet in enumerate(p for p in container.demux(stream) if p.size):
-            if position >= len(needed) or position > targets[-1]:
+        for position, packet in enumerate(sized_packets(container, stream)):
+            if position > plan.last:
                 break
-            if not needed[position]:
+            if not plan.needed[position]:
                 continue
-            if last_sent not in (-1, position - 1):
+            if position in plan.starts and -1 < last_sent < position - 1:
                 yield from _pictures(_decode(context, None), ranks, wanted)
                 context.flush_buffers()
-            if may_skip:
-                context.skip_frame = "DEFAULT" if position in targets else "NONREF"
+            if info.codec == "h264":
+                context.skip_frame = "DEFAULT" if position in plan.targets else "NONREF"
             yield from _pictures(_decode(context, packet), ranks, wanted)
             last_sent = position
         yield from _pictures(_decode(context, None), ranks, wanted)
@@ -54,22 +52,18 @@ def decode_all(info: VideoInfo, indices: Sequence[int]) -> Frames:
     """Decode every packet in order. Raises VideoError at the first damage before the last wanted frame."""
     ranks = _ranks(info.packets) if info.packets is not None else None
     wanted = set(indices)
-    last = max(wanted)
-    shown = 0
+    number = -1
     with open_video(info.path) as (container, stream):
         try:
-            for frame in container.decode(stream):
-                number = shown if ranks is None else _number(frame, ranks)
-                shown = max(shown, number) + 1
+            for frame in decoded_frames(container, stream, info.packets):
+                number = number + 1 if ranks is None else _number(frame, ranks)
                 if number in wanted:
-                    if frame.is_corrupt:
-                        raise VideoError("a frame is damaged", number)
                     wanted.remove(number)
-                    yield number, upright_rgb(frame)
-                if number >= last:
+                    yield number, _picture(frame, number)
+                if not wanted:
                     break
         except (av.FFmpegError, OSError) as error:
-            raise VideoError(f"decoding fails: {error}", min(wanted | {shown})) from error
+            raise VideoError(f"decoding fails: {error}", number + 1) from error
     if wanted:
         raise VideoError("a frame does not come out of the decoder", min(wanted))
 
@@ -87,8 +81,14 @@ def decode_with_decord(info: VideoInfo, indices: Sequence[int]) -> Frames:
         for start in range(0, len(ordered), frames_at_once):
             numbers = ordered[start : start + frames_at_once]
             yield from zip(numbers, reader.get_batch(numbers).asnumpy(), strict=True)
-    except (decord.DECORDError, RuntimeError) as error:
+    except (decord.DECORDError, RuntimeError, IndexError) as error:
         raise VideoError(f"decord fails: {str(error).splitlines()[0]}") from error
+
+
+def _picture(frame: av.VideoFrame, number: int) -> Picture:
+    if frame.is_corrupt:
+        raise VideoError("a frame is damaged", number)
+    return upright_rgb(frame)
 
 
 def upright_rgb(frame: av.VideoFrame) -> Picture:
@@ -98,22 +98,45 @@ def upright_rgb(frame: av.VideoFrame) -> Picture:
     return np.ascontiguousarray(np.rot90(picture, turns)) if turns % 4 else picture
 
 
-def _ranks(packets: PacketTable) -> dict[int, int]:
-    return {pts: rank for rank, pts in enumerate(np.sort(packets.pts[packets.shown]).tolist())}
+@dataclass(frozen=True)
+class _Plan:
+    """Positions of packets, in decode order."""
+
+    needed: npt.NDArray[np.bool_]
+    starts: set[int]
+    """Entry points where a stretch begins."""
+    targets: set[int]
+    """Packets of wanted frames."""
+
+    @property
+    def last(self) -> int:
+        return max(self.targets)
 
 
-def _needed_packets(packets: PacketTable, wanted: Sequence[int]) -> tuple[npt.NDArray[np.bool_], list[int]]:
-    """Which packets to send, and the positions (decode order) of the wanted ones."""
-    shown_positions = np.flatnonzero(packets.shown)
-    by_rank = shown_positions[np.argsort(packets.pts[shown_positions])]
-    targets = sorted(by_rank[list(wanted)].tolist())
+def _plan(packets: PacketTable, indices: Sequence[int]) -> _Plan:
+    """Which packets to send for the wanted frames.
+
+    A frame is decoded from the last entry point that is neither behind it in decode order nor later
+    in presentation, so leading pictures of an open GOP get the past they need; where decoding
+    begins, they are left out.
+    """
+    shown = np.flatnonzero(packets.shown)
+    targets = shown[np.argsort(packets.pts[shown])][list(indices)]
     entries = np.flatnonzero(packets.entry)
     needed = np.zeros(len(packets.pts), bool)
+    starts = set()
     for target in targets:
         candidates = entries[: np.searchsorted(entries, target, side="right")]
-        usable = candidates[packets.pts[candidates] <= packets.pts[target]]
-        needed[usable[-1] if len(usable) else 0 : target + 1] = True
-    return needed, targets
+        not_later = candidates[packets.pts[candidates] <= packets.pts[target]]
+        start = int(not_later[-1] if len(not_later) else entries[0])
+        stretch = slice(start, target + 1)
+        needed[stretch] |= packets.pts[stretch] >= min(packets.pts[start], packets.pts[target])
+        starts.add(start)
+    return _Plan(needed, starts, set(targets.tolist()))
+
+
+def _ranks(packets: PacketTable) -> dict[int, int]:
+    return {pts: rank for rank, pts in enumerate(np.sort(packets.pts[packets.shown]).tolist())}
 
 
 def _number(frame: av.VideoFrame, ranks: dict[int, int]) -> int:
@@ -132,7 +155,5 @@ def _pictures(frames: list[av.VideoFrame], ranks: dict[int, int], wanted: set[in
     for frame in frames:
         number = _number(frame, ranks)
         if number in wanted:
-            if frame.is_corrupt:
-                raise VideoError("a frame is damaged", number)
             wanted.remove(number)
-            yield number, upright_rgb(frame)
+            yield number, _picture(frame, number)

@@ -28,8 +28,10 @@ _FORMATS = (
 )
 # One packet is one shown frame in these. In others (MPEG-4's packed B-frames, VP8's hidden frames)
 # frames can only be counted by decoding.
-_ONE_FRAME_A_PACKET = {"h264", "hevc", "vp9", "av1", "mjpeg", "ffv1", "prores", "dnxhd", "rawvideo", "png"}
+INTRA_ONLY = {"mjpeg", "prores", "dnxhd", "png", "rawvideo"}
+_ONE_FRAME_A_PACKET = {"h264", "hevc", "vp9", "av1", "ffv1", *INTRA_ONLY}
 _PROGRESSIVE = (0, 1)  # AVFieldOrder: unknown, progressive
+_NO_PTS = np.iinfo(np.int64).min
 
 
 class VideoError(ValueError):
@@ -42,13 +44,17 @@ class VideoError(ValueError):
 
 @dataclass(frozen=True)
 class PacketTable:
-    """Per packet in decode order: its pts, whether its frame is shown, whether decoding may begin there."""
+    """Per packet in decode order."""
 
     pts: npt.NDArray[np.int64]
+    decodable: npt.NDArray[np.bool_]
+    """False before the stream's first entry point, as in a recording that begins mid-GOP."""
     shown: npt.NDArray[np.bool_]
+    """Decodable, and not cut away by an edit list."""
     entry: npt.NDArray[np.bool_]
-    has_open_entry: bool
-    """Some entry point has leading pictures that need what comes before it (open GOP)."""
+    """Decoding may begin here."""
+    closed_gops: bool
+    """Every packet flagged as a key frame is an entry point without leading pictures that need the past."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ class VideoInfo:
     codec: str
     width: int
     height: int
+    eight_bit: bool
     fps: float
     time_s: npt.NDArray[np.float64] = field(repr=False)
     """(n_frames,) seconds after the first frame, in order of presentation."""
@@ -83,35 +90,29 @@ def probe(path: Path, tick: Tick = lambda: None) -> VideoInfo:
     if not path.is_file():
         raise FileNotFoundError(f"no video at {path}")
     with open_video(path) as (container, stream):
-        table, damage = _read_packets(container, stream, tick)
-        declared = stream.frames
         average_rate = float(stream.average_rate or stream.guessed_rate or 0)
-        time_base = float(stream.time_base or 1)
-        container_name = container.format.name
-        codec = stream.codec_context.codec.canonical_name
-        interlaced = stream.codec_context.field_order not in _PROGRESSIVE
-    why_counted = _why_counted(codec, interlaced, table)
+        table, damage = _read_packets(container, stream, tick)
+        damage = damage or _missing_frames(stream.frames, len(table.pts))
+        why_counted = _why_counted(container, stream, table)
     with open_video(path) as (container, stream):
-        size, ticks, broken_off = _decode_for_probe(container, stream, count=bool(why_counted), tick=tick)
-    damage = damage or broken_off
-    if not why_counted:
-        ticks = np.sort(table.pts[table.shown])
-    if damage is None and declared > len(table.pts) and container_name.startswith("mov"):
-        damage = VideoError(
-            f"the header promises {declared} frames, the file holds {len(table.pts)}", len(ticks)
+        first, ticks, broken_off = _decode_for_probe(container, stream, table, bool(why_counted), tick)
+        if not why_counted:
+            ticks = np.sort(table.pts[table.shown])
+        fps, time_s = _times(ticks, float(stream.time_base or 1), average_rate)
+        turned = first.rotation % 180 != 0
+        return VideoInfo(
+            path=path,
+            container=container.format.name,
+            codec=stream.codec_context.codec.canonical_name,
+            width=first.height if turned else first.width,
+            height=first.width if turned else first.height,
+            eight_bit=max(component.bits for component in first.format.components) == 8,
+            fps=fps,
+            time_s=time_s,
+            packets=None if why_counted else table,
+            why_counted=why_counted,
+            damage=damage or broken_off,
         )
-    fps, time_s = _times(ticks, time_base, average_rate)
-    return VideoInfo(
-        path,
-        container_name,
-        codec,
-        *size,
-        fps,
-        time_s,
-        None if why_counted else table,
-        why_counted,
-        damage,
-    )
 
 
 @contextmanager
@@ -127,7 +128,33 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         if not isinstance(stream, VideoStream):
             raise VideoError("holds no video stream")
         stream.codec_context.thread_count = 1
+        # Damage is to be an error, not a picture patched up from its neighbours.
+        stream.codec_context.options = {"err_detect": "explode"}
         yield container, stream
+
+
+def sized_packets(container: InputContainer, stream: VideoStream) -> "Iterator[av.Packet[VideoStream]]":
+    """The stream's packets, without empty ones: they mean a repeated picture, and to a decoder the end."""
+    return (packet for packet in container.demux(stream) if packet.size)
+
+
+def decoded_frames(
+    container: InputContainer, stream: VideoStream, packets: PacketTable | None
+) -> Iterator[av.VideoFrame]:
+    """Every frame in order of presentation. What can't be decoded before the first one is passed over."""
+    begun = False
+    for position, packet in enumerate(sized_packets(container, stream)):
+        if packets is not None and not packets.decodable[position]:
+            continue
+        try:
+            frames = stream.codec_context.decode(packet)
+        except av.error.InvalidDataError:
+            if begun:
+                raise
+            continue
+        begun |= bool(frames)
+        yield from frames
+    yield from stream.codec_context.decode(None)
 
 
 def _read_packets(
@@ -136,66 +163,97 @@ def _read_packets(
     codec = stream.codec_context.codec.canonical_name
     entries = EntryPoints(codec, stream.codec_context.extradata) if codec in NAL_CODECS else None
     pts: list[int] = []
-    shown, entry, opens = [], [], False
-    damage = None
-    try:
-        for packet in container.demux(stream):
-            if packet.size == 0:
-                continue
-            kind = "closed" if packet.is_keyframe else None
-            if kind and entries:
-                kind = entries.kind(memoryview(packet))
-            opens |= kind == "open"
-            entry.append(kind is not None)
-            pts.append(_NO_PTS if packet.pts is None else packet.pts)
-            shown.append(not packet.is_discard)
-            tick()
-    except (av.FFmpegError, OSError) as error:
-        damage = VideoError(f"reading it fails after {len(pts)} packets: {_short(error)}", len(pts))
-    if not any(shown):
+    discard: list[bool] = []
+    kinds: list[str | None] = []
+    damage: VideoError | None = None
+    key_frames = 0
+    with _errors_in_log(container.format.name) as errors:
+        try:
+            for packet in sized_packets(container, stream):
+                if damage is None and (packet.is_corrupt or errors()):
+                    damage = VideoError(f"the file is damaged: {errors() or 'a packet is corrupt'}", len(pts))
+                kind = "closed" if packet.is_keyframe else None
+                if packet.is_keyframe and entries:
+                    kind = entries.kind(memoryview(packet))
+                key_frames += packet.is_keyframe
+                kinds.append(kind)
+                pts.append(_NO_PTS if packet.pts is None else packet.pts)
+                discard.append(packet.is_discard)
+                tick()
+        except (av.FFmpegError, OSError) as error:
+            damage = damage or VideoError(f"reading the file fails: {_short(error)}", len(pts))
+        if errors():
+            damage = damage or VideoError(f"the file is damaged: {errors()}", len(pts))
+    if not pts:
         raise damage or VideoError("its video stream holds no frames")
-    return PacketTable(np.array(pts), np.array(shown), np.array(entry), opens), damage
+    closed_gops = kinds.count("closed") == key_frames
+    return _packet_table(np.array(pts), np.array(discard), kinds, closed_gops), damage
 
 
-_NO_PTS = np.iinfo(np.int64).min
+@contextmanager
+def _errors_in_log(demuxer: str) -> Iterator[Callable[[], str]]:
+    """Demuxers step over damage and say so in ffmpeg's log alone: gives the first error they logged."""
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture() as messages:
+            yield lambda: next((text.strip() for _, name, text in messages if name == demuxer), "")
+    finally:
+        av.logging.set_level(level)
 
 
-def _why_counted(codec: str, interlaced: bool, table: PacketTable) -> str:
+def _packet_table(
+    pts: npt.NDArray[np.int64], discard: npt.NDArray[np.bool_], kinds: list[str | None], closed_gops: bool
+) -> PacketTable:
+    entry = np.array([kind is not None for kind in kinds])
+    first = int(entry.argmax()) if entry.any() else 0
+    decodable = np.arange(len(pts)) >= first
+    if kinds[first] == "open":
+        decodable &= pts >= pts[first]
+    return PacketTable(pts, decodable, decodable & ~discard, entry, closed_gops)
+
+
+def _missing_frames(declared: int, found: int) -> VideoError | None:
+    if declared <= found:
+        return None
+    return VideoError(f"the header promises {declared} frames, the file holds {found}", found)
+
+
+def _why_counted(container: InputContainer, stream: VideoStream, table: PacketTable) -> str:
     """The reason why the packets don't tell the frames, or an empty string."""
+    codec = stream.codec_context.codec.canonical_name
     pts = table.pts[table.shown]
     if codec not in _ONE_FRAME_A_PACKET:
         return f"{codec} packets are not frames"
-    if interlaced:
+    if stream.codec_context.field_order not in _PROGRESSIVE:
         return "interlaced: a packet may be a field"
+    if container.format.name == "avi" and codec not in INTRA_ONLY:
+        return "AVI has no presentation timestamps"
     if (table.pts == _NO_PTS).any() or len(np.unique(pts)) < len(pts):
         return "timestamps are missing or not unique"
-    if not table.entry[0] or (pts.min() < table.pts[0] and table.shown[0]):
-        return "the stream does not begin with an entry point"
+    if not table.entry.any():
+        return "no entry point is known"
     return ""
 
 
 def _decode_for_probe(
-    container: InputContainer, stream: VideoStream, *, count: bool, tick: Tick
-) -> tuple[tuple[int, int], npt.NDArray[np.int64], VideoError | None]:
-    """Size of the upright picture; pts of every frame if `count`, else of the first; where it broke off."""
-    size, broken_off = None, None
+    container: InputContainer, stream: VideoStream, table: PacketTable, count: bool, tick: Tick
+) -> tuple[av.VideoFrame, npt.NDArray[np.int64], VideoError | None]:
+    """The first frame; the pts of every frame if `count`; where counting broke off."""
+    first, broken_off = None, None
     ticks: list[int] = []
     try:
-        for frame in container.decode(stream):
-            ticks.append(_NO_PTS if frame.pts is None else frame.pts)
-            if size is None:
-                turned = frame.rotation % 180 != 0
-                size = (frame.height, frame.width) if turned else (frame.width, frame.height)
+        for frame in decoded_frames(container, stream, None if count else table):
+            first = first or frame
             if not count:
                 break
+            ticks.append(_NO_PTS if frame.pts is None else frame.pts)
             tick()
     except (av.FFmpegError, OSError) as error:
-        if not ticks:
-            raise VideoError(f"no frame can be decoded: {_short(error)}", 0) from error
         broken_off = VideoError(f"decoding fails: {_short(error)}", len(ticks))
-    if size is None:
-        raise VideoError("no frame can be decoded", 0)
-    return size, np.array(ticks), broken_off
+    if first is None:
+        raise broken_off or VideoError("no frame can be decoded", 0)
+    return first, np.array(ticks), broken_off
 
 
 def _times(
@@ -205,9 +263,9 @@ def _times(
     n = len(ticks)
     if n > 1 and ticks[0] != _NO_PTS and (np.diff(ticks) > 0).all():
         time_s = (ticks - ticks[0]) * time_base
-        measured = float((n - 1) / time_s[-1])
-        fps = average_rate if 0.99 < average_rate / measured < 1.01 else measured
-        return fps, time_s
+        # The container's average is exact where it fits the timestamps to within their rounding.
+        fits = average_rate > 0 and abs((n - 1) / average_rate - time_s[-1]) <= 2 * time_base
+        return average_rate if fits else float((n - 1) / time_s[-1]), time_s
     fps = average_rate if 0 < average_rate <= 1000 else 25.0
     return fps, np.arange(n) / fps
 

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from extract.bitstream import NAL_CODECS
 from extract.decoders import Frames, Picture, decode_all, decode_sparse, decode_with_decord
-from extract.probe import Tick, VideoError, VideoInfo, probe
+from extract.probe import INTRA_ONLY, Tick, VideoError, VideoInfo, probe
 
 __all__ = ["FrameReader", "Picture", "Tick", "VideoError", "VideoInfo", "probe", "read_frames"]
 
@@ -19,7 +20,9 @@ Decoder = Literal["decord", "pyav-sparse", "pyav-full"]
 Choice = Literal["auto", "decord", "pyav"]
 # decord's read-ahead is unbounded: it may decode the whole video while its reader waits.
 _DECORD_READ_AHEAD_BYTES = 1_000_000_000
-_DECORD_CODECS = {"vp9", "mjpeg"}
+_DECORD_CODECS = {"vp9"}
+_RIGHT_IN_DECORD = {"h264", "hevc", "vp9", "mjpeg"}
+_SPARSE_CODECS = {*NAL_CODECS, *INTRA_ONLY}
 
 
 class FrameReader:
@@ -58,7 +61,7 @@ def choose_decoder(info: VideoInfo, choice: Choice) -> tuple[Decoder, str]:
         if refusal:
             raise VideoError(f"decord was asked for, but {refusal}; use decoder auto or pyav")
         return "decord", "asked for"
-    if info.packets is not None and info.codec in ("h264", "hevc"):
+    if info.packets is not None and info.codec in _SPARSE_CODECS:
         return "pyav-sparse", f"{info.codec} with unique timestamps and known entry points"
     if choice == "auto" and not refusal and info.codec in _DECORD_CODECS:
         return (
@@ -72,13 +75,15 @@ def _decord_refusal(info: VideoInfo) -> str:
     """Why decord 0.6 would be wrong or dangerous on this video, or an empty string."""
     packets = info.packets
     if packets is None:
-        return f"decord can't number its frames ({info.why_counted})"
+        return f"decord returns wrong frames ({info.why_counted})"
+    if not info.eight_bit:
+        return "decord returns wrong colours from more than 8 bits"
     if info.container.split(",")[0] not in ("mov", "matroska"):
         return f"decord returns wrong frames from {info.container}"
-    if info.codec not in ("h264", "hevc", "vp9", "mjpeg"):
+    if info.codec not in _RIGHT_IN_DECORD:
         return f"decord is not known to be right for {info.codec}"
-    if packets.has_open_entry:
-        return "decord returns wrong frames from open GOPs"
+    if not packets.closed_gops:
+        return "decord returns wrong frames from open GOPs and intra refresh"
     if not packets.shown.all():
         return "decord ignores edit lists"
     if abs(packets.pts).max() >= 2**31:
