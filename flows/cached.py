@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from prefect import task
+from prefect import Task, task
 from prefect.cache_policies import CacheKeyFnPolicy
 from pydantic import BaseModel, ConfigDict
 
@@ -36,8 +36,8 @@ class Stage:
     """One step of the pipeline.
 
     `reads` gives the JSON-able values that the output depends on; `work` does the step and returns a line for
-    the log; `written` digests the output as it lies on disk, None where nothing does. `version` is raised when
-    the code changes what the same inputs give.
+    the log; `written` digests the output as it lies on disk, None where nothing does. `version` is raised
+    when the code changes what the same inputs give.
     """
 
     name: str
@@ -60,17 +60,18 @@ class Stage:
         log.info("%-9s %s (%s)", self.name, result.summary, how)
         return result
 
-    def _task(self, run: Run, key: str, refresh: bool) -> Any:
-        def body() -> StageResult:
-            summary = self.work(run)
-            return StageResult(stage=self.name, digest=self.written(run), summary=summary)
-
+    def _task(self, run: Run, key: str, refresh: bool) -> Task[[], StageResult]:
         policy = CacheKeyFnPolicy(cache_key_fn=lambda context, parameters: key)
-        return task(
-            body,
+
+        @task(
             name=self.name,
             cache_policy=policy.configure(key_storage=run.workspace.cache),
             refresh_cache=refresh,
             persist_result=True,
             result_serializer="json",
         )
+        def stage() -> StageResult:
+            summary = self.work(run)
+            return StageResult(stage=self.name, digest=self.written(run), summary=summary)
+
+        return stage

@@ -1,4 +1,4 @@
-"""The demo: synthetic footage through the whole pipeline with the preset `small`; only the street is invented."""
+"""The demo: synthetic footage for the whole pipeline, with the preset `small`; only the street is made up."""
 
 from pathlib import Path
 

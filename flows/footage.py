@@ -1,8 +1,8 @@
 """Synthetic CCTV footage for the demo and the tests: a street, and now and then something goes wrong in it.
 
-Every clip is one street corner drawn anew (buildings, light, traffic, passers-by); an anomalous clip has one
-event of known place and length in it. The events are drawn over the same street, so that nothing but the event
-tells an anomalous clip from a normal one. The same seed gives the same frames, other seeds other footage.
+A seed is one camera above one street. Every clip has its own light, traffic and passers-by, and an anomalous
+clip has one event of known place and length in it, drawn over the same street: nothing else tells it from a
+normal clip. The same seed gives the same frames, other seeds other footage.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """What one clip shows. `event` is a frame span, end exclusive, or None in a normal clip."""
+    """What one clip shows: `event` is a frame span (end exclusive) or None, `street` the houses' seed."""
 
     name: str
     split: str
@@ -36,6 +36,7 @@ class ClipPlan:
     n_frames: int
     event: tuple[int, int] | None
     seed: int
+    street: int
 
 
 def make_footage(
@@ -48,8 +49,8 @@ def make_footage(
 ) -> tuple[Path, Path]:
     """Write the demo's data set: clips, `manifest.csv` and `manifest.annotations.csv`.
 
-    `normal` and `per_event` count the training clips; validation and test get half as many, at least one each.
-    A clip that is there already is kept. Returns the paths of the manifest and of the annotations.
+    `normal` and `per_event` count the training clips; validation and test get half as many, at least one
+    each. A clip that is there already is kept. Returns the paths of the manifest and of the annotations.
     """
     videos = out / "videos"
     videos.mkdir(parents=True, exist_ok=True)
@@ -60,7 +61,7 @@ def make_footage(
             draft.rename(path)
         on_clip(done, len(plans))
     records = [VideoRecord(p.name, videos / f"{p.name}.mp4", (p.label,), p.split) for p in plans]
-    truth = {
+    truth: dict[Path | str, list[Segment]] = {
         videos / f"{p.name}.mp4": [Segment(p.label, *p.event)] for p in plans if p.event and p.split == "test"
     }
     manifest, annotations = out / "manifest.csv", out / "manifest.annotations.csv"
@@ -82,12 +83,12 @@ def plan_clips(seed: int, normal: int, per_event: int) -> list[ClipPlan]:
                 start = int(rng.integers(16, n_frames - length - 8))
                 event = None if label == "normal" else (start, start + length)
                 name = f"{split}-{label}-{index:02d}"
-                plans.append(ClipPlan(name, split, label, n_frames, event, int(rng.integers(2**32))))
+                plans.append(ClipPlan(name, split, label, n_frames, event, int(rng.integers(2**32)), seed))
     return plans
 
 
 def write_clip(path: Path, plan: ClipPlan) -> None:
-    """Encode one clip as H.264 in MP4 (320×240, 30 fps, a key frame every 48, B-frames as x264 likes them)."""
+    """Encode one clip as H.264 in MP4: 320×240, 30 fps, a key frame every 48, B-frames as x264 likes."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(
             "libx264", rate=FPS, options={"crf": "23", "preset": "veryfast", "g": "48"}
@@ -103,7 +104,7 @@ def render(plan: ClipPlan) -> Iterator[np.ndarray]:
     """Yield the clip's frames, each (240, 320, 3) uint8 RGB."""
     rng = np.random.default_rng(plan.seed)
     light = float(rng.uniform(0.75, 1.1))
-    street = Street(rng)
+    street = Street(_draw_houses(np.random.default_rng(plan.street)), rng)
     event = EVENT_PAINTERS[plan.label](rng) if plan.event else None
     noise = rng.normal(0, 3, (HEIGHT, WIDTH, 1))
     for t in range(plan.n_frames):
@@ -116,10 +117,10 @@ def render(plan: ClipPlan) -> Iterator[np.ndarray]:
 
 
 class Street:
-    """A street corner: houses with windows, a pavement with passers-by, a road with cars."""
+    """A street: houses with windows, a pavement with passers-by, a road with cars."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.background = _draw_houses(rng)
+    def __init__(self, background: Image.Image, rng: np.random.Generator) -> None:
+        self.background = background
         self.cars = [
             (
                 float(rng.uniform(0, 400)),

@@ -13,7 +13,7 @@ from flows.config import override, preset_config
 from flows.workspace import Workspace, WorkspaceInputs, default_annotations
 
 if TYPE_CHECKING:
-    from extract.engine import Failure
+    from extract.failures import Failure
     from flows.score import ScoredVideo
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,9 @@ def weight_settings(weights: str | None) -> list[str]:
 def run_everything(out: Path, refresh: str | None = None) -> None:
     """The flow `extract-train-eval` in this process, then the figures."""
     from flows.pipeline import STAGES, extract_train_eval
+    from flows.run import Run
 
+    Run.of(out).check()
     names = [stage.name for stage in STAGES]
     if refresh is not None and refresh not in names:
         raise ValueError(f"no stage {refresh!r} to refresh; there are {', '.join(names)}")
@@ -74,7 +76,9 @@ def run_everything(out: Path, refresh: str | None = None) -> None:
 def run_stage(name: str, out: Path, refresh: bool) -> None:
     """The flow of one stage in this process."""
     from flows import pipeline
+    from flows.run import Run
 
+    Run.of(out).records  # noqa: B018 - a wrong manifest is found before Prefect starts
     log.info("Prefect starts its embedded database; this takes some seconds")
     getattr(pipeline, name)(Workspace(out).root, refresh)
 

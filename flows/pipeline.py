@@ -10,7 +10,6 @@ from prefect import flow
 from flows.cached import Stage, StageResult
 from flows.run import Run
 from flows.stages import EVALUATE, EXTRACT, INFER, TRAIN
-from flows.workspace import check_testable, check_trainable
 
 STAGES = (EXTRACT, TRAIN, INFER, EVALUATE)
 
@@ -23,8 +22,7 @@ def extract_train_eval(workspace: Path, refresh: str | None = None) -> list[Stag
     FileNotFoundError for input that no stage could use.
     """
     run = Run.of(workspace)
-    check_trainable(run.records)
-    check_testable(run.records)
+    run.check()
     names = [stage.name for stage in STAGES]
     first_refreshed = names.index(refresh) if refresh else len(names)
     with run.workspace.locked():

@@ -1,4 +1,4 @@
-"""How far a stage has come: a bar with counts and time left on a terminal, one log line a minute elsewhere."""
+"""How far a stage has come: a bar with counts and time left on a terminal, else one log line a minute."""
 
 import logging
 import sys

@@ -7,7 +7,7 @@ from pathlib import Path
 from extract.dataset import VideoRecord, read_manifest
 from extract.store import feature_path
 from flows.config import PipelineConfig
-from flows.workspace import Workspace, WorkspaceInputs
+from flows.workspace import Workspace, WorkspaceInputs, check_testable, check_trainable
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,13 @@ class Run:
         """Every video of the manifest."""
         return read_manifest(self.inputs.manifest)
 
+    def check(self) -> None:
+        """Raises ValueError if the manifest cannot serve a whole run: nothing to learn or to measure on."""
+        check_trainable(self.records)
+        check_testable(self.records)
+
     def without_features(self) -> list[VideoRecord]:
-        """The videos that have no feature file: those that could not be read, once extraction has been run."""
+        """The videos that have no feature file: those that could not be read, once extraction has run."""
         return [r for r in self.records if not feature_path(self.workspace.features, r.name).is_file()]
 
     def having_features(self, *splits: str) -> list[VideoRecord]:

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsanet.checkpoint import load_info
+from dsanet.checkpoint import INFO_FILE, read_info
+from dsanet.config import InferConfig
 from dsanet.infer import infer
 from evaluate.intervals import Interval, anomalous_intervals
 from evaluate.plots import save_timeline
 from evaluate.scores import VideoScores, read_scores, score_path
 from extract.config import ExtractRuntime
 from extract.dataset import NORMAL, VideoRecord
-from extract.engine import Failure, extract_videos
+from extract.engine import extract_videos
+from extract.failures import Failure
 from flows.progress import show_extraction, stage_progress
 from flows.workspace import Workspace
 
@@ -37,12 +39,11 @@ def score_videos(
 ) -> tuple[list[ScoredVideo], list[Failure]]:
     """Extract, score and cut into intervals; writes `out/intervals.csv` and `out/timeline.png`.
 
-    `model` is a checkpoint folder or a workspace that has one. Features are made as the checkpoint's own were;
+    `model` is a checkpoint folder or a workspace that has one. Features are made as the checkpoint's own;
     `weights` only says where CLIP's are now. Raises FileNotFoundError or ValueError for what cannot be used.
     """
-    model = model if (model / "model.json").is_file() else Workspace(model).model
-    info = load_info(model)
-    config = info.extract_config.model_copy(update={"weights": weights} if weights else {})
+    model, infer_config = _model(model)
+    config = read_info(model).extract.model_copy(update={"weights": weights} if weights else {})
     workspace, runtime = Workspace(out), runtime or ExtractRuntime()
     records = _records(videos)
     with stage_progress("extract", "videos") as report:
@@ -52,12 +53,22 @@ def score_videos(
     failed = {failure.name for failure in extracted.failures}
     names = [record.name for record in records if record.name not in failed]
     if names:
-        infer(names, workspace.features, model, workspace.scores, info.infer_config, device=runtime.device)
+        infer(names, workspace.features, model, workspace.scores, infer_config, device=runtime.device)
     scored = [_cut(read_scores(score_path(workspace.scores, name)), threshold) for name in names]
     if scored:
         write_intervals(out / "intervals.csv", scored)
-        save_timeline(out / "timeline.png", [(video.scores, video.intervals) for video in scored])
+        save_timeline(
+            out / "timeline.png", [v.scores for v in scored], [v.intervals for v in scored], threshold
+        )
     return scored, extracted.failures
+
+
+def _model(given: Path) -> tuple[Path, InferConfig]:
+    """The checkpoint folder, and how its workspace infers; a checkpoint alone infers by default."""
+    if (given / INFO_FILE).is_file():
+        return given, InferConfig()
+    workspace = Workspace(given)
+    return workspace.model, workspace.recall().config.infer
 
 
 def _records(videos: Sequence[Path]) -> list[VideoRecord]:

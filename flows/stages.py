@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from dsanet.checkpoint import load_info
+from dsanet.checkpoint import INFO_FILE, WEIGHTS_FILE, read_info
+from dsanet.config import fit_classes
+from dsanet.curves import CURVES_FILE
 from dsanet.infer import infer
 from dsanet.train import TrainProgress, train
 from evaluate.annotations import VideoTruth, read_annotations, video_truth
@@ -25,7 +27,7 @@ from flows.run import Run
 from flows.thumbnails import thumbnailer
 from flows.workspace import check_testable, check_trainable, digest_of, file_digest
 
-# --- extract --------------------------------------------------------------------------------------------------
+# --- extract ------------------------------------------------------------------------------------------------
 
 
 def _extract_reads(run: Run) -> Any:
@@ -75,7 +77,7 @@ def _digests(run: Run, records: Iterable[VideoRecord]) -> dict[str, str | None]:
 
 EXTRACT = Stage("extract", 1, _extract_reads, _extract_work, _features_digest)
 
-# --- train ----------------------------------------------------------------------------------------------------
+# --- train --------------------------------------------------------------------------------------------------
 
 
 def _train_records(run: Run) -> list[VideoRecord]:
@@ -94,19 +96,19 @@ def _train_reads(run: Run) -> Any:
 def _train_work(run: Run) -> str:
     records = _train_records(run)
     config = run.config
+    labels = (label for record in run.records for label in record.labels)
+    classes = fit_classes(labels, config.model.classes)
     with stage_progress("train", "steps") as report:
 
         def show(progress: TrainProgress) -> None:
-            total = sum(progress.losses.values())
-            report(
-                progress.step, progress.steps, f"epoch {progress.epoch}/{progress.epochs}, loss {total:.3f}"
-            )
+            loss = f"loss {progress.losses['total']:.3f}"
+            report(progress.step, progress.steps, f"epoch {progress.epoch}/{progress.epochs}, {loss}")
 
         train(
             records,
             run.workspace.features,
             run.workspace.model,
-            config.model,
+            config.model.model_copy(update={"classes": classes}),
             config.train,
             device=config.runtime.device,
             on_progress=show,
@@ -115,13 +117,13 @@ def _train_work(run: Run) -> str:
 
 
 def _model_digest(run: Run) -> str | None:
-    parts = [file_digest(run.workspace.model / name) for name in ("model.safetensors", "model.json")]
+    parts = [file_digest(run.workspace.model / name) for name in (WEIGHTS_FILE, INFO_FILE)]
     return digest_of(parts) if all(parts) else None
 
 
 TRAIN = Stage("train", 1, _train_reads, _train_work, _model_digest)
 
-# --- infer ----------------------------------------------------------------------------------------------------
+# --- infer --------------------------------------------------------------------------------------------------
 
 
 def _infer_reads(run: Run) -> Any:
@@ -132,7 +134,7 @@ def _infer_reads(run: Run) -> Any:
 
 def check_classes(records: Iterable[VideoRecord], model: Path) -> None:
     """Raises ValueError if a video has a label that the checkpoint in `model` was not trained for."""
-    known = load_info(model).classes
+    known = read_info(model).model.classes
     unknown = sorted({label for record in records for label in record.labels} - set(known))
     if unknown:
         raise ValueError(
@@ -164,7 +166,7 @@ def _scores_digest(run: Run) -> str:
 
 INFER = Stage("infer", 1, _infer_reads, _infer_work, _scores_digest)
 
-# --- evaluate -------------------------------------------------------------------------------------------------
+# --- evaluate -----------------------------------------------------------------------------------------------
 
 
 def _truths(run: Run) -> list[VideoTruth]:
@@ -176,7 +178,7 @@ def _truths(run: Run) -> list[VideoTruth]:
 
 def _evaluate_reads(run: Run) -> Any:
     check_testable(run.records)
-    curves = file_digest(run.workspace.model / "curves.csv")
+    curves = file_digest(run.workspace.model / CURVES_FILE)
     truths = [(truth.name, truth.labels, truth.segments) for truth in _truths(run)]
     return _scores_digest(run), truths, run.config.evaluate, curves, run.inputs.title, _notes(run)
 
@@ -187,7 +189,7 @@ def _notes(run: Run) -> list[str]:
     left_out = (
         [f"{len(failed)} videos could not be read and are left out: {', '.join(failed)}"] if failed else []
     )
-    return [*load_info(run.workspace.model).notes, *left_out]
+    return [*read_info(run.workspace.model).notes, *left_out]
 
 
 def _evaluate_work(run: Run) -> str:
@@ -198,16 +200,18 @@ def _evaluate_work(run: Run) -> str:
         evaluation,
         title=run.inputs.title,
         notes=_notes(run),
-        curves_csv=workspace.model / "curves.csv",
+        curves_csv=workspace.model / CURVES_FILE,
         thumbnail=thumbnailer(run.records),
         run_config=run.config.model_dump(mode="json"),
-        digests={
-            "features": _features_digest(run),
-            "model": _model_digest(run),
-            "annotations": file_digest(run.inputs.annotations) if run.inputs.annotations else None,
-        },
+        digests=_digests_of_inputs(run),
     )
     return f"report in {workspace.report / 'index.html'}"
+
+
+def _digests_of_inputs(run: Run) -> dict[str, str]:
+    annotations = file_digest(run.inputs.annotations) if run.inputs.annotations else None
+    digests = {"features": _features_digest(run), "model": _model_digest(run), "annotations": annotations}
+    return {name: digest for name, digest in digests.items() if digest}
 
 
 def _report_digest(run: Run) -> str | None:

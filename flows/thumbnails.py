@@ -17,8 +17,8 @@ def thumbnailer(records: Iterable[VideoRecord]) -> Callable[[str, int], bytes | 
 
     def thumbnail(name: str, frame: int) -> bytes | None:
         try:
-            pixels = read_frames(paths[name], [frame])[0]
-        except (VideoError, FileNotFoundError):
+            _, pixels = next(read_frames(paths[name], [frame]))
+        except (VideoError, FileNotFoundError, StopIteration):
             return None
         image = Image.fromarray(pixels)
         image.thumbnail((HEIGHT * 4, HEIGHT))

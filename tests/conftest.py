@@ -1,0 +1,22 @@
+"""Shared by all tests: where optional shared data lies, and Prefect kept to a temporary home."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+# Before anything imports Prefect, which reads its settings once: no look-ups, the user's home untouched.
+os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real annotations and footage; the test skips where it is missing."""
+    if not SHARED.is_dir():
+        pytest.skip("no ../shared beside the project: real annotations and footage are not at hand")
+    return SHARED

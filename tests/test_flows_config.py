@@ -1,0 +1,55 @@
+"""Composed configuration: presets, dotted overrides, closed models."""
+
+import pytest
+
+from flows.config import PRESETS, override, preset_config
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_a_valid_configuration_that_names_itself(name: str) -> None:
+    assert preset_config(name).preset == name
+
+
+def test_presets_carry_the_papers_values() -> None:
+    ucf, xd = preset_config("ucf-crime"), preset_config("xd-violence")
+    assert (ucf.model.window, ucf.model.adapter_layers, ucf.train.align_weight, ucf.infer.beta) == (
+        8,
+        3,
+        1.1,
+        5.0,
+    )
+    assert (xd.model.window, xd.model.adapter_layers, xd.train.align_weight, xd.infer.beta) == (
+        64,
+        1,
+        5.0,
+        1.0,
+    )
+
+
+def test_override_sets_nested_values_and_leaves_the_rest() -> None:
+    before = preset_config("small")
+    after = override(before, ["train.epochs=3", "extract.weights=random", "train.lr=1e-3"])
+    assert (after.train.epochs, after.extract.weights, after.train.lr) == (3, "random", 1e-3)
+    assert after.model == before.model
+    assert override(after, [f"train.epochs={before.train.epochs}"]).train.epochs == before.train.epochs
+
+
+@pytest.mark.parametrize(
+    ("assignment", "complaint"),
+    [
+        ("train.epoch=3", "no setting 'train.epoch'"),
+        ("trian.epochs=3", "no setting 'trian.epochs'"),
+        ("train=3", "setting train:"),
+        ("train.epochs=0", "setting train.epochs:.*given: 0"),
+        ("train.epochs=many", "setting train.epochs:"),
+        ("train.epochs", "sets nothing"),
+    ],
+)
+def test_a_bad_override_names_its_path(assignment: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        override(preset_config("small"), [assignment])
+
+
+def test_unknown_preset_names_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="ucf-crime, xd-violence, small"):
+        preset_config("shanghai")
