@@ -9,6 +9,7 @@ from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 from sklearn.manifold import TSNE
 from sklearn.preprocessing import normalize
+from threadpoolctl import threadpool_limits
 
 from evaluate.annotations import VideoTruth
 from evaluate.charts import Axis, Series, histogram, line_chart, scatter
@@ -118,7 +119,10 @@ def _embedding_chart(
 ) -> Markup:
     features = normalize(np.concatenate(rows).astype(np.float32))
     perplexity = min(30.0, max((len(features) - 1) / 3, 1.0))
-    points = TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(features)
+    with threadpool_limits(
+        1
+    ):  # the same sums on every machine; and on a busy one, several threads take minutes
+        points = TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(features)
     groups = [
         Series(
             name,

@@ -78,7 +78,7 @@ def arbitrary_scores(published: PublishedSet, seed: int) -> list[Array]:
 
 
 def perfect_scores(published: PublishedSet, least: float = 1 / 16) -> list[Array]:
-    """1 where a truth of the class covers `least` of the snippet; the normal column is 1 where no class is."""
+    """1 where a truth of the class covers `least` of a snippet; the normal column is 1 elsewhere."""
     scores = []
     for length, truths in zip(published.snippets, published.segments, strict=True):
         frames = np.zeros((16 * length, len(published.classes)))
