@@ -57,13 +57,13 @@ class ExtractRuntime(BaseModel):
         default=None, ge=1, le=256, description="decoder processes; default: one a CPU core"
     )
     batch_size: int | None = Field(
-        default=None, ge=1, le=4096, description="images in a batch; default: 8 on a CPU, 256 on a GPU"
+        default=None, ge=1, le=4096, description="images in a batch; default: 2 on a CPU, 256 on a GPU"
     )
     decoder: Literal["auto", "decord", "pyav"] = Field(
         default="auto", description="auto: decord where its frames are right, PyAV elsewhere"
     )
     timeout_s: float = Field(
-        default=600.0,
+        default=120.0,
         gt=0,
         description="seconds without a frame after which a video is given up and its decoder killed",
     )

@@ -24,7 +24,6 @@ def decode_sparse(info: VideoInfo, indices: Sequence[int]) -> Frames:
     Pictures that nothing refers to are skipped as well (H.264, by nal_ref_idc). Raises VideoError
     where the decoder objects or a frame does not appear.
     """
-    assert info.packets is not None
     plan = _plan(info.packets, indices)
     ranks = _ranks(info.packets)
     wanted = set(indices)
@@ -50,7 +49,7 @@ def decode_sparse(info: VideoInfo, indices: Sequence[int]) -> Frames:
 
 def decode_all(info: VideoInfo, indices: Sequence[int]) -> Frames:
     """Decode every packet in order. Raises VideoError at the first damage before the last wanted frame."""
-    ranks = _ranks(info.packets) if info.packets is not None else None
+    ranks = None if info.why_counted else _ranks(info.packets)
     wanted = set(indices)
     number = -1
     with open_video(info.path) as (container, stream):

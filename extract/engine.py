@@ -8,10 +8,14 @@ that was killed and resumed ends with the bytes of an uninterrupted one.
 """
 
 import os
+import signal
+import sys
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +31,7 @@ from extract.failures import Failure, read_failures, write_failures
 from extract.lanes import Lanes, Message, PictureData
 from extract.resume import feature_folder, is_done
 from extract.snippets import Picks
-from extract.store import FeatureMeta, VideoFeatures, feature_path, write_features
+from extract.store import FeatureFileError, FeatureMeta, VideoFeatures, feature_path, write_features
 from extract.worker import Failed, Finished, Job, Opened
 
 _QUEUE_BYTES = 512_000_000
@@ -72,7 +76,7 @@ def extract_videos(
     where nothing can be done at all: no weights, a folder that can't be written or is in use.
     `encoder` replaces the one that `config` and `runtime` ask for.
     """
-    with feature_folder(features_dir):
+    with _sigterm_interrupts(), feature_folder(features_dir):
         encoder = encoder or load_encoder(
             config.weights, runtime.device, config.precision, runtime.batch_size
         )
@@ -83,6 +87,24 @@ def extract_videos(
         todo = [record for record, is_there in zip(records, done, strict=True) if not is_there]
         reused = [record.name for record, is_there in zip(records, done, strict=True) if is_there]
         return _Run(todo, reused, features_dir, config, runtime, encoder, on_progress).execute()
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM unwinds the run as Ctrl-C does, unless the program has a way of its own.
+
+    Signals belong to the main thread: nothing is changed in another one.
+    """
+    ours = threading.current_thread() is threading.main_thread() and (
+        signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    )
+    if ours:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @dataclass(eq=False)
@@ -122,6 +144,7 @@ class _Run:
     _extracted: list[str] = field(default_factory=list)
     _failures: dict[str, Failure] = field(default_factory=dict)
     _opened: int = 0
+    _never_opened: int = 0
     _snippets_opened: int = 0
     _snippets_done: int = 0
     _footage_s: float = 0.0
@@ -135,6 +158,7 @@ class _Run:
         self._report(force=True)
         if self.todo:
             self._extract_all()
+            self._list_failures()
         self._report(force=True)
         return ExtractResult(sorted(self._extracted), self.reused, list(self._failures.values()))
 
@@ -150,15 +174,20 @@ class _Run:
             Lanes(jobs, count, self.runtime.timeout_s, _QUEUE_BYTES) as lanes,
         ):
             self._writer = writer
-            while len(self._extracted) + len(self._failures) < len(records):
+            under_way = len(jobs)
+            while under_way:
                 item = lanes.get(_IDLE_S)
-                if item is None:
+                if item is None:  # the decoders are slow just now: what is there need not wait for them
                     self._embed_pending()
                     self._collect(0)
                 else:
                     self._handle(records[item[0]], item[1])
+                    under_way -= isinstance(item[1], Finished | Failed)
                 self._collect_writes(wait=False)
                 self._report()
+            self._embed_pending()
+            self._collect(0)
+            self._collect_writes(wait=True)
 
     def _handle(self, record: VideoRecord, message: Message) -> None:
         if isinstance(message, Opened):
@@ -179,6 +208,7 @@ class _Run:
             self._videos[record.name].finished = message
             self._write_if_complete(self._videos[record.name])
         else:
+            self._never_opened += self._videos.pop(record.name, None) is None
             self._fail(record, message)
 
     def _embed_pending(self) -> None:
@@ -207,7 +237,7 @@ class _Run:
                 snippet = video.picks.snippet[pick]
                 video.sums[snippet] += row
                 video.embedded += 1
-                self._snippets_done += pick + 1 == np.searchsorted(video.picks.snippet, snippet, side="right")
+                self._snippets_done += int(video.picks.completes[pick])
             for video in {id(video): video for video, _ in batch.owners}.values():
                 self._write_if_complete(video)
 
@@ -241,13 +271,13 @@ class _Run:
             try:
                 write.result()
                 self._extracted.append(record.name)
-            except OSError as error:
-                self._fail(record, Failed(f"the features can't be written: {error.strerror}"))
+            except (OSError, FeatureFileError) as error:
+                self._fail(record, Failed(f"the features can't be written: {error}"))
 
     def _fail(self, record: VideoRecord, failed: Failed) -> None:
-        self._videos.pop(record.name, None)
         self._failures[record.name] = Failure(record.name, record.path, failed.reason, failed.frame)
-        self._list_failures()
+        with suppress(OSError):  # of a full disk, say; `execute` tries once more at the end
+            self._list_failures()
 
     def _list_failures(self) -> None:
         write_failures(self.features_dir, [*self._earlier, *self._failures.values()])
@@ -259,12 +289,13 @@ class _Run:
         self._reported = now
         done = len(self._extracted) + len(self._failures)
         per_video = self._snippets_opened / self._opened if self._opened else 0
+        unopened = len(self.todo) - self._opened - self._never_opened
         self.on_progress(
             ExtractProgress(
                 videos_done=done + len(self.reused),
                 videos_total=len(self.todo) + len(self.reused),
                 snippets_done=self._snippets_done,
-                snippets_total=round(per_video * len(self.todo)),
+                snippets_total=self._snippets_opened + round(per_video * unopened),
                 footage_s_done=self._footage_s,
                 failures=len(self._failures),
                 elapsed_s=now - self._started,

@@ -41,9 +41,7 @@ def crops_of(frames_NHWC: Tensor, crops: int) -> Tensor:
 def resize_shorter_side(images_NCHW: Tensor) -> Tensor:
     """Shorter side to 224, the other to int(224 · long / short), as torchvision's Resize."""
     height, width = images_NCHW.shape[-2:]
-    short, long = min(height, width), max(height, width)
-    long = int(SIZE * long / short)
-    new_height, new_width = (SIZE, long) if height <= width else (long, SIZE)
+    new_height, new_width = _resized_size(height, width)
     if (new_height, new_width) == (height, width):
         return images_NCHW
     if images_NCHW.device.type == "cpu":
@@ -51,6 +49,17 @@ def resize_shorter_side(images_NCHW: Tensor) -> Tensor:
         return _bicubic(images_NCHW, new_height, new_width)
     wide = _bicubic(images_NCHW.float(), height, new_width).round_().clamp_(0, 255)
     return _bicubic(wide, new_height, new_width).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def resized_bytes(height: int, width: int) -> int:
+    """Size of one resized RGB picture: large for an extreme aspect ratio."""
+    new_height, new_width = _resized_size(height, width)
+    return 3 * new_height * new_width
+
+
+def _resized_size(height: int, width: int) -> tuple[int, int]:
+    long = int(SIZE * max(height, width) / min(height, width))
+    return (SIZE, long) if height <= width else (long, SIZE)
 
 
 def normalise(images_NCHW: Tensor, dtype: torch.dtype) -> Tensor:

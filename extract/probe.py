@@ -30,6 +30,8 @@ _FORMATS = (
 # frames can only be counted by decoding.
 INTRA_ONLY = {"mjpeg", "prores", "dnxhd", "png", "rawvideo"}
 _ONE_FRAME_A_PACKET = {"h264", "hevc", "vp9", "av1", "ffv1", *INTRA_ONLY}
+_MAX_PIXELS = 1 << 26
+"""Of one frame: 8192 × 8192. Larger ones are declared by damaged headers, not filmed."""
 _PROGRESSIVE = (0, 1)  # AVFieldOrder: unknown, progressive
 _NO_PTS = np.iinfo(np.int64).min
 
@@ -70,9 +72,9 @@ class VideoInfo:
     fps: float
     time_s: npt.NDArray[np.float64] = field(repr=False)
     """(n_frames,) seconds after the first frame, in order of presentation."""
-    packets: PacketTable | None = field(repr=False)
-    """None where frames can only be counted by decoding everything."""
+    packets: PacketTable = field(repr=False)
     why_counted: str = ""
+    """Why the packets don't tell the frames, and those were counted by decoding everything; else empty."""
     damage: VideoError | None = None
     """Set where the file ends before what its header promises, or reading it fails on the way."""
 
@@ -109,7 +111,7 @@ def probe(path: Path, tick: Tick = lambda: None) -> VideoInfo:
             eight_bit=max(component.bits for component in first.format.components) == 8,
             fps=fps,
             time_s=time_s,
-            packets=None if why_counted else table,
+            packets=table,
             why_counted=why_counted,
             damage=damage or broken_off,
         )
@@ -129,7 +131,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             raise VideoError("holds no video stream")
         stream.codec_context.thread_count = 1
         # Damage is to be an error, not a picture patched up from its neighbours.
-        stream.codec_context.options = {"err_detect": "explode"}
+        stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(_MAX_PIXELS)}
         yield container, stream
 
 
@@ -139,12 +141,12 @@ def sized_packets(container: InputContainer, stream: VideoStream) -> "Iterator[a
 
 
 def decoded_frames(
-    container: InputContainer, stream: VideoStream, packets: PacketTable | None
+    container: InputContainer, stream: VideoStream, packets: PacketTable
 ) -> Iterator[av.VideoFrame]:
     """Every frame in order of presentation. What can't be decoded before the first one is passed over."""
     begun = False
-    for position, packet in enumerate(sized_packets(container, stream)):
-        if packets is not None and not packets.decodable[position]:
+    for decodable, packet in zip(packets.decodable, sized_packets(container, stream), strict=False):
+        if not decodable:
             continue
         try:
             frames = stream.codec_context.decode(packet)
@@ -206,7 +208,7 @@ def _packet_table(
     pts: npt.NDArray[np.int64], discard: npt.NDArray[np.bool_], kinds: list[str | None], closed_gops: bool
 ) -> PacketTable:
     entry = np.array([kind is not None for kind in kinds])
-    first = int(entry.argmax()) if entry.any() else 0
+    first = int(entry.argmax())  # 0 where none is known
     decodable = np.arange(len(pts)) >= first
     if kinds[first] == "open":
         decodable &= pts >= pts[first]
@@ -243,7 +245,7 @@ def _decode_for_probe(
     first, broken_off = None, None
     ticks: list[int] = []
     try:
-        for frame in decoded_frames(container, stream, None if count else table):
+        for frame in decoded_frames(container, stream, table):
             first = first or frame
             if not count:
                 break

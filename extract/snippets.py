@@ -20,6 +20,8 @@ class Picks:
     """(n,) rising frame numbers; n = T, or more with frame_pick = mean."""
     snippet: npt.NDArray[np.int64]
     """(n,) the snippet of each."""
+    completes: npt.NDArray[np.bool_]
+    """(n,) it is its snippet's last pick."""
     representative: npt.NDArray[np.int64]
     """(T,) the frame that stands for each snippet: the pick, or the middle with frame_pick = mean."""
 
@@ -38,9 +40,10 @@ def pick_frames(n_frames: int, config: ExtractConfig) -> Picks:
     if config.frame_pick == "mean":
         picks = [_even(int(s), int(e), config.mean_frames) for s, e in zip(starts, ends, strict=True)]
         frames = np.concatenate([np.empty(0, np.int64), *picks])
-        return Picks(frames, np.repeat(np.arange(len(starts)), [len(p) for p in picks]), middle)
+        snippet = np.repeat(np.arange(len(starts)), [len(p) for p in picks])
+        return Picks(frames, snippet, np.diff(snippet, append=len(starts)) > 0, middle)
     frames = starts if config.frame_pick == "first" else middle
-    return Picks(frames, np.arange(len(starts)), frames)
+    return Picks(frames, np.arange(len(starts)), np.ones(len(starts), bool), frames)
 
 
 def _even(start: int, end: int, count: int) -> npt.NDArray[np.int64]:

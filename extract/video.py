@@ -61,7 +61,7 @@ def choose_decoder(info: VideoInfo, choice: Choice) -> tuple[Decoder, str]:
         if refusal:
             raise VideoError(f"decord was asked for, but {refusal}; use decoder auto or pyav")
         return "decord", "asked for"
-    if info.packets is not None and info.codec in _SPARSE_CODECS:
+    if not info.why_counted and info.codec in _SPARSE_CODECS:
         return "pyav-sparse", f"{info.codec} with unique timestamps and known entry points"
     if choice == "auto" and not refusal and info.codec in _DECORD_CODECS:
         return (
@@ -73,8 +73,7 @@ def choose_decoder(info: VideoInfo, choice: Choice) -> tuple[Decoder, str]:
 
 def _decord_refusal(info: VideoInfo) -> str:
     """Why decord 0.6 would be wrong or dangerous on this video, or an empty string."""
-    packets = info.packets
-    if packets is None:
+    if info.why_counted:
         return f"decord returns wrong frames ({info.why_counted})"
     if not info.eight_bit:
         return "decord returns wrong colours from more than 8 bits"
@@ -82,11 +81,11 @@ def _decord_refusal(info: VideoInfo) -> str:
         return f"decord returns wrong frames from {info.container}"
     if info.codec not in _RIGHT_IN_DECORD:
         return f"decord is not known to be right for {info.codec}"
-    if not packets.closed_gops:
+    if not info.packets.closed_gops:
         return "decord returns wrong frames from open GOPs and intra refresh"
-    if not packets.shown.all():
+    if not info.packets.shown.all():
         return "decord ignores edit lists"
-    if abs(packets.pts).max() >= 2**31:
+    if abs(info.packets.pts).max() >= 2**31:
         return "decord returns wrong frames for timestamps above 2^31"
     if info.n_frames * info.width * info.height * 3 > _DECORD_READ_AHEAD_BYTES:
         return "decord's read-ahead could take more than 1 GB"

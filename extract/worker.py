@@ -24,8 +24,6 @@ from extract.snippets import Picks, pick_frames
 from extract.store import SourceInfo
 from extract.video import Choice, FrameReader, VideoError, VideoInfo, probe
 
-_MAX_PIXELS = 1 << 26
-"""Of one frame: 8192 × 8192. Larger ones are declared by damaged headers, not filmed."""
 _READ_BYTES = 1 << 22
 
 
@@ -104,8 +102,6 @@ def _decode(job: Job, connection: Connection) -> Finished:
     before = job.path.stat()
     sha256 = file_digest(job.path, alive)
     info = probe(job.path, alive)
-    if info.width * info.height > _MAX_PIXELS:
-        raise VideoError(f"its frames are {info.width} × {info.height}, more than {_MAX_PIXELS} pixels")
     if info.damage is not None and not job.partial:
         raise info.damage
     picks = pick_frames(info.n_frames, job.config)

@@ -55,7 +55,7 @@ def make_clip(
     container: str | None = None,
     picture: Callable[[int, int, int], Picture] = numbered_picture,
 ) -> Path:
-    """Write a clip of numbered pictures; `ticks` are their timestamps in `time_base` (default: even at `rate`)."""
+    """Write a clip of numbered pictures; `ticks` are their timestamps in `time_base`, else even at `rate`."""
     base = time_base or Fraction(1, rate)
     with av.open(str(path), "w", format=container) as output:
         stream = output.add_stream(codec, rate=rate, options=options or {})

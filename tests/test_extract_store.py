@@ -1,0 +1,148 @@
+"""The feature file: reads back what was written, and finds every flipped bit."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from extract.config import EncoderFingerprint, ExtractConfig
+from extract.inspect import show_features, verify_features
+from extract.store import (
+    FeatureFileError,
+    FeatureMeta,
+    SourceInfo,
+    VideoFeatures,
+    content_digest,
+    feature_path,
+    read_features,
+    read_meta,
+    write_features,
+)
+
+
+def some_features(name: str = "clip", snippets: int = 5, crops: int = 1) -> VideoFeatures:
+    random = np.random.default_rng(0)
+    return VideoFeatures(
+        name=name,
+        features=random.normal(size=(snippets, crops, 512)).astype(np.float16),
+        frame_index=np.arange(snippets) * 16 + 8,
+        time_s=(np.arange(snippets) * 16 + 8) / 30,
+        meta=FeatureMeta(
+            source=SourceInfo(
+                file_name="clip.mp4",
+                sha256="ab" * 32,
+                size=1234,
+                mtime_ns=1_700_000_000_123_456_789,
+                codec="h264",
+                fps=30.0,
+                n_frames=snippets * 16,
+                width=320,
+                height=240,
+                duration_s=snippets * 16 / 30,
+            ),
+            encoder=EncoderFingerprint(
+                architecture="ViT", weights_digest="cd" * 32, preprocessing="p", precision="fp32"
+            ),
+            config=ExtractConfig(crops=crops),
+            decoder="pyav-sparse",
+            decoder_reason="h264",
+        ),
+    )
+
+
+@pytest.mark.parametrize("crops", [1, 5, 10])
+def test_what_is_written_is_read(tmp_path: Path, crops: int) -> None:
+    path = feature_path(tmp_path, "clip")
+    given = some_features(crops=crops)
+    write_features(path, given)
+    read = read_features(path)
+    assert (read.name, read.meta) == (given.name, given.meta)
+    for name in ("features", "frame_index", "time_s"):
+        np.testing.assert_array_equal(getattr(read, name), getattr(given, name))
+        assert getattr(read, name).dtype == getattr(given, name).dtype
+    assert read_meta(path) == given.meta
+    assert [entry.name for entry in tmp_path.iterdir()] == ["clip.h5"]
+
+
+def test_h5py_alone_opens_it(tmp_path: Path) -> None:
+    write_features(tmp_path / "clip.h5", some_features())
+    with h5py.File(tmp_path / "clip.h5") as file:
+        assert file["features"].shape == (5, 1, 512)
+        assert file.attrs["schema_version"] == 1
+        assert file["source"].attrs["fps"] == 30
+        assert file["encoder"].attrs["precision"] == "fp32"
+        assert file["config"].attrs["snippet_length"] == 16
+
+
+def test_same_features_same_bytes_and_a_digest_that_tells_contents_apart(tmp_path: Path) -> None:
+    for file_name, features in (
+        ("a.h5", some_features()),
+        ("b.h5", some_features()),
+        ("c.h5", some_features("other")),
+    ):
+        write_features(tmp_path / file_name, features)
+    a, b, c = (tmp_path / name for name in ("a.h5", "b.h5", "c.h5"))
+    assert a.read_bytes() == b.read_bytes()
+    assert content_digest(a) == content_digest(b) != content_digest(c)
+
+
+def test_any_flipped_bit_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "clip.h5"
+    write_features(path, some_features(snippets=2))
+    image = path.read_bytes()
+    random = np.random.default_rng(0)
+    everywhere = range(0, len(image), 37)
+    for position in (*everywhere, len(image) - 1):
+        damaged = bytearray(image)
+        damaged[position] ^= 1 << random.integers(8)
+        path.write_bytes(damaged)
+        with pytest.raises(FeatureFileError, match=r"clip\.h5"):
+            read_features(path)
+
+
+@pytest.mark.parametrize("length", [0, 10, 512, 4000, -1])
+def test_a_shortened_or_lengthened_file_is_found(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "clip.h5"
+    write_features(path, some_features())
+    image = path.read_bytes()
+    for damaged in (image[:length], image + b"\0"):
+        path.write_bytes(damaged)
+        with pytest.raises(FeatureFileError):
+            read_features(path)
+
+
+def test_a_foreign_hdf5_file_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "foreign.h5", "w") as file:
+        file["features"] = np.zeros((3, 512))
+    with pytest.raises(FeatureFileError, match="does not begin as a feature file"):
+        read_features(tmp_path / "foreign.h5")
+    with pytest.raises(FeatureFileError):
+        content_digest(tmp_path / "foreign.h5")
+    with pytest.raises(FileNotFoundError, match="extract the video first"):
+        read_features(tmp_path / "none.h5")
+
+
+def test_wrong_shapes_are_refused_and_leave_nothing_behind(tmp_path: Path) -> None:
+    given = some_features()
+    wrong = VideoFeatures(given.name, given.features[:3], given.frame_index, given.time_s, given.meta)
+    with pytest.raises(ValueError, match="expected"):
+        write_features(tmp_path / "clip.h5", wrong)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_shown_and_verified(tmp_path: Path) -> None:
+    write_features(tmp_path / "good.h5", some_features("good"))
+    write_features(tmp_path / "renamed.h5", some_features("original"))
+    write_features(tmp_path / "bad.h5", some_features("bad"))
+    image = bytearray((tmp_path / "bad.h5").read_bytes())
+    image[-1] ^= 1
+    (tmp_path / "bad.h5").write_bytes(image)
+
+    shown = {summary.path.name: summary for summary in show_features(tmp_path)}
+    assert shown["good.h5"].snippets == 5
+    assert shown["good.h5"].meta is not None
+    assert shown["bad.h5"].meta is None
+    assert {summary.path.name for summary in verify_features(tmp_path)} == {"bad.h5", "renamed.h5"}
+    with pytest.raises(FileNotFoundError, match="extract features"):
+        show_features(tmp_path / "none")
