@@ -9,7 +9,7 @@ from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 from sklearn.manifold import TSNE
 from sklearn.preprocessing import normalize
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from evaluate.annotations import VideoTruth
 from evaluate.charts import Axis, Series, histogram, line_chart, scatter

@@ -19,7 +19,7 @@ from evaluate.scores import VideoScores
 COLUMNS = 300
 SCALE, SCORE_HEIGHT = 1000, 100  # of the drawing; the page stretches it
 TRUTH_BAND, TRUTH_HEIGHT = 105, 6
-BAND_TOP, BAND_HEIGHT = 114, 13
+BAND_MIDDLE, HEIGHT = 120, 127
 BAND_STEPS = 4
 Array = NDArray[Any]
 
@@ -40,7 +40,7 @@ def timeline(scores: VideoScores, segments: Sequence[Segment], threshold: float)
     """The picture, as wide as its box. Colours: `--class-<index>` of the page."""
     y = SCORE_HEIGHT * (1 - threshold)
     return Markup(
-        f'<svg class="timeline" viewBox="0 0 {SCALE} {BAND_TOP + BAND_HEIGHT}" preserveAspectRatio="none">'
+        f'<svg class="timeline" viewBox="0 0 {SCALE} {HEIGHT}" preserveAspectRatio="none">'
         f"{_truth(scores, segments)}"
         f'<path class="threshold" d="M0 {y:g}H{SCALE}"/>{_score(scores)}{_band(scores)}</svg>'
     )
@@ -69,18 +69,23 @@ def _score(scores: VideoScores) -> str:
 
 
 def _band(scores: VideoScores) -> str:
-    """The most likely anomaly class, the stronger the higher the score; nothing where the score is low."""
+    """The most likely anomaly class, the stronger the higher the score; nothing where the score is low.
+
+    One path for each class and strength, of thick strokes: a rectangle each would be most of the page.
+    """
     starts, at = _columns(scores)
     x = np.append(starts, len(scores.anomaly_T)) * SCALE / len(scores.anomaly_T)
     best = 1 + scores.classes_TC[at, 1:].argmax(axis=1)
     strength = np.minimum((scores.anomaly_T[at] * (BAND_STEPS + 1)).astype(int), BAND_STEPS)
     changes = np.flatnonzero((np.diff(best) != 0) | (np.diff(strength) != 0)) + 1
-    bounds = [0, *changes.tolist(), len(at)]
+    strokes: dict[tuple[int, int], str] = {}
+    for first, last in pairwise([0, *changes.tolist(), len(at)]):
+        shade = (int(best[first]), int(strength[first]))
+        strokes[shade] = strokes.get(shade, "") + f"M{x[first]:.0f} {BAND_MIDDLE}H{x[last]:.0f}"
     return "".join(
-        f'<rect x="{x[first]:.0f}" y="{BAND_TOP}" width="{x[last] - x[first]:.1f}" height="{BAND_HEIGHT}" '
-        f'fill="var(--class-{best[first]})" opacity="{strength[first] / BAND_STEPS:g}"/>'
-        for first, last in pairwise(bounds)
-        if strength[first]
+        f'<path class="band" d="{path}" stroke="var(--class-{index})" opacity="{step / BAND_STEPS:g}"/>'
+        for (index, step), path in sorted(strokes.items())
+        if step
     )
 
 

@@ -1,0 +1,158 @@
+"""The pages in a real headless browser: no error, no request to anywhere, sorting, filtering, no overflow."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from evaluate_videos import small_test_set, write_run
+from PIL import Image
+
+from evaluate.annotations import VideoTruth
+from evaluate.compare import compare_runs
+from evaluate.config import EvaluateConfig
+from evaluate.report import evaluate_scores, write_report
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (BROWSER and DRIVER), reason="chromium and chromedriver (Debian: chromium-driver) are not installed"
+)
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+HOSTILE = '"><img src=x onerror=alert(1)>'
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A report with everything in it, and a comparison of two runs; one video has a hostile name."""
+    folder = tmp_path_factory.mktemp("pages")
+    picture = folder / "frame.jpg"
+    Image.new("RGB", (32, 24), "teal").save(picture)
+    (folder / "curves.csv").write_text("epoch,step,total,align,val_auc\n0,1,2.0,1.0,\n0,2,1.5,0.7,0.6\n")
+    videos = [*small_test_set(), (VideoTruth(HOSTILE.replace("/", ""), ("normal",), ()), 80)]
+    for seed, name in enumerate(("one", "two")):
+        truths = write_run(folder / name / "scores", videos, seed)
+        evaluation = evaluate_scores(
+            folder / name / "scores", truths, EvaluateConfig(bootstrap=20, tsne=True)
+        )
+        write_report(
+            folder / name / "report",
+            evaluation,
+            title=f"Run {name}",
+            notes=["a trial"],
+            curves_csv=folder / "curves.csv",
+            thumbnail=lambda name, frame: picture.read_bytes(),
+        )
+    compared = compare_runs([folder / "one", folder / "two"], folder / "compare.html")
+    return {"report": folder / "one" / "report" / "index.html", "compare": compared}
+
+
+def opened(browser: Any, path: Path, width: int = 1280) -> Any:
+    """Opens a page in a window of this width, with empty logs."""
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    for log in ("browser", "performance"):
+        browser.get_log(log)
+    browser.get(path.as_uri())
+    return browser
+
+
+def shown_names(browser: Any) -> list[str]:
+    cards = browser.find_elements("css selector", ".videos > article")
+    return [card.get_attribute("data-name") for card in cards if card.is_displayed()]
+
+
+def choose(browser: Any, key: str) -> list[str]:
+    browser.find_element("css selector", f"#sort option[value={key}]").click()
+    return shown_names(browser)
+
+
+@pytest.mark.parametrize("name", ["report", "compare"])
+def test_pages_load_without_error_or_request(browser: Any, pages: dict[str, Path], name: str) -> None:
+    opened(browser, pages[name])
+    requests = [
+        message["params"]["request"]["url"]
+        for entry in browser.get_log("performance")
+        if (message := json.loads(entry["message"])["message"])["method"] == "Network.requestWillBeSent"
+    ]
+    assert [url for url in requests if not url.startswith("data:")] == [pages[name].as_uri()]
+    assert browser.get_log("browser") == []
+    assert browser.title.startswith(("Run one", "Comparison of 2 runs"))
+
+
+def test_the_console_log_would_show_an_error(browser: Any, tmp_path: Path) -> None:
+    (tmp_path / "broken.html").write_text("<script>nothing.here()</script>")
+    opened(browser, tmp_path / "broken.html")
+    assert "nothing is not defined" in browser.get_log("browser")[0]["message"]
+
+
+def test_videos_can_be_sorted_and_filtered(browser: Any, pages: dict[str, Path]) -> None:
+    opened(browser, pages["report"])
+    by_error = shown_names(browser)
+    assert len(by_error) == 7
+    errors = [
+        float(card.get_attribute("data-error")) for card in browser.find_elements("css selector", "article")
+    ]
+    assert errors == sorted(errors, reverse=True)
+    assert choose(browser, "name") == sorted(by_error, key=str.lower)
+    assert set(choose(browser, "missed")[:3]) == {"riot", "fire", "both"}
+    assert choose(browser, "seconds")[0] == "fire"
+    assert choose(browser, "error") == by_error
+    browser.find_element("id", "filter").send_keys("quiet normal")
+    assert set(shown_names(browser)) == {"quiet0", "quiet1", "quiet2"}
+    assert browser.find_element("id", "shown").text == "3"
+
+
+def test_class_table_sorts_by_its_heads(browser: Any, pages: dict[str, Path]) -> None:
+    opened(browser, pages["report"])
+    table = browser.find_element("css selector", "table.sortable")
+
+    def column(index: int) -> list[str]:
+        return [
+            row.find_elements("css selector", "th, td")[index].text
+            for row in table.find_elements("css selector", "tbody tr")
+        ]
+
+    heads = table.find_elements("css selector", "thead th")
+    heads[2].click()
+    assert column(2) == ["3", "2", "–"]
+    assert heads[2].get_attribute("aria-sort") == "descending"
+    heads[2].click()
+    assert column(2) == ["–", "2", "3"]
+    heads[0].click()
+    assert column(0) == ["fire", "normal", "riot"]
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("name", ["report", "compare"])
+def test_nothing_overflows_the_window(browser: Any, pages: dict[str, Path], name: str, width: int) -> None:
+    opened(browser, pages[name], width)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert (
+        browser.execute_script("return document.querySelector('.chart svg').getBoundingClientRect().width")
+        > 250
+    )
+
+
+def test_hostile_names_stay_text(browser: Any, pages: dict[str, Path]) -> None:
+    opened(browser, pages["report"])
+    assert HOSTILE in shown_names(browser)
+    assert browser.find_elements("css selector", "img[onerror]") == []
+    assert all(image.get_property("naturalWidth") == 32 for image in browser.find_elements("tag name", "img"))
