@@ -1,15 +1,13 @@
 """Several runs side by side, from their `metrics.json`: one table and overlaid curves, on one page."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from evaluate.figures import colour, score_curves
-from evaluate.page import EXPLAINED, HEADLINES, environment
+from evaluate.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Figures
+from evaluate.page import environment
 from evaluate.report import read_metrics, write_text
-
-Figures = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -75,29 +73,17 @@ def _names(runs: Sequence[Path], figures: Sequence[Figures]) -> list[str]:
 
 
 def _headline_rows(figures: Sequence[Figures]) -> Iterator[Row]:
-    for name, title in HEADLINES.items():
-        intervals = [one["confidence_intervals"].get(name) for one in figures]
-        yield _row(
-            title, EXPLAINED[name], [one[name] for one in figures], intervals, 100, lower=name == "far"
-        )
-    for protocol in ("published", "corrected"):
-        name = f"map_{protocol}"
-        values = [one["map"] and one["map"][protocol]["average"] for one in figures]
-        intervals = [one["confidence_intervals"].get(name) for one in figures]
-        yield _row(f"mAP {protocol}", EXPLAINED[name], values, intervals)
-    accuracy = [one["video"]["accuracy"] for one in figures]
-    intervals = [one["confidence_intervals"].get("accuracy") for one in figures]
-    yield _row("Video accuracy", EXPLAINED["video_accuracy"], accuracy, intervals, 100)
-    for name, title in (("auc", "Video AUC"), ("event_accuracy", "Event prototypes"),
-                        ("background_accuracy", "Background prototypes")):  # fmt: skip
-        yield _row(title, EXPLAINED[f"video_{name}"], [one["video"][name] for one in figures], scale=100)
+    for headline in (*FRAME_HEADLINES, *VIDEO_HEADLINES):
+        values = [headline.value(one) for one in figures]
+        intervals = [headline.interval(one) for one in figures]
+        yield _row(headline.title, values, headline.explained, intervals, lower=headline.lower_is_better)
 
 
 def _map_groups(figures: Sequence[Figures]) -> Iterator[tuple[str, list[Row]]]:
     for protocol in ("published", "corrected"):
         known = [one["map"] and one["map"][protocol]["per_iou"] for one in figures]
         thresholds = next((list(found) for found in known if found), [])
-        rows = [_row(f"IoU {iou}", "", [found and found.get(iou) for found in known]) for iou in thresholds]
+        rows = [_row(f"IoU {iou}", [found and found.get(iou) for found in known]) for iou in thresholds]
         if rows:
             yield f"mAP, {protocol}", rows
 
@@ -106,10 +92,8 @@ def _class_groups(figures: Sequence[Figures]) -> Iterator[tuple[str, list[Row]]]
     by_label = [{entry["label"]: entry for entry in one["per_class"]} for one in figures]
     labels = list(dict.fromkeys(label for classes in by_label for label in classes))
     for field, title, scale in (("map_corrected", "mAP of classes", 1), ("auc", "AUC of classes", 100)):
-        rows = [
-            _row(label, "", [classes.get(label, {}).get(field) for classes in by_label], scale=scale)
-            for label in labels
-        ]
+        found = {label: [classes.get(label, {}).get(field) for classes in by_label] for label in labels}
+        rows = [_row(label, [value and scale * value for value in values]) for label, values in found.items()]
         rows = [row for row in rows if any(value is not None for value in row.values)]
         if rows:
             yield title, rows
@@ -117,30 +101,17 @@ def _class_groups(figures: Sequence[Figures]) -> Iterator[tuple[str, list[Row]]]
 
 def _row(
     title: str,
-    explained: str,
     values: Sequence[float | None],
-    intervals: Sequence[Sequence[float] | None] = (),
-    scale: float = 1,
+    explained: str = "",
+    intervals: Sequence[tuple[float, float] | None] = (),
     *,
     lower: bool = False,
 ) -> Row:
-    percent = tuple(None if value is None else scale * value for value in values)
-    known = [round(value, 2) for value in percent if value is not None]
-    best = (min(known) if lower else max(known)) if known else None
-    return Row(
-        title=title,
-        explained=explained,
-        values=percent,
-        intervals=tuple(
-            None if pair is None else (scale * pair[0], scale * pair[1])
-            for pair in (intervals or [None] * len(values))
-        ),
-        best=frozenset(
-            index
-            for index, value in enumerate(percent)
-            if value is not None and round(value, 2) == best and len(set(known)) > 1
-        ),
-    )
+    shown = [None if value is None else round(value, 2) for value in values]
+    known = [value for value in shown if value is not None]
+    best = (min if lower else max)(known, default=None)
+    stressed = {index for index, value in enumerate(shown) if value == best} if len(set(known)) > 1 else set()
+    return Row(title, explained, tuple(values), tuple(intervals or [None] * len(values)), frozenset(stressed))
 
 
 def _warnings(runs: Sequence[tuple[str, Figures]]) -> list[str]:

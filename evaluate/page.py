@@ -1,10 +1,9 @@
 """The HTML page of one run, from its figures: one file, no request to anywhere, names escaped by Jinja."""
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
@@ -12,40 +11,11 @@ from markupsafe import Markup
 from evaluate.charts import hue
 from evaluate.evaluation import Evaluation, VideoResult
 from evaluate.figures import RawFeatures, distance_chart, embedding_charts, score_curves, training_charts
+from evaluate.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Figures, Headline
 from evaluate.intervals import seconds_at
 from evaluate.timeline import peaks, timeline
 
 Thumbnail = Callable[[str, int], bytes | None]
-HEADLINES = {
-    "auc": "AUC",
-    "ap": "AP",
-    "anomaly_auc": "Ano-AUC",
-    "far": "False alarms",
-}
-EXPLAINED = {
-    "auc": "Area under the ROC curve over all frames",
-    "ap": "Average precision over all frames",
-    "anomaly_auc": "AUC over the frames of anomalous videos only",
-    "far": "Normal frames at or above the threshold",
-    "map_published": "mAP, published protocol: normal class averaged in",
-    "map_corrected": "mAP, corrected: anomaly classes that occur",
-    "video_auc": "AUC of the video scores",
-    "video_accuracy": "Videos whose most likely class is right",
-    "video_event_accuracy": "Event prototypes nearest to a class of their video",
-    "video_background_accuracy": "Background prototypes nearest to normal",
-}
-
-
-@dataclass(frozen=True)
-class Card:
-    """One headline figure, in percent."""
-
-    title: str
-    explained: str
-    value: float | None
-    interval: tuple[float, float] | None
-    paper: float | None
-    missing: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +39,7 @@ class VideoCard:
 
 def render_report(
     evaluation: Evaluation,
-    figures: Mapping[str, Any],
+    figures: Figures,
     curves_csv: Path | None,
     thumbnail: Thumbnail | None,
     raw_features: RawFeatures | None,
@@ -81,7 +51,8 @@ def render_report(
         .render(
             figures=figures,
             evaluation=evaluation,
-            cards=headline_cards(figures),
+            headlines=_headlines(figures),
+            reasons=_reasons(figures),
             curves=[
                 *score_curves([("this run", figures)]),
                 *(training_charts(curves_csv) if curves_csv else ()),
@@ -120,43 +91,20 @@ def clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
-def headline_cards(figures: Mapping[str, Any]) -> list[Card]:
-    """The figures on top of the page: of frames and segments, or of videos where there are none."""
-    paper = figures["paper"] or {}
-    cards = []
-    for name, title in HEADLINES.items():
-        reference = paper["value"] if paper.get("headline") == name else None
-        cards.append(_card(figures, name, title, figures[name], 100, reference))
-    for protocol in ("published", "corrected"):
-        average = figures["map"][protocol]["average"] if figures["map"] else None
-        reference = paper.get("map_average") if protocol == "published" else None
-        cards.append(_card(figures, f"map_{protocol}", f"mAP {protocol}", average, 1, reference))
-    if figures["auc"] is None:
-        cards.insert(0, _card(figures, "video_auc", "Video AUC", figures["video"]["auc"], 100))
-    accuracy = figures["video"]["accuracy"]
-    cards.append(_card(figures, "video_accuracy", "Video accuracy", accuracy, 100))
-    return cards
+def _headlines(figures: Figures) -> list[Headline]:
+    """Those with a value: of frames and segments with the videos' accuracy, or all of whole videos."""
+    shown = [*FRAME_HEADLINES, VIDEO_HEADLINES[0]] if figures["map"] else VIDEO_HEADLINES
+    return [headline for headline in shown if headline.value(figures) is not None]
 
 
-def _card(
-    figures: Mapping[str, Any],
-    name: str,
-    title: str,
-    value: float | None,
-    scale: float,
-    paper: float | None = None,
-) -> Card:
-    interval = figures["confidence_intervals"].get(name.removeprefix("video_") if value is not None else "")
-    if name == "video_auc":
-        interval = None
-    return Card(
-        title=title,
-        explained=EXPLAINED[name],
-        value=None if value is None else scale * value,
-        interval=None if interval is None else (scale * interval[0], scale * interval[1]),
-        paper=paper,
-        missing=figures["missing"].get("map" if name.startswith("map_") else name),
-    )
+def _reasons(figures: Figures) -> list[str]:
+    """One sentence for each reason why figures are missing."""
+    titles: dict[str, list[str]] = {}
+    for headline in FRAME_HEADLINES:
+        if headline.value(figures) is None:
+            reason = figures["missing"].get(headline.key) or figures["missing"].get("map")
+            titles.setdefault(reason or "no class that counts has a segment", []).append(headline.title)
+    return [f"No {', '.join(names)}: {reason}." for reason, names in titles.items()]
 
 
 def _feature_charts(evaluation: Evaluation, raw_features: RawFeatures | None) -> list[Markup]:

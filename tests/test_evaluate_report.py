@@ -69,7 +69,9 @@ def test_figures_that_cannot_be_had_are_null_with_the_reason(tmp_path: Path) -> 
         assert figures[name] is None
         assert "3 anomalous video(s) without temporal annotation" in figures["missing"][name]
     assert figures["video"]["auc"] == 1
-    assert "No frame or segment figures: 3 anomalous video(s)" in page(tmp_path)
+    assert "No AUC, AP, Ano-AUC, False alarms, mAP published, mAP corrected: 3 anomalous video(s)" in page(
+        tmp_path
+    )
     assert "Video AUC" in page(tmp_path)
 
 
