@@ -44,7 +44,7 @@ def resize_shorter_side(images_NCHW: Tensor) -> Tensor:
     new_height, new_width = _resized_size(height, width)
     if (new_height, new_width) == (height, width):
         return images_NCHW
-    if images_NCHW.device.type == "cpu":
+    if _on_cpu(images_NCHW):
         # A channels-last view, not a copy: the fast kernel wants it.
         return _bicubic(images_NCHW, new_height, new_width)
     wide = _bicubic(images_NCHW.float(), height, new_width).round_().clamp_(0, 255)
@@ -67,6 +67,10 @@ def normalise(images_NCHW: Tensor, dtype: torch.dtype) -> Tensor:
     mean = torch.tensor(_MEAN, device=images_NCHW.device).view(3, 1, 1)
     std = torch.tensor(_STD, device=images_NCHW.device).view(3, 1, 1)
     return ((images_NCHW.float() / 255 - mean) / std).to(dtype)
+
+
+def _on_cpu(images: Tensor) -> bool:
+    return images.device.type == "cpu"
 
 
 def _bicubic(images: Tensor, height: int, width: int) -> Tensor:

@@ -8,6 +8,7 @@ a `Job` comes in; `Opened`, then for each picture `Picture` and its raw bytes, t
 
 import hashlib
 import os
+import stat
 import sys
 import threading
 import time
@@ -100,6 +101,8 @@ def serve(job: Job, connection: Connection) -> None:
 def _decode(job: Job, connection: Connection) -> Finished:
     alive = _Heartbeat(connection)
     before = job.path.stat()
+    if not stat.S_ISREG(before.st_mode):  # a pipe would be waited for forever
+        raise VideoError("is not a regular file")
     sha256 = file_digest(job.path, alive)
     info = probe(job.path, alive)
     if info.damage is not None and not job.partial:

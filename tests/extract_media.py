@@ -11,6 +11,12 @@ from pathlib import Path
 import av
 import numpy as np
 import numpy.typing as npt
+import torch
+
+from extract.config import EncoderFingerprint
+from extract.dataset import VideoRecord
+from extract.preprocess import crops_of
+from extract.store import read_features
 
 Picture = npt.NDArray[np.uint8]
 
@@ -94,3 +100,30 @@ def remux(
 def numbers(pictures: Iterable[tuple[int, Picture]]) -> list[int]:
     """Numbers read from (frame number, picture) pairs."""
     return [read_number(picture) for _, picture in pictures]
+
+
+class NumberEncoder:
+    """Stands in for CLIP where decoding is tested: its embedding shows the number in a square picture."""
+
+    batch_size = 8
+    fingerprint = EncoderFingerprint(
+        architecture="stand-in", weights_digest="0", preprocessing="openai", precision="fp32"
+    )
+
+    def preprocess(self, frames_NHWC: torch.Tensor, crops: int) -> torch.Tensor:
+        return crops_of(frames_NHWC, crops)
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        cells = torch.nn.functional.adaptive_avg_pool2d(images.float().mean(1), 4).flatten(1) / 255
+        return torch.nn.functional.pad(cells, (0, 512 - 16))
+
+
+def feature_numbers(path: Path) -> list[int]:
+    """The number that `NumberEncoder` saw for each snippet (first crop)."""
+    cells = read_features(path).features[:, 0, :16] > 0.5
+    return [sum(int(bit) << place for place, bit in enumerate(row)) for row in cells]
+
+
+def records_of(*paths: Path) -> list[VideoRecord]:
+    """A record a clip, named after it."""
+    return [VideoRecord(path.stem, path, ("normal",), "test") for path in paths]

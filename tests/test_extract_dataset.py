@@ -33,7 +33,7 @@ def manifest(folder: Path, text: str) -> Path:
 def test_a_manifest_is_read(folder: Path) -> None:
     path = manifest(
         folder,
-        "path,labels,split,name,camera\na.mp4,Normal,train,,north\nb.mp4,Fighting;Car Accident,test,b,\n"
+        "path,labels,split,name,camera\na.mp4,Normal,train,,north\nb.mp4,Fighting|Car Accident,test,b,\n"
         "sub/a.mp4,fighting,val,other,\n",
     )
     assert read_manifest(path) == [
@@ -62,7 +62,7 @@ def test_a_written_manifest_reads_back(folder: Path) -> None:
         ("path,labels,split\nnone.mp4,normal,train\n", "row 2: no file at"),
         ("path,labels,split\n,normal,train\n", "row 2: path is empty"),
         ("path,labels,split\na.mp4,,train\n", "row 2: labels are ''"),
-        ("path,labels,split\na.mp4,normal;riot,train\n", "excludes every other label"),
+        ("path,labels,split\na.mp4,normal|riot,train\n", "excludes every other label"),
         ("path,labels,split\na.mp4,normal,train\nsub/a.mp4,normal,train\n", "row 3: a is already in row 2"),
         ("path,labels,split,name\na.mp4,normal,train,x\n./a.mp4,normal,train,y\n", "is already in row 2"),
         ("path,labels,split,name\na.mp4,normal,train,../x\n", "can't be a file name"),
