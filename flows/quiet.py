@@ -7,9 +7,6 @@ reach the screen. A value that the user has set wins.
 import logging
 import os
 
-from rich.console import Console
-from rich.logging import RichHandler
-
 DEFAULTS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -22,9 +19,7 @@ def apply(*, debug: bool) -> None:
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
-    handler = RichHandler(
-        console=Console(stderr=True), show_time=False, show_level=False, show_path=False, highlighter=None
-    )
     log = logging.getLogger("flows")
-    log.handlers = [handler]
+    log.handlers = [logging.StreamHandler()]
     log.setLevel(logging.DEBUG if debug else logging.INFO)
+    log.propagate = False  # Prefect puts a handler of its own on the root logger

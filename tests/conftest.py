@@ -1,17 +1,20 @@
 """Shared by all tests: where optional shared data lies, and Prefect kept to a temporary home."""
 
+import logging
 import os
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from flows import quiet
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # Before anything imports Prefect, which reads its settings once: no look-ups, the user's home untouched.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-")
-os.environ.setdefault("DO_NOT_TRACK", "1")
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+quiet.apply(debug=False)
+logging.getLogger("flows").propagate = True  # for caplog
 
 
 @pytest.fixture(scope="session")

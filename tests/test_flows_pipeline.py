@@ -1,0 +1,169 @@
+"""The pipeline end to end: real clips, CLIP (random weights), DSANet, scores, report; what runs again when.
+
+Snippets of 64 frames and three epochs keep it short; nothing is replaced by a stand-in.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from extract.dataset import NORMAL, read_manifest, write_manifest
+from flows.cached import StageResult
+from flows.footage import make_footage
+from flows.launch import describe
+from flows.pipeline import evaluate, extract_train_eval, infer, train
+from flows.score import score_videos
+from flows.workspace import Workspace
+
+SETTINGS = ["extract.snippet_length=64", "model.bag_length=16", "train.epochs=3", "evaluate.bootstrap=50"]
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of 13 real clips."""
+    return make_footage(tmp_path_factory.mktemp("footage"), seed=1, normal=2, per_event=1)[0]
+
+
+@pytest.fixture(scope="module")
+def finished(footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace after a whole run."""
+    root = tmp_path_factory.mktemp("workspace")
+    describe(root, footage, preset="small", weights="random", settings=SETTINGS)
+    extract_train_eval(root)
+    return Workspace(root)
+
+
+def times(workspace: Workspace) -> dict[str, int]:
+    """When each output was last written; the caches, locks and failure lists are no outputs."""
+    found = [*workspace.features.glob("*.h5"), *workspace.scores.glob("*.h5"), *workspace.report.iterdir()]
+    found += [workspace.model / "model.safetensors", workspace.model / "model.json"]
+    return {str(path.relative_to(workspace.root)): path.stat().st_mtime_ns for path in found}
+
+
+def rewritten(before: dict[str, int], after: dict[str, int]) -> set[str]:
+    return {path for path in after if after[path] != before.get(path)}
+
+
+def test_a_run_leaves_features_model_scores_metrics_and_report(finished: Workspace, footage: Path) -> None:
+    records = read_manifest(footage)
+    assert {path.stem for path in finished.features.glob("*.h5")} == {record.name for record in records}
+    tests = {record.name for record in records if record.split == "test"}
+    assert {path.stem for path in finished.scores.glob("*.h5")} == tests
+    metrics = json.loads((finished.report / "metrics.json").read_text())
+    assert all(0 <= metrics[key] <= 1 for key in ("auc", "ap", "anomaly_auc", "far"))
+    assert any("random CLIP weights" in note for note in metrics["notes"])
+    page = (finished.report / "index.html").read_text()
+    assert all(name in page for name in tests)
+    assert "random CLIP weights" in page
+
+
+def test_nothing_changed_means_nothing_is_done(
+    finished: Workspace, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = times(finished)
+
+    def forbidden(*args: object, **kwargs: object) -> None:
+        raise AssertionError("a cached stage did its work")
+
+    for work in ("extract_videos", "train", "infer", "evaluate_scores"):
+        monkeypatch.setattr(f"flows.stages.{work}", forbidden)
+    with caplog.at_level("INFO", logger="flows"):
+        results = extract_train_eval(finished.root)
+    assert [result.stage for result in results] == ["extract", "train", "infer", "evaluate"]
+    assert [line.endswith("(Cached)") for line in caplog.messages] == [True] * 4
+    assert rewritten(before, times(finished)) == set()
+
+
+def test_another_threshold_evaluates_and_nothing_else(finished: Workspace) -> None:
+    before = times(finished)
+    describe(finished.root, settings=["evaluate.threshold=0.25"])
+    extract_train_eval(finished.root)
+    assert rewritten(before, times(finished)) == {"report/index.html", "report/metrics.json"}
+
+
+@pytest.mark.parametrize("damage", ["deleted", "truncated", "edited"])
+def test_a_lost_feature_file_alone_is_made_again(finished: Workspace, damage: str) -> None:
+    before = times(finished)
+    path = sorted(finished.features.glob("*.h5"))[0]
+    content = path.read_bytes()
+    if damage == "deleted":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(content[:-100])
+    else:
+        path.write_bytes(content[:-100] + bytes([content[-100] ^ 1]) + content[-99:])
+    extract_train_eval(finished.root)
+    assert path.read_bytes() == content
+    assert rewritten(before, times(finished)) == {f"features/{path.name}"}
+
+
+def test_a_lost_score_file_alone_is_made_again(finished: Workspace) -> None:
+    before = times(finished)
+    path = sorted(finished.scores.glob("*.h5"))[0]
+    path.unlink()
+    infer(finished.root)
+    assert rewritten(before, times(finished)) == {f"scores/{path.name}"}
+
+
+def test_refresh_forces_a_stage_and_the_same_inputs_give_the_same_bytes(finished: Workspace) -> None:
+    weights = (finished.model / "model.safetensors").read_bytes()
+    info = (finished.model / "model.json").read_text()
+    (finished.model / "model.json").unlink()
+    result = train(finished.root, refresh=True)
+    assert isinstance(result, StageResult)
+    assert (finished.model / "model.safetensors").read_bytes() == weights
+    assert (finished.model / "model.json").read_text() == info
+
+
+def test_scores_of_any_video_become_intervals_and_a_picture(
+    finished: Workspace, footage: Path, tmp_path: Path
+) -> None:
+    clip = next(r.path for r in read_manifest(footage) if r.split == "test" and r.labels != (NORMAL,))
+    (video,), failures = score_videos([clip], finished.root, tmp_path, threshold=0.0)
+    assert failures == []
+    (interval,) = video.intervals  # every snippet passes a threshold of 0
+    assert (interval.start_frame, interval.end_frame) == (0, video.scores.n_frames)
+    assert interval.label in video.scores.classes[1:]
+    assert (tmp_path / "timeline.png").read_bytes().startswith(b"\x89PNG")
+    header, row = (tmp_path / "intervals.csv").read_text().splitlines()
+    assert header == "video,start_s,end_s,start_frame,end_frame,class,score"
+    assert row.startswith(f"{clip.stem},0.00,")
+
+
+def test_a_checkpoint_of_other_classes_is_refused(finished: Workspace, footage: Path, tmp_path: Path) -> None:
+    renamed = [
+        type(r)(r.name, r.path, ("normal",) if NORMAL in r.labels else ("theft",), r.split)
+        for r in read_manifest(footage)
+    ]
+    write_manifest(tmp_path / "other.csv", renamed)
+    manifest = finished.inputs_file.read_text()
+    try:
+        describe(finished.root, tmp_path / "other.csv")
+        with pytest.raises(ValueError, match=r"labels theft, which the checkpoint in .* does not know"):
+            infer(finished.root)
+    finally:
+        finished.inputs_file.write_text(manifest)
+
+
+def test_an_unreadable_video_is_skipped_and_listed_and_the_rest_goes_on(
+    finished: Workspace, footage: Path, tmp_path: Path
+) -> None:
+    records = read_manifest(footage)
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"this is no video" * 100)
+    write_manifest(tmp_path / "m.csv", [*records, type(records[0])("broken", broken, ("fire",), "test")])
+    describe(tmp_path / "ws", tmp_path / "m.csv", preset="small", weights="random", settings=SETTINGS)
+    shutil.copytree(finished.features, tmp_path / "ws" / "features")  # the rest need not be encoded again
+    extract_train_eval(tmp_path / "ws")
+    workspace = Workspace(tmp_path / "ws")
+    failures = (workspace.features / "failures.csv").read_text()
+    assert "broken" in failures
+    assert "broken" in " ".join(json.loads((workspace.report / "metrics.json").read_text())["notes"])
+
+
+def test_evaluating_before_there_are_features_says_what_to_run(footage: Path, tmp_path: Path) -> None:
+    describe(tmp_path, footage, preset="small", weights="random")
+    with pytest.raises(FileNotFoundError, match="dsanet extract --out"):
+        evaluate(tmp_path)
