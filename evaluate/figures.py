@@ -15,8 +15,8 @@ from evaluate.annotations import VideoTruth
 from evaluate.charts import Axis, Series, histogram, line_chart, scatter
 from evaluate.curves import read_curves
 from evaluate.normality import NormalDistances, snippet_labels
+from evaluate.predictions import top_snippets
 from evaluate.scores import VideoScores
-from evaluate.video_metrics import top_snippets
 
 Array = NDArray[Any]
 RawFeatures = Callable[[str], ArrayLike]

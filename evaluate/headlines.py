@@ -52,7 +52,8 @@ FRAME_HEADLINES = (
     ),
 )
 VIDEO_HEADLINES = (
-    Headline("accuracy", "Video accuracy", "videos whose likeliest class is right", ("video", "accuracy")),
+    Headline("accuracy", "Video accuracy", "normal below the threshold, else the likeliest class",
+             ("video", "accuracy")),
     Headline("video_auc", "Video AUC", "anomalous or not, by whole videos", ("video", "auc")),
     Headline("video_ap", "Video AP", "anomalous or not, by whole videos", ("video", "ap")),
     Headline("anomaly_accuracy", "Class accuracy", "anomalous videos: likeliest anomaly class",

@@ -23,6 +23,7 @@ class Peak:
     """A thumbnail: JPEG as a data address, when it is and how high the score."""
 
     source: str
+    frame: int
     seconds: float
     score: float
 
@@ -120,23 +121,19 @@ def _feature_charts(evaluation: Evaluation, raw_features: RawFeatures | None) ->
 def _video_cards(evaluation: Evaluation, thumbnail: Thumbnail | None) -> list[VideoCard]:
     """All videos, worst first; the worst ones with thumbnails of their peaks."""
     worst_first = sorted(evaluation.videos, key=lambda video: (-video.error, video.truth.name))
-    return [
-        VideoCard(
-            result=video,
-            picture=timeline(video.scores, video.truth.segments or (), evaluation.config.threshold),
-            peaks=_peaks(video, thumbnail if rank < evaluation.config.thumbnail_videos else None),
-            seconds=video.scores.n_frames / video.scores.fps,
-        )
-        for rank, video in enumerate(worst_first)
-    ]
+    cards = []
+    for rank, video in enumerate(worst_first):
+        scores, segments = video.scores, video.truth.segments or ()
+        shown = _peaks(video, thumbnail) if thumbnail and rank < evaluation.config.thumbnail_videos else ()
+        picture = timeline(scores, segments, evaluation.config.threshold, [peak.frame for peak in shown])
+        cards.append(VideoCard(video, picture, shown, seconds_at(scores, scores.n_frames)))
+    return cards
 
 
-def _peaks(video: VideoResult, thumbnail: Thumbnail | None) -> tuple[Peak, ...]:
-    if thumbnail is None:
-        return ()
+def _peaks(video: VideoResult, thumbnail: Thumbnail) -> tuple[Peak, ...]:
     found = []
     for frame, score in peaks(video.scores):
         if picture := thumbnail(video.truth.name, frame):
             source = "data:image/jpeg;base64," + base64.b64encode(picture).decode()
-            found.append(Peak(source, seconds_at(video.scores, frame), score))
+            found.append(Peak(source, frame, seconds_at(video.scores, frame), score))
     return tuple(found)

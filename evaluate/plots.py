@@ -14,6 +14,7 @@ from evaluate.intervals import Interval, seconds_at
 from evaluate.scores import VideoScores
 
 SCORE_COLOUR, RULE_COLOUR = "#2f5fd0", "#a3a9b3"
+MOST_ROWS = 50
 
 
 def save_timeline(
@@ -22,17 +23,22 @@ def save_timeline(
     intervals: Sequence[Interval] | Sequence[Sequence[Interval]],
     threshold: float = 0.5,
 ) -> Path:
-    """Draws one video with its intervals, or several below each other with a list of intervals for each."""
+    """Draws one video with its intervals, or several below each other with a list of intervals for each.
+
+    A picture has room for MOST_ROWS videos; its last line says how many more there are.
+    """
     if isinstance(scores, VideoScores):
         rows = [(scores, [one for one in intervals if isinstance(one, Interval)])]
     else:
         lists = [one for one in intervals if not isinstance(one, Interval)]
         rows = [(video, list(found)) for video, found in zip(scores, lists, strict=True)]
+    more = max(len(rows) - MOST_ROWS, 0)
+    rows = rows[:MOST_ROWS]
     figure = Figure(figsize=(11, 0.7 + 1.9 * len(rows)), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     for axis, (video, found) in zip(figure.subplots(len(rows), squeeze=False)[:, 0], rows, strict=True):
         _draw(axis, video, found, threshold)
-    axis.set_xlabel("seconds")
+    axis.set_xlabel(f"seconds ({more} more videos are not drawn)" if more else "seconds")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png", metadata={"Software": None})
     return path

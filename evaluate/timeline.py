@@ -36,13 +36,17 @@ def peaks(scores: VideoScores, most: int = 3) -> list[tuple[int, float]]:
     return [(snippet_frame(scores, snippet), float(scores.anomaly_T[snippet])) for snippet in sorted(chosen)]
 
 
-def timeline(scores: VideoScores, segments: Sequence[Segment], threshold: float) -> Markup:
-    """The picture, as wide as its box. Colours: `--class-<index>` of the page."""
+def timeline(
+    scores: VideoScores, segments: Sequence[Segment], threshold: float, marks: Sequence[int] = ()
+) -> Markup:
+    """The picture, as wide as its box, with a tick at every frame of `marks`. Colours: `--class-<index>`."""
     y = SCORE_HEIGHT * (1 - threshold)
+    ticks = "".join(f"M{SCALE * frame / scores.n_frames:.0f} 0V8" for frame in marks)
     return Markup(
         f'<svg class="timeline" viewBox="0 0 {SCALE} {HEIGHT}" preserveAspectRatio="none">'
         f"{_truth(scores, segments)}"
-        f'<path class="threshold" d="M0 {y:g}H{SCALE}"/>{_score(scores)}{_band(scores)}</svg>'
+        f'<path class="threshold" d="M0 {y:g}H{SCALE}"/>{_score(scores)}{_band(scores)}'
+        + (f'<path class="marks" d="{ticks}"/></svg>' if ticks else "</svg>")
     )
 
 

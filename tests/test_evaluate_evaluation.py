@@ -10,9 +10,9 @@ from evaluate.annotations import UCF_CRIME_CLASSES, Segment, VideoTruth, frame_l
 from evaluate.config import EvaluateConfig
 from evaluate.evaluation import Evaluation, evaluate_scores
 from evaluate.frame_metrics import frame_metrics
+from evaluate.predictions import likeliest_anomaly, predicted_class, video_score
 from evaluate.scores import VideoScores, expand_to_frames, read_scores, score_path, write_scores
 from evaluate.segment_metrics import segment_map
-from evaluate.video_metrics import video_classes, video_score
 
 QUICK = EvaluateConfig(bootstrap=50)
 
@@ -91,11 +91,15 @@ def test_video_level_figures_and_confusion(run: tuple[Path, list[VideoTruth], Ev
     assert evaluation.distances.normal.mean() < 0.4 < evaluation.distances.anomalous.mean()
 
 
-def test_a_video_score_is_the_mean_of_its_highest_snippets() -> None:
+def test_a_video_is_judged_by_its_highest_snippets() -> None:
     anomaly = np.linspace(0, 0.9, 40)[::-1]
-    scores = video_scores(n_frames=640, anomaly_T=anomaly)  # k = 40 // 16 + 1 = 3
+    classes_TC = np.tile([0.5, 0.1, 0.4], (40, 1))
+    classes_TC[:3] = [0.5, 0.3, 0.2]
+    scores = video_scores(n_frames=640, anomaly_T=anomaly, classes_TC=classes_TC)  # k = 40 // 16 + 1 = 3
     assert video_score(scores) == pytest.approx(anomaly[:3].mean())
-    np.testing.assert_allclose(video_classes(scores), scores.classes_TC[:3].mean(axis=0), rtol=1e-6)
+    assert likeliest_anomaly(scores) == "riot"
+    assert predicted_class(scores, threshold=0.8) == "riot"  # though normal is the largest of all classes
+    assert predicted_class(scores, threshold=0.9) == "normal"
 
 
 def test_errors_of_videos_put_misses_first(tmp_path: Path) -> None:

@@ -122,6 +122,7 @@ def test_the_page_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
                  "Distance to the normal patterns", "published", "corrected"):  # fmt: skip
         assert part in unescape(text)
     assert text.count('<article class="video"') == 6
+    assert text.count('class="marks"') == 2
     assert 2 <= text.count("data:image/jpeg") <= 6  # the two worst videos only, at most three peaks each
     errors = [float(value) for value in re.findall(r'data-error="([\d.]+)"', text)]
     assert errors == sorted(errors, reverse=True)
