@@ -36,7 +36,7 @@ def alignment_map(video_BTD: Tensor, text_BCD: Tensor, temperature: float) -> Te
 def prototypes(
     video_BTD: Tensor, anomaly_BT: Tensor, rows: Rows, weights: Literal["softmax", "exponential"]
 ) -> tuple[Tensor, Tensor]:
-    """F_event and F_bkg (eq. 5), (B, D) each: the rows of a video weighed by how anomalous, and how normal, they are."""
+    """F_event and F_bkg (eq. 5), (B, D) each: rows weighed by how anomalous, and how normal, they are."""
     event_BT, background_BT = _WEIGHTS[weights](anomaly_BT, rows.mask_BT)
     pooled_B2D = torch.stack([event_BT, background_BT], dim=1) @ video_BTD
     return pooled_B2D[:, 0], pooled_B2D[:, 1]

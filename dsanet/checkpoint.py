@@ -18,12 +18,13 @@ from torch import Tensor
 
 from dsanet.config import Closed, ModelConfig, TrainConfig
 from dsanet.model import DSANet
+from dsanet.release import read_release
 from dsanet.text import FixedText, TextTower
 from extract.config import EncoderFingerprint, ExtractConfig
 
 SCHEMA_VERSION = 1
 WEIGHTS_FILE, INFO_FILE = "model.safetensors", "model.json"
-_TOWER, _CONSTANT_TEXT = "text.tower.", "text.text_CD"
+_CONSTANT_TEXT = "text.text_CD"
 
 
 class CheckpointError(ValueError):
@@ -59,16 +60,10 @@ class Checkpoint(NamedTuple):
     info: CheckpointInfo
 
 
-def trained_state(model: DSANet) -> dict[str, Tensor]:
-    """The model's tensors without CLIP's frozen tower, on the CPU."""
-    state = model.state_dict()
-    return {name: t.detach().cpu().clone() for name, t in state.items() if not name.startswith(_TOWER)}
-
-
 @torch.no_grad()
 def save_checkpoint(out_dir: Path, model: DSANet, info: CheckpointInfo) -> Path:
-    """Write the model and what is known of it; returns the folder. The JSON file comes last, so it tells a whole one."""
-    state = trained_state(model) | {_CONSTANT_TEXT: model.text().detach().cpu().contiguous()}
+    """Write the model and what is known of it, the JSON file last; returns the folder."""
+    state = model.own_state() | {_CONSTANT_TEXT: model.text().detach().cpu().contiguous()}
     out_dir.mkdir(parents=True, exist_ok=True)
     (out_dir / INFO_FILE).unlink(missing_ok=True)
     weights = safetensors.torch.save(state)
@@ -95,7 +90,7 @@ def read_info(checkpoint_dir: Path) -> CheckpointInfo:
 
 
 def load_checkpoint(checkpoint_dir: Path, device: str | torch.device = "cpu") -> Checkpoint:
-    """The model in eval mode with its class embeddings held constant: needs no CLIP weights, and can't train its text.
+    """The model in eval mode, its class embeddings constant: needs no CLIP weights, and can't train its text.
 
     Raises FileNotFoundError, or CheckpointError where the files are damaged or don't belong together.
     """
@@ -109,14 +104,14 @@ def load_checkpoint(checkpoint_dir: Path, device: str | torch.device = "cpu") ->
 
 
 def load_for_training(checkpoint_dir: Path) -> Checkpoint:
-    """The model with its text tower, to train on. Raises CheckpointError where CLIP's weights are not the same."""
+    """The model with its text tower, to train on. Raises CheckpointError where CLIP's weights are others."""
     info = read_info(checkpoint_dir)
     if info.model.text_tuning in ("frozen", "manual"):
         return load_checkpoint(checkpoint_dir)
     model = DSANet(info.model)
     if text_digest(model) != info.text_digest:
         raise CheckpointError(
-            f"{checkpoint_dir} was trained with other CLIP text weights than {info.model.clip_weights!r} gives"
+            f"{checkpoint_dir} has other CLIP text weights than {info.model.clip_weights!r} gives"
         )
     state = _read_state(checkpoint_dir / WEIGHTS_FILE, info.weights_digest)
     state.pop(_CONSTANT_TEXT)
@@ -125,11 +120,32 @@ def load_for_training(checkpoint_dir: Path) -> Checkpoint:
 
 
 def load_trained(model: DSANet, state: Mapping[str, Tensor]) -> None:
-    """Put `trained_state` back. Raises CheckpointError unless the names are exactly the model's."""
-    wanted = {name for name in model.state_dict() if not name.startswith(_TOWER)}
-    if wanted != state.keys():
-        raise CheckpointError(f"tensors {sorted(wanted ^ state.keys())} are missing or unknown")
+    """Put `DSANet.own_state()` back. Raises CheckpointError unless the names are exactly the model's."""
+    if different := model.own_state().keys() ^ state.keys():
+        raise CheckpointError(f"tensors {sorted(different)} are missing or unknown")
     model.load_state_dict(state, strict=False)
+
+
+def import_release(path: Path, preset: str) -> DSANet:
+    """The model in an authors' `.pth`, float32 and in eval mode; `preset` is ucf-crime or xd-violence.
+
+    Raises FileNotFoundError, or ValueError for a file that can't be read without running code and
+    for a missing, extra or misshapen tensor, by its name.
+    """
+    return read_release(path, preset).model
+
+
+def import_weights(path: Path, preset: str, out_dir: Path) -> Path:
+    """The model in an authors' file as a checkpoint in `out_dir` (returned). Raises as `import_release`."""
+    model, encoder = read_release(path, preset)
+    info = CheckpointInfo(
+        model=model.config,
+        encoder=encoder,
+        extract=ExtractConfig(),
+        text_digest=text_digest(model),
+        notes=(f"released weights, imported from {path.name}",),
+    )
+    return save_checkpoint(out_dir, model, info)
 
 
 def text_digest(model: DSANet) -> str:

@@ -1,4 +1,4 @@
-"""curves.csv: one row a training step, written as it goes, with the validation figures where there are any."""
+"""curves.csv: one row a training step, written as it goes, with validation figures where there are any."""
 
 import csv
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ COLUMNS = ("epoch", "step", *TERMS, "total", *METRICS)
 
 
 class Curves:
-    """Appends rows to `out_dir`/curves.csv, after the rows of the first `step` steps of an interrupted run."""
+    """Appends rows to `out_dir`/curves.csv, after those of the first `step` steps of an interrupted run."""
 
     def __init__(self, out_dir: Path, step: int) -> None:
         self.path = out_dir / CURVES_FILE

@@ -62,7 +62,7 @@ class Bags:
 
 
 def average_down(features_TD: np.ndarray, length: int) -> np.ndarray:
-    """At most `length` rows: the means between the integers of linspace(0, n, length + 1); shorter input as it is.
+    """At most `length` rows: means between the integers of linspace(0, n, length + 1); fewer as they are.
 
     An empty span takes the row at its start.
     """
@@ -154,7 +154,7 @@ class Sampler:
         sides = [np.flatnonzero(~anomalous), np.flatnonzero(anomalous)]
         if any(len(side) == 0 for side in sides):
             raise ValueError(
-                f"training needs normal and anomalous videos; there are {len(sides[0])} and {len(sides[1])} bags"
+                f"training needs normal and anomalous bags, not {len(sides[0])} and {len(sides[1])}"
             )
         self.streams = sides if balanced else [np.arange(len(anomalous))]
         shortest = min(len(stream) for stream in self.streams)
@@ -176,7 +176,7 @@ class Sampler:
 def carve_validation(
     records: Sequence[VideoRecord], fraction: float, seed: int
 ) -> tuple[list[VideoRecord], list[VideoRecord]]:
-    """Training records split in two, stratified by label set: `fraction` of each, at least one where there are two."""
+    """Training records split in two: `fraction` of each label set, at least one where there are two."""
     strata: dict[tuple[str, ...], list[VideoRecord]] = {}
     for record in sorted(records, key=lambda record: record.name):
         strata.setdefault(tuple(sorted(record.labels)), []).append(record)

@@ -181,12 +181,12 @@ class Scorer:
 
     def _finish(self, video: _Video) -> VideoScores:
         """Join the windows, average the crops."""
-        values: dict[str, np.ndarray | None] = {}
+        values: dict[str, np.ndarray] = {}
         for name in video.parts[0]:
             rows = np.concatenate([part[name] for part in video.parts])
             values[name] = rows.reshape(len(video.crops), -1, *rows.shape[1:]).mean(0)
-        for name in ("event", "background"):
-            values[name] = values[name].mean(0) if name in values else None
+        for name in values.keys() & {"event", "background"}:
+            values[name] = values[name].mean(0)
         meta = video.features.meta
         return VideoScores(
             name=video.features.name,
@@ -196,8 +196,8 @@ class Scorer:
             snippet_length=meta.config.snippet_length,
             n_frames=meta.source.n_frames,
             fps=meta.source.fps,
-            event_C=values["event"],
-            background_C=values["background"],
+            event_C=values.get("event"),
+            background_C=values.get("background"),
             frame_index_T=video.features.frame_index,
             time_s_T=video.features.time_s,
             learned_TD=values.get("learned"),

@@ -42,17 +42,17 @@ def loss_terms(
 
 def total_loss(terms: dict[str, Tensor], align_weight: float) -> Tensor:
     """Eq. (11): L_det + λ·L_align + the other terms."""
-    return sum(align_weight * term if name == "align" else term for name, term in terms.items())
+    return torch.stack([align_weight * t if name == "align" else t for name, t in terms.items()]).sum()
 
 
 def detection_loss(anomaly_BT: Tensor, labels_BC: Tensor, lengths_B: Tensor) -> Tensor:
-    """L_det (eq. 1): binary cross-entropy of the top-k mean probability; a video is anomalous if it is not normal."""
+    """L_det (eq. 1): binary cross-entropy of the top-k mean probability; anomalous is what is not normal."""
     video_B = topk_mean(torch.sigmoid(anomaly_BT)[..., None], lengths_B).squeeze(-1)
     return F.binary_cross_entropy(video_B, 1 - labels_BC[:, 0])
 
 
 def alignment_loss(classes_BTC: Tensor, labels_BC: Tensor, lengths_B: Tensor) -> Tensor:
-    """L_align (eq. 2): cross-entropy of the top-k means of the alignment map (already over τ) and the normalised labels."""
+    """L_align (eq. 2): cross-entropy of the alignment map's top-k means (already over τ) and the labels."""
     return soft_cross_entropy(topk_mean(classes_BTC, lengths_B), labels_BC, 0.0)
 
 
@@ -64,7 +64,7 @@ def consistency_loss(anomaly_BT: Tensor, scores_rec_BT: Tensor, lengths_B: Tenso
 
 
 def soft_cross_entropy(logits_BC: Tensor, target_BC: Tensor, smoothing: float) -> Tensor:
-    """Cross-entropy against targets made to sum to 1, then smoothed (eq. 2, 8, 9), averaged over the batch."""
+    """Cross-entropy against targets made to sum to 1, then smoothed (eq. 2, 8, 9); mean over the batch."""
     target_BC = target_BC / target_BC.sum(1, keepdim=True)
     return F.cross_entropy(logits_BC, target_BC, label_smoothing=smoothing)
 

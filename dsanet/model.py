@@ -1,4 +1,4 @@
-"""DSANet (figure 2): wiring only. Each part has a module of its own; what differs in the release is in `Variant`.
+"""DSANet (figure 2): wiring only. Each part has a module of its own; the release differs by `Variant`.
 
 B videos, T rows, N rows that count, D width, C classes (0 = normal).
 """
@@ -19,7 +19,7 @@ from extract.clip import build_clip
 
 
 class DSANetOutput(NamedTuple):
-    """What the model says of a batch, float32. Rows beyond a video's length mean nothing (0 in the paper's variant)."""
+    """What the model says of a batch, float32. Rows beyond a video's length mean nothing (paper: 0)."""
 
     anomaly_BT: Tensor
     """S_det: logits."""
@@ -95,33 +95,36 @@ class DSANet(nn.Module):
         classes_BTC = alignment_map(video_BTD, enhanced_BCD, self.config.temperature)
         event_BC = background_BC = scores_rec_BT = compact = None
         if self.config.disentangled_alignment:
+            pooled = prototypes(video_BTD, anomaly_BT, rows, self.config.rules.prototype_weights)
             event_BC, background_BC = (
-                class_logits(prototype_BD, text_CD, self.config.temperature)
-                for prototype_BD in prototypes(
-                    video_BTD, anomaly_BT, rows, self.config.rules.prototype_weights
-                )
+                class_logits(prototype_BD, text_CD, self.config.temperature).float()
+                for prototype_BD in pooled
             )
         if self.normality is not None and self.training:
             scores_rec_N, compact = self.normality(video_ND, anomaly_N, rows)
-            scores_rec_BT = rows.pad(scores_rec_N)
-        padded = (_to_length(x, length) for x in (anomaly_BT, classes_BTC, video_BTD, scores_rec_BT))
-        anomaly_BT, classes_BTC, video_BTD, scores_rec_BT = padded
-        output = (
-            anomaly_BT,
-            classes_BTC,
-            event_BC,
-            background_BC,
-            text_CD,
-            video_BTD,
-            scores_rec_BT,
-            compact,
+            scores_rec_BT = _to_length(rows.pad(scores_rec_N), length).float()
+        return DSANetOutput(
+            anomaly_BT=_to_length(anomaly_BT, length).float(),
+            classes_BTC=_to_length(classes_BTC, length).float(),
+            event_BC=event_BC,
+            background_BC=background_BC,
+            text_CD=text_CD.float(),
+            video_BTD=_to_length(video_BTD, length).float(),
+            scores_rec_BT=scores_rec_BT,
+            compact=compact,
         )
-        return DSANetOutput(*(None if x is None else x.float() for x in output))
 
     def text_embeddings(self) -> Tensor:
-        """(C, D): class embeddings. Changes with every training step where the text is tuned; never cached here."""
+        """(C, D): class embeddings. Where the text is tuned they change with each step; never cached."""
         text_CD = self.text()
         return F.normalize(text_CD, dim=-1) if self.config.rules.normalize_text else text_CD
+
+    def own_state(self) -> dict[str, Tensor]:
+        """Copies of the model's tensors on the CPU, without CLIP's frozen tower."""
+        state = self.state_dict()
+        return {
+            name: t.detach().cpu().clone() for name, t in state.items() if not name.startswith("text.tower.")
+        }
 
     def normal_distance(self, output: DSANetOutput, lengths_B: Tensor) -> Tensor:
         """(B, T): smallest cosine distance of each row to its video's normal patterns (figure 5), in [0, 2].
@@ -140,7 +143,7 @@ class DSANet(nn.Module):
         return 1 - nearest_cosine(output.video_BTD, patterns_BKD)
 
     def _rows(self, features_BTD: Tensor, lengths_B: Tensor) -> tuple[Tensor, Rows]:
-        """The rows that count, and the batch cut (paper) or required (release) to hold them and whole windows."""
+        """The batch, cut (paper) to whole windows that hold every true row, and its rows that count."""
         length, window = features_BTD.shape[1], self.config.window
         if length > self.config.bag_length or not 1 <= int(lengths_B.min()) <= int(lengths_B.max()) <= length:
             raise ValueError(
@@ -152,15 +155,13 @@ class DSANet(nn.Module):
             return _to_length(features_BTD, needed), Rows(lengths_B, needed)
         if length != self.config.bag_length:
             raise ValueError(
-                f"bags of {length} rows; where padding takes part they must be padded to {self.config.bag_length}"
+                f"bags of {length} rows; where padding takes part they must have {self.config.bag_length}"
             )
         return features_BTD, Rows(torch.full_like(lengths_B, length), length)
 
 
-def _to_length(x_BT: Tensor | None, length: int) -> Tensor | None:
+def _to_length(x_BT: Tensor, length: int) -> Tensor:
     """Cut or zero-padded to `length` rows."""
-    if x_BT is None or x_BT.shape[1] == length:
-        return x_BT
-    if x_BT.shape[1] > length:
+    if x_BT.shape[1] >= length:
         return x_BT[:, :length]
     return torch.cat([x_BT, x_BT.new_zeros(x_BT.shape[0], length - x_BT.shape[1], *x_BT.shape[2:])], dim=1)

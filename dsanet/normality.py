@@ -1,4 +1,4 @@
-"""Self-guided normality modelling, SG-NM (section 3.2): normal patterns of a video, and what they can rebuild of it.
+"""Self-guided normality modelling, SG-NM (section 3.2): a video's normal patterns, and what they can rebuild.
 
 Runs in training only. The release differs in three of `Variant`'s fields: `mask_padding` (which
 rows are candidates), `decoder_residuals` and `decoder_attention`.
@@ -77,7 +77,7 @@ def normal_candidates(
 
 
 def compactness(candidates_BMD: Tensor, mask_BM: Tensor, patterns_BKD: Tensor) -> Tensor:
-    """L_compact (eq. 3): mean over candidates, of all videos, of the smallest cosine distance to the patterns."""
+    """L_compact (eq. 3): mean over candidates, then videos, of the smallest cosine distance to a pattern."""
     nearest_BM = 1 - nearest_cosine(candidates_BMD, patterns_BKD)
     per_video_B = (nearest_BM * mask_BM).sum(1) / mask_BM.sum(1)
     return per_video_B.mean()

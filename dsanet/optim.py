@@ -71,15 +71,15 @@ class Scheduled(NamedTuple):
 
 
 def build_optimizers(model: nn.Module, config: TrainConfig, steps_per_epoch: int) -> tuple[Scheduled, ...]:
-    """The optimisers of `config`. In the release's pair SG-NM (parameters under `normality`) has one of its own."""
+    """The optimisers of `config`; in the release's pair SG-NM (`normality.*`) has one of its own."""
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     if config.optimizer == "adamw":
-        optimizer = AdamW([p for _, p in named], lr=config.lr, weight_decay=config.weight_decay)
+        optimizer = AdamW([p for _, p in named], lr=config.lr, weight_decay=config.weight_decay, fused=True)
         return (Scheduled(optimizer, lambda step: config.lr),)
     normality = [p for name, p in named if name.startswith("normality.")]
     rest = [p for name, p in named if not name.startswith("normality.")]
     main = Scheduled(
-        AdamW(rest, lr=config.lr, weight_decay=config.weight_decay),
+        AdamW(rest, lr=config.lr, weight_decay=config.weight_decay, fused=True),
         lambda step: cosine_rate(step // steps_per_epoch, config.epochs, config.lr, 0.0),
     )
     if not normality:
@@ -96,7 +96,7 @@ def cosine_rate(step: int, steps: int, first: float, last: float) -> float:
 
 
 def warm_cosine_rate(step: int, steps: int, lr: float) -> float:
-    """Linear from 0 to `lr` in the first 100 steps (fewer in a shorter run), then a cosine down to a tenth."""
+    """Linear from 0 to `lr` in the first 100 steps (fewer in a short run), then a cosine down to a tenth."""
     warmup = min(WARMUP_STEPS, steps - 1)
     if step < warmup:
         return lr * step / max(warmup - 1, 1)

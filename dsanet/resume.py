@@ -1,4 +1,4 @@
-"""The state of an unfinished training run: one safetensors file, replaced atomically, gone when the run is finished.
+"""The state of an unfinished training run: one safetensors file, replaced atomically, gone at the end.
 
 It holds the model, the best weights so far, every optimiser's state and torch's RNG; the sampler
 and the schedules are functions of the step, which is in there too. A run resumed from any step
@@ -56,6 +56,8 @@ def restore(out_dir: Path, optimizers: Sequence[Optimizer]) -> dict[str, dict[st
     """Put optimisers and RNG back as they were; returns the named sets of weights."""
     path = out_dir / RESUME_FILE
     header, tensors = _read_header(path), safetensors.torch.load_file(path)
+    if header is None:
+        raise ValueError(f"{path} holds no state of a training run")
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         kind, _, rest = name.partition("/")

@@ -40,7 +40,7 @@ class Rows:
 
 
 def topk_mean(values_BTC: Tensor, lengths_B: Tensor) -> Tensor:
-    """(B, C): mean of the k = ⌊n/16⌋ + 1 largest values of each column among a video's first n rows (eq. 1, 2).
+    """(B, C): mean of the k = ⌊n/16⌋ + 1 largest values of each column in a video's n rows (eq. 1, 2).
 
     The multiple-instance pooling of the whole field; `values_BTC` are probabilities or logits.
     """

@@ -43,7 +43,7 @@ def _rank(metrics: dict[str, float]) -> tuple[float, float]:
 
 @torch.inference_mode()
 def validate(model: DSANet, bags: Bags, config: TrainConfig) -> dict[str, float]:
-    """AUC, AP, class accuracy (1 where the likeliest class is one of the video's) and loss of the bags, in eval mode.
+    """AUC, AP, class accuracy (is the likeliest class one of the video's?) and loss of the bags.
 
     AUC and AP are left out where the bags are all normal or all anomalous.
     """

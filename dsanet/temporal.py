@@ -58,7 +58,7 @@ class LocalBlock(nn.Module):
 
 
 def similarity_graph(x_BTD: Tensor, lengths_B: Tensor, threshold: float) -> Tensor:
-    """(B, T, T): row-softmax of the cosines, those not above `threshold` set to 0 (zeros take part in the softmax).
+    """(B, T, T): row-softmax of the cosines, those not above `threshold` set to 0 (and taking part).
 
     Rows and columns beyond a video's length are 0.
     """

@@ -1,4 +1,4 @@
-"""Class embeddings from CLIP's text tower: frozen names, a manual prompt, learned context, or adapters (section 3.4).
+"""Class embeddings from CLIP's text tower: bare names, a prompt, learned context, or adapters (section 3.4).
 
 Table 6's four modes. The tower sees only as many tokens as the longest prompt needs (exact: its
 attention is causal), all classes in one batch, and is dropped where nothing in it is trained.
@@ -21,7 +21,10 @@ MAX_TOKENS = 77
 
 
 def tokenize(texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Tokens (C, L) cut to the longest text, and the position of each end token (C,). Raises ValueError if too long."""
+    """Tokens (C, L) cut to the longest text, and each end token's position (C,).
+
+    Raises ValueError for a text too long.
+    """
     tokenizer = open_clip.tokenizer.SimpleTokenizer(context_length=MAX_TOKENS)
     for text in texts:
         if len(tokenizer.encode(text)) > MAX_TOKENS - 2:
@@ -34,13 +37,19 @@ def tokenize(texts: Sequence[str]) -> tuple[Tensor, Tensor]:
 class TextTower(nn.Module):
     """CLIP's text transformer, frozen. `digest` names its weights (sha256 of the text tensors)."""
 
-    def __init__(self, clip: nn.Module) -> None:
+    position: Tensor
+    projection: Tensor
+    causal_mask: Tensor
+
+    def __init__(self, clip: open_clip.CLIP) -> None:
         super().__init__()
-        self.token_embedding, self.ln_final = clip.token_embedding, clip.ln_final
-        self.blocks = clip.transformer.resblocks
+        self.token_embedding: nn.Embedding = clip.token_embedding
+        self.blocks: nn.ModuleList = clip.transformer.resblocks
+        self.ln_final: nn.LayerNorm = clip.ln_final
         self.register_buffer("position", clip.positional_embedding.detach())
         self.register_buffer("projection", clip.text_projection.detach())
-        self.register_buffer("causal_mask", clip.attn_mask)
+        above_LL = torch.full((MAX_TOKENS, MAX_TOKENS), float("-inf")).triu(1)
+        self.register_buffer("causal_mask", above_LL, persistent=False)
         self.requires_grad_(False)
         self.digest = _digest(self.state_dict())
 
@@ -62,14 +71,16 @@ class TextTower(nn.Module):
 
 def _digest(state: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
-    for name in sorted(state.keys() - {"causal_mask"}):
+    for name in sorted(state):
         digest.update(name.encode())
-        digest.update(state[name].to(torch.float32).contiguous().numpy().astype("<f4", copy=False))
+        digest.update(state[name].to(torch.float32).contiguous().numpy().astype("<f4", copy=False).data)
     return digest.hexdigest()
 
 
 class FixedText(nn.Module):
     """Class embeddings that are not trained: computed once, the tower is not kept."""
+
+    text_CD: Tensor
 
     def __init__(self, text_CD: Tensor) -> None:
         super().__init__()
@@ -87,6 +98,10 @@ class FixedText(nn.Module):
 
 class LearnedContext(nn.Module):
     """Learned vectors before and after each name (CoOp style, as in VadCLIP)."""
+
+    words_CLD: Tensor
+    is_word_CL: Tensor
+    end_C: Tensor
 
     def __init__(self, tower: TextTower, names: Sequence[str], context_tokens: int) -> None:
         super().__init__()
@@ -125,7 +140,10 @@ def _spread(words_CLD: Tensor, end_C: Tensor, context: int, length: int) -> tupl
 
 
 class AdaptedText(nn.Module):
-    """Lightweight text adapters after the first L blocks (eq. 10): the direction is adapted, the norm is kept."""
+    """Lightweight adapters after the first L blocks (eq. 10): the direction is adapted, the norm is kept."""
+
+    words_CLD: Tensor
+    end_C: Tensor
 
     def __init__(
         self, tower: TextTower, texts: Sequence[str], layers: int, weight: float, learned_projection: bool

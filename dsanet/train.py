@@ -17,7 +17,6 @@ from dsanet.checkpoint import (
     read_info,
     save_checkpoint,
     text_digest,
-    trained_state,
 )
 from dsanet.config import ModelConfig, TrainConfig, fit_classes
 from dsanet.curves import Curves
@@ -42,7 +41,7 @@ class NonFiniteLossError(ArithmeticError):
 
 @dataclass(frozen=True)
 class TrainProgress:
-    """How far training is: `step` of `steps` are done, the last one in `epoch` (from 1), with `losses` (and `total`)."""
+    """`step` of `steps` are done, the last one in `epoch` (from 1), with `losses` (the terms and `total`)."""
 
     step: int
     steps: int
@@ -90,7 +89,7 @@ def train(
         if select is not None and _validation_due(step + 1, sampler.steps_per_epoch, config):
             metrics = validate(net, select, config)
             if better(metrics, best):
-                best = Best(metrics, step + 1, trained_state(net))
+                best = Best(metrics, step + 1, net.own_state())
         curves.write(epoch, step + 1, losses | metrics)
         if (step + 1) % config.save_every == 0 and step + 1 < steps:
             _save_state(out_dir, run_id, step + 1, net, best, optimizers)
@@ -146,7 +145,7 @@ def _run_id(
     model: ModelConfig, config: TrainConfig, bags: Bags, select: Bags | None, start_from: Path | None
 ) -> str:
     """Names a run by all that it is made from."""
-    parts = [model.model_dump(), config.model_dump()]
+    parts: list[object] = [model.model_dump(), config.model_dump()]
     for some in (bags, select):
         parts.append([some.digests, {bag.name: bag.labels_C.tolist() for bag in some.bags}] if some else None)
     parts.append(read_info(start_from).weights_digest if start_from else None)
@@ -157,7 +156,7 @@ def _continued(start_from: Path, model: ModelConfig) -> DSANet:
     net, info = load_for_training(start_from)
     if info.model != model:
         raise ValueError(
-            f"{start_from} is a checkpoint of another model or of other classes ({list(info.model.classes)}); "
+            f"{start_from} is of another model or of other classes ({list(info.model.classes)}); "
             "train on it with the config in its model.json"
         )
     return net
@@ -189,7 +188,7 @@ def _save_state(
         "step": step,
         "best": best and {"metrics": best.metrics, "step": best.step},
     }
-    weights = {"model": trained_state(net)} | ({"best": best.weights} if best else {})
+    weights = {"model": net.own_state()} | ({"best": best.weights} if best else {})
     write_resume(out_dir, progress, weights, [scheduled.optimizer for scheduled in optimizers])
 
 
