@@ -79,7 +79,9 @@ def evaluate_scores(
     matches = {} if missing else {protocol: _matches(videos, classes, protocol) for protocol in PROTOCOLS}
     segments = {protocol: summarise(found, protocol) for protocol, found in matches.items()}
     if config.tsne and any(video.scores.learned_TD is None for video in videos):
-        raise ValueError("tsne was asked for, but the score files hold no learned features; infer with them")
+        raise ValueError(
+            "tsne needs learned features in the score files: run inference with learned_features"
+        )
     ranking = None if missing else anomaly_ranking(videos)
     pairs = [(video.scores, video.truth) for video in videos]
     return Evaluation(

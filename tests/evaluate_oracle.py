@@ -1,10 +1,11 @@
-"""The published mAP@IoU protocol, step by step and frame by frame, as slowly as it is written down.
+"""The mAP@IoU protocols, step by step and frame by frame, as slowly as they are written down.
 
 The oracle of `evaluate.segment_metrics`: nothing is shared with it. Frames are sets, the non-maximum
-suppression runs, equal scores come in the order of NumPy's default sort.
+suppression runs, equal scores come in the order of NumPy's default sort (published) or of the videos.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,25 +13,39 @@ from numpy.typing import NDArray
 IOU_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 Run = tuple[int, int, int, float]  # video, first frame, frame after the last, score
 Truth = tuple[str, int | str, int | str]
+SortKind = Literal["quicksort", "stable"]
 
 
 def published_map(
     scores: Sequence[NDArray[np.floating]], segments: Sequence[Sequence[Truth]], classes: Sequence[str]
 ) -> list[float]:
     """mAP in percent at IoU 0.1 to 0.5, from snippet scores (T, C) and truths in frames."""
-    frames = [np.repeat(values, 16, axis=0) for values in scores]
-    runs = [_class_runs(frames, index) for index in range(len(classes))]
+    runs = [_class_runs(scores, index, "quicksort") for index in range(len(classes))]
     truths = [_class_truths(segments, label) for label in classes]
-    results = []
-    for threshold in IOU_THRESHOLDS:
-        if any(not found for found in runs):
-            results.append(0.0)
-            continue
-        precisions = [
-            _average_precision(found, truth, threshold) for found, truth in zip(runs, truths, strict=True)
-        ]
-        results.append(100 * float(np.mean(precisions)))
-    return results
+    if any(not found for found in runs):
+        return [0.0] * len(IOU_THRESHOLDS)
+    return _means(list(zip(runs, truths, strict=True)))
+
+
+def corrected_map(
+    scores: Sequence[NDArray[np.floating]], segments: Sequence[Sequence[Truth]], classes: Sequence[str]
+) -> list[float]:
+    """The same over the anomaly classes that occur, whether they have proposals or not."""
+    pairs = [
+        (_class_runs(scores, index, "stable"), _class_truths(segments, label))
+        for index, label in enumerate(classes)
+        if index > 0
+    ]
+    return _means([(runs, truths) for runs, truths in pairs if truths])
+
+
+def _means(classes: list[tuple[list[Run], list[tuple[int, int, int]]]]) -> list[float]:
+    if not classes:
+        return [float("nan")] * len(IOU_THRESHOLDS)
+    return [
+        100 * float(np.mean([_average_precision(runs, truths, threshold) for runs, truths in classes]))
+        for threshold in IOU_THRESHOLDS
+    ]
 
 
 def _class_truths(segments: Sequence[Sequence[Truth]], label: str) -> list[tuple[int, int, int]]:
@@ -42,16 +57,17 @@ def _class_truths(segments: Sequence[Sequence[Truth]], label: str) -> list[tuple
     ]
 
 
-def _class_runs(frames: Sequence[NDArray[np.floating]], index: int) -> list[Run]:
+def _class_runs(scores: Sequence[NDArray[np.floating]], index: int, kind: SortKind) -> list[Run]:
     """All runs of one class over all videos, by falling score."""
     runs: list[Run] = []
-    for video, values_FC in enumerate(frames):
+    for video, values_TC in enumerate(scores):
+        values_FC = np.repeat(values_TC, 16, axis=0)
         # The mean is taken over all columns at once, as the sum's rounding depends on the array's layout.
         falling = -np.sort(-values_FC, axis=0)
         belief = np.mean(falling[: len(falling) // 16], axis=0)[index]
         values = values_FC[:, index] * (belief > 0)
-        runs += _suppressed(_by_score(_runs_above(values, belief, video)))
-    return _by_score(runs)
+        runs += _suppressed(_by_score(_runs_above(values, belief, video), kind))
+    return _by_score(runs, kind)
 
 
 def _runs_above(values: NDArray[np.floating], belief: float, video: int) -> list[Run]:
@@ -69,8 +85,8 @@ def _runs_above(values: NDArray[np.floating], belief: float, video: int) -> list
     return runs
 
 
-def _by_score(runs: list[Run]) -> list[Run]:
-    order = np.argsort(-np.array([run[3] for run in runs])) if runs else []
+def _by_score(runs: list[Run], kind: SortKind) -> list[Run]:
+    order = np.argsort(-np.array([run[3] for run in runs]), kind=kind) if runs else []
     return [runs[index] for index in order]
 
 

@@ -188,5 +188,5 @@ def test_scores_of_another_model_or_video_are_refused(tmp_path: Path) -> None:
 
 def test_tsne_needs_learned_features(tmp_path: Path) -> None:
     write_scores(score_path(tmp_path, "quiet"), video_scores("quiet", 32), {})
-    with pytest.raises(ValueError, match="no learned features"):
+    with pytest.raises(ValueError, match="tsne needs learned features"):
         evaluate_scores(tmp_path, [VideoTruth("quiet", ("normal",), ())], EvaluateConfig(tsne=True))

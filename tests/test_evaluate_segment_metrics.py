@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluate_oracle import published_map
+from evaluate_oracle import corrected_map, published_map
 from evaluate_published import PublishedSet, ucf_crime, xd_violence
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -45,6 +45,15 @@ def test_published_protocol_equals_its_literal_rewrite(case: Any) -> None:
     assert list(result.per_iou) == list(IOU_THRESHOLDS)
     assert list(result.per_iou.values()) == pytest.approx(published_map(scores, segments, CLASSES), abs=1e-9)
     assert result.average == pytest.approx(np.mean(list(result.per_iou.values())))
+
+
+@settings(max_examples=200, deadline=None)
+@given(small_sets())
+def test_corrected_protocol_equals_its_literal_rewrite(case: Any) -> None:
+    scores, segments = case
+    result = segment_map(scores, segments, CLASSES, "corrected")
+    expected = corrected_map(scores, segments, CLASSES)
+    assert list(result.per_iou.values()) == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
 @settings(max_examples=100, deadline=None)
