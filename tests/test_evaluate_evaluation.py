@@ -111,6 +111,7 @@ def test_errors_of_videos_put_misses_first(tmp_path: Path) -> None:
     assert missed.false_alarm == pytest.approx(0.2 / 3)
     assert missed.error == missed.missed
     assert (quiet.missed, quiet.false_alarm) == (None, pytest.approx(0.4))
+    assert quiet.error == quiet.false_alarm
 
 
 def test_unannotated_videos_leave_the_figures_of_videos(tmp_path: Path) -> None:
