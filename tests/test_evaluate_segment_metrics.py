@@ -56,6 +56,23 @@ def test_corrected_protocol_equals_its_literal_rewrite(case: Any) -> None:
     assert list(result.per_iou.values()) == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("seed", range(5))
+def test_both_protocols_equal_their_rewrites_on_continuous_scores(seed: int, dtype: Any) -> None:
+    """Where ranks differ by little: a wrong weight in a proposal's score changes their order."""
+    rng = np.random.default_rng(seed)
+    scores, segments = [], []
+    for length in rng.integers(10, 40, size=25).tolist():
+        scores.append(rng.random((length, 3)).astype(dtype) * rng.random(3).astype(dtype))
+        starts = rng.integers(0, 16 * length - 40, size=rng.integers(0, 4)).tolist()
+        labels = rng.choice(CLASSES, size=len(starts)).tolist()
+        segments.append([(label, at, at + 40) for label, at in zip(labels, starts, strict=True)])
+    found = segment_map(scores, segments, CLASSES, "published").per_iou.values()
+    assert list(found) == pytest.approx(published_map(scores, segments, CLASSES), abs=1e-6)
+    found = segment_map(scores, segments, CLASSES, "corrected").per_iou.values()
+    assert list(found) == pytest.approx(corrected_map(scores, segments, CLASSES), abs=1e-6)
+
+
 @settings(max_examples=100, deadline=None)
 @given(small_sets(), st.randoms())
 def test_corrected_protocol_ignores_the_normal_class(case: Any, random: Any) -> None:
