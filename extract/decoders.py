@@ -11,7 +11,15 @@ import numpy as np
 import numpy.typing as npt
 from av.video.stream import VideoStream
 
-from extract.probe import PacketTable, VideoError, VideoInfo, decoded_frames, open_video, sized_packets
+from extract.probe import (
+    PacketTable,
+    VideoError,
+    VideoInfo,
+    decoded_frames,
+    open_video,
+    short_reason,
+    sized_packets,
+)
 
 Picture = npt.NDArray[np.uint8]
 """(H, W, 3) RGB."""
@@ -62,7 +70,7 @@ def decode_all(info: VideoInfo, indices: Sequence[int]) -> Frames:
                 if not wanted:
                     break
         except (av.FFmpegError, OSError) as error:
-            raise VideoError(f"decoding fails: {error}", number + 1) from error
+            raise VideoError(f"decoding fails: {short_reason(error)}", number + 1) from error
     if wanted:
         raise VideoError("a frame does not come out of the decoder", min(wanted))
 
@@ -127,7 +135,7 @@ def _plan(packets: PacketTable, indices: Sequence[int]) -> _Plan:
     for target in targets:
         candidates = entries[: np.searchsorted(entries, target, side="right")]
         not_later = candidates[packets.pts[candidates] <= packets.pts[target]]
-        start = int(not_later[-1] if len(not_later) else entries[0])
+        start = int(not_later[-1] if len(not_later) else packets.decodable.argmax())
         stretch = slice(start, target + 1)
         needed[stretch] |= packets.pts[stretch] >= min(packets.pts[start], packets.pts[target])
         starts.add(start)
@@ -147,7 +155,7 @@ def _decode(context: av.VideoCodecContext, packet: "av.Packet[VideoStream] | Non
     try:
         return context.decode(packet)
     except av.FFmpegError as error:
-        raise VideoError(f"decoding fails: {error}") from error
+        raise VideoError(f"decoding fails: {short_reason(error)}") from error
 
 
 def _pictures(frames: list[av.VideoFrame], ranks: dict[int, int], wanted: set[int]) -> Frames:

@@ -33,6 +33,7 @@ _ONE_FRAME_A_PACKET = {"h264", "hevc", "vp9", "av1", "ffv1", *INTRA_ONLY}
 _MAX_PIXELS = 1 << 26
 """Of one frame: 8192 × 8192. Larger ones are declared by damaged headers, not filmed."""
 _PROGRESSIVE = (0, 1)  # AVFieldOrder: unknown, progressive
+_STREAMED = {"mpegts", "mpeg", "mpegvideo", "h264", "hevc"}
 _NO_PTS = np.iinfo(np.int64).min
 
 
@@ -50,7 +51,7 @@ class PacketTable:
 
     pts: npt.NDArray[np.int64]
     decodable: npt.NDArray[np.bool_]
-    """False before the stream's first entry point, as in a recording that begins mid-GOP."""
+    """False before the stream's first key frame, as in a recording that begins mid-GOP."""
     shown: npt.NDArray[np.bool_]
     """Decodable, and not cut away by an edit list."""
     entry: npt.NDArray[np.bool_]
@@ -124,7 +125,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         options = {"format_whitelist": _FORMATS}
         container = av.open(str(path.absolute()), metadata_errors="ignore", options=options)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(f"can't be opened as a video: {_short(error)}") from error
+        raise VideoError(f"can't be opened as a video: {short_reason(error)}") from error
     with container:
         stream = container.streams.best("video")
         if not isinstance(stream, VideoStream):
@@ -168,28 +169,32 @@ def _read_packets(
     discard: list[bool] = []
     kinds: list[str | None] = []
     damage: VideoError | None = None
-    key_frames = 0
+    key: list[bool] = []
     with _errors_in_log(container.format.name) as errors:
         try:
             for packet in sized_packets(container, stream):
-                if damage is None and (packet.is_corrupt or errors()):
-                    damage = VideoError(f"the file is damaged: {errors() or 'a packet is corrupt'}", len(pts))
+                # In a transport stream `corrupt` marks any gap, also the joint of two recordings.
+                torn = packet.is_corrupt and container.format.name != "mpegts"
+                if damage is None and (errors() or torn):
+                    reason = errors() or "a packet is incomplete"
+                    damage = VideoError(f"the file is damaged: {reason}", len(pts))
                 kind = "closed" if packet.is_keyframe else None
                 if packet.is_keyframe and entries:
                     kind = entries.kind(memoryview(packet))
-                key_frames += packet.is_keyframe
+                key.append(packet.is_keyframe)
                 kinds.append(kind)
                 pts.append(_NO_PTS if packet.pts is None else packet.pts)
                 discard.append(packet.is_discard)
                 tick()
         except (av.FFmpegError, OSError) as error:
-            damage = damage or VideoError(f"reading the file fails: {_short(error)}", len(pts))
+            damage = damage or VideoError(f"reading the file fails: {short_reason(error)}", len(pts))
         if errors():
             damage = damage or VideoError(f"the file is damaged: {errors()}", len(pts))
     if not pts:
         raise damage or VideoError("its video stream holds no frames")
-    closed_gops = kinds.count("closed") == key_frames
-    return _packet_table(np.array(pts), np.array(discard), kinds, closed_gops), damage
+    # A recording of a broadcast begins anywhere; elsewhere the first packet is a key frame, or damaged.
+    first = key.index(True) if container.format.name in _STREAMED and any(key) else 0
+    return _packet_table(np.array(pts), np.array(discard), first, kinds, sum(key)), damage
 
 
 @contextmanager
@@ -205,14 +210,22 @@ def _errors_in_log(demuxer: str) -> Iterator[Callable[[], str]]:
 
 
 def _packet_table(
-    pts: npt.NDArray[np.int64], discard: npt.NDArray[np.bool_], kinds: list[str | None], closed_gops: bool
+    pts: npt.NDArray[np.int64],
+    discard: npt.NDArray[np.bool_],
+    first: int,
+    kinds: list[str | None],
+    key_frames: int,
 ) -> PacketTable:
-    entry = np.array([kind is not None for kind in kinds])
-    first = int(entry.argmax())  # 0 where none is known
     decodable = np.arange(len(pts)) >= first
     if kinds[first] == "open":
         decodable &= pts >= pts[first]
-    return PacketTable(pts, decodable, decodable & ~discard, entry, closed_gops)
+    return PacketTable(
+        pts=pts,
+        decodable=decodable,
+        shown=decodable & ~discard,
+        entry=np.array([kind is not None for kind in kinds]),
+        closed_gops=kinds.count("closed") == key_frames,
+    )
 
 
 def _missing_frames(declared: int, found: int) -> VideoError | None:
@@ -252,7 +265,7 @@ def _decode_for_probe(
             ticks.append(_NO_PTS if frame.pts is None else frame.pts)
             tick()
     except (av.FFmpegError, OSError) as error:
-        broken_off = VideoError(f"decoding fails: {_short(error)}", len(ticks))
+        broken_off = VideoError(f"decoding fails: {short_reason(error)}", len(ticks))
     if first is None:
         raise broken_off or VideoError("no frame can be decoded", 0)
     return first, np.array(ticks), broken_off
@@ -272,5 +285,6 @@ def _times(
     return fps, np.arange(n) / fps
 
 
-def _short(error: BaseException) -> str:
+def short_reason(error: BaseException) -> str:
+    """One line: FFmpeg's own words where it has some."""
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]

@@ -59,11 +59,12 @@ def make_clip(
     time_base: Fraction | None = None,
     rotation: int = 0,
     container: str | None = None,
+    container_options: dict[str, str] | None = None,
     picture: Callable[[int, int, int], Picture] = numbered_picture,
 ) -> Path:
     """Write a clip of numbered pictures; `ticks` are their timestamps in `time_base`, else even at `rate`."""
     base = time_base or Fraction(1, rate)
-    with av.open(str(path), "w", format=container) as output:
+    with av.open(str(path), "w", format=container, options=container_options or {}) as output:
         stream = output.add_stream(codec, rate=rate, options=options or {})
         stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
         stream.codec_context.time_base = base
