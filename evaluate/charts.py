@@ -49,16 +49,13 @@ class Axis:
 
     @classmethod
     def around(cls, label: str, values: Sequence[ArrayLike], zero: bool = False) -> "Axis":
-        """The range of all finite values, a little wider; `zero` includes it."""
+        """The range of all finite values, a little wider; with `zero`, from zero (or below) on."""
         pooled = np.concatenate([np.ravel(np.asarray(part, dtype=float)) for part in values])
         pooled = pooled[np.isfinite(pooled)]
         low, high = (float(pooled.min()), float(pooled.max())) if len(pooled) else (0.0, 1.0)
         margin = 0.04 * (high - low) or 0.5
-        return cls(
-            label,
-            min(low - margin, 0.0) if zero and low < 0 else 0.0 if zero else low - margin,
-            high + margin,
-        )
+        starts_at_zero = zero and low >= 0
+        return cls(label, 0.0 if starts_at_zero else low - margin, high + margin)
 
 
 def hue(index: int) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 
 from evaluate.bootstrap import Confidence
 from evaluate.charts import thin
-from evaluate.evaluation import Evaluation, evaluate_scores
+from evaluate.evaluation import Evaluation, VideoResult, evaluate_scores
 from evaluate.figures import RawFeatures
 from evaluate.page import Thumbnail, render_report
 from evaluate.published import published_for
@@ -91,17 +91,7 @@ def metrics(
             "normal_distance": _distance_means(evaluation),
             "counts": _counts(evaluation),
             "left_out": list(evaluation.left_out),
-            "videos": [
-                {
-                    "name": video.truth.name,
-                    "labels": video.truth.labels,
-                    "predicted": video.predicted,
-                    "error": video.error,
-                    "missed": video.missed,
-                    "false_alarm": video.false_alarm,
-                }
-                for video in evaluation.videos
-            ],
+            "videos": [_video(video) for video in evaluation.videos],
             "curves": {"roc": roc, "pr": pr},
             "config": {"evaluate": evaluation.config.model_dump(), **(run_config or {})},
             "digests": {**evaluation.digests, **(digests or {})},
@@ -109,6 +99,17 @@ def metrics(
         }
     )
     return figures
+
+
+def _video(video: VideoResult) -> dict[str, Any]:
+    return {
+        "name": video.truth.name,
+        "labels": video.truth.labels,
+        "predicted": video.predicted,
+        "error": video.error,
+        "missed": video.missed,
+        "false_alarm": video.false_alarm,
+    }
 
 
 def _missing(evaluation: Evaluation) -> dict[str, str]:

@@ -88,6 +88,7 @@ def _check_alike(videos: Sequence[Scored]) -> None:
 
 
 def run_digests(scores_dir: Path, truths: Sequence[VideoTruth]) -> dict[str, str]:
+    """Digests of all scores and of all that was held to be true: runs with other ones don't compare."""
     scores = "".join(content_digest(score_path(scores_dir, truth.name)) for truth in truths)
     facts = repr([(truth.name, truth.labels, truth.segments) for truth in truths])
     return {

@@ -179,6 +179,12 @@ def test_a_class_without_any_proposal_zeroes_the_published_result_only() -> None
     assert corrected.average == 50
 
 
+def test_a_column_that_is_never_positive_proposes_nothing() -> None:
+    scores = [np.array([[0.2, 0.9, -0.1], [0.8, 0.1, -0.9]])]
+    corrected = segment_map(scores, [[("riot", 0, 16), ("fire", 0, 16)]], CLASSES, "corrected")
+    assert corrected.per_class == {"riot": 100, "fire": 0}
+
+
 def test_mappings_are_paired_by_name() -> None:
     scores = {
         "a": np.array([[0.1, 0.9, 0.3], [0.9, 0.1, 0.2]]),
