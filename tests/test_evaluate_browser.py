@@ -136,7 +136,7 @@ def test_class_table_sorts_by_its_heads(browser: Any, pages: dict[str, Path]) ->
     assert heads[3].get_attribute("aria-sort") == "descending"
     heads[3].click()
     assert column(3) == ["–", "2", "3"]
-    heads[0].click()
+    heads[0].send_keys("\n")
     assert column(0) == ["fire", "normal", "riot"]
 
 

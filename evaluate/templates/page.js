@@ -2,8 +2,9 @@
 // Tables sort by a click on a column's head: largest first, then smallest first. Text sorts from A.
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
-  const value = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
-  heads.forEach((head, column) => head.addEventListener("click", () => {
+  const value = (row, column) => row.cells[column].textContent.trim();
+  const sortBy = (column) => {
+    const head = heads[column];
     const down = head.getAttribute("aria-sort") !== "descending";
     heads.forEach((other) => other.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
@@ -13,7 +14,12 @@ for (const table of document.querySelectorAll("table.sortable")) {
       return (Number.isNaN(x) ? -1 : x) - (Number.isNaN(y) ? -1 : y);
     });
     table.tBodies[0].append(...(down ? rows.reverse() : rows));
-  }));
+  };
+  heads.forEach((head, column) => {
+    head.tabIndex = 0;
+    head.addEventListener("click", () => sortBy(column));
+    head.addEventListener("keydown", (event) => { if (event.key === "Enter") sortBy(column); });
+  });
 }
 
 // Videos: one list, sorted and filtered in place.
