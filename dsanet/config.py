@@ -240,7 +240,7 @@ def preset(name: str) -> Preset:
         return Preset(
             # In clips of a dozen snippets a window of 8 smears an event over all of the clip.
             ModelConfig(layers=1, window=2, decoder_layers=1, clip_weights="random"),
-            TrainConfig(epochs=60, batch_size=8, lr=1e-4),
+            TrainConfig(epochs=60, batch_size=8, lr=2e-4),
             InferConfig(beta=1.0),
         )
     raise ValueError(f"unknown preset {name!r}; expected one of {', '.join(PRESETS)}")

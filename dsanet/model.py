@@ -111,7 +111,7 @@ class DSANet(nn.Module):
             text_CD=text_CD.float(),
             video_BTD=_to_length(video_BTD, length).float(),
             scores_rec_BT=scores_rec_BT,
-            compact=compact,
+            compact=None if compact is None else compact.float(),
         )
 
     def text_embeddings(self) -> Tensor:

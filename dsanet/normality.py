@@ -69,7 +69,7 @@ def normal_candidates(
 
     M is int(ratio · rows that count), at least 1, for each video; the arrays have room for the largest.
     """
-    count_B = (rows.lengths_B * ratio).long().clamp(min=1)
+    count_B = (rows.lengths_B.double() * ratio).long().clamp(min=1)
     logits_BT = anomaly_BT.detach().masked_fill(~rows.mask_BT, float("inf"))
     lowest_BM = logits_BT.topk(int(count_B.max()), dim=1, largest=False).indices
     candidates_BMD = video_BTD.detach().take_along_dim(lowest_BM[..., None], dim=1)

@@ -249,3 +249,53 @@ def belief_modulation(anomaly: Tensor, classes: Tensor, beta: float) -> Tensor:
             for c in range(1, classes.shape[2]):
                 out[b, t, c] = p * exponentials[c] / sum(exponentials[1:])
     return out
+
+
+def release_shapes(layers: int, adapter_layers: int, decoder_layers: int = 8) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of an authors' file, without the two copies of CLIP."""
+    D, H, shapes = 512, 256, {}
+
+    def linear(name: str, width_in: int, width_out: int) -> None:
+        shapes.update({f"{name}.weight": (width_out, width_in), f"{name}.bias": (width_out,)})
+
+    def norm(name: str) -> None:
+        shapes.update({f"{name}.weight": (D,), f"{name}.bias": (D,)})
+
+    for layer in range(layers):
+        block = f"temporal.resblocks.{layer}"
+        shapes |= {f"{block}.attn.in_proj_weight": (3 * D, D), f"{block}.attn.in_proj_bias": (3 * D,)}
+        linear(f"{block}.attn.out_proj", D, D)
+        linear(f"{block}.mlp.c_fc", D, 4 * D)
+        linear(f"{block}.mlp.c_proj", 4 * D, D)
+        norm(f"{block}.ln_1")
+        norm(f"{block}.ln_2")
+    for first, second in (("gc1", "gc2"), ("gc3", "gc4")):
+        shapes |= {f"{first}.weight": (D, H), f"{second}.weight": (H, H)}
+        shapes |= {f"{first}.residual.weight": (H, D, 5), f"{first}.residual.bias": (H,)}
+    for mlp in ("mlp1", "mlp2", "video_anomaly_refiner.bottleneck"):
+        linear(f"{mlp}.c_fc", D, 4 * D)
+        linear(f"{mlp}.c_proj", 4 * D, D)
+    linear("linear", D, D)
+    linear("classifier", D, 1)
+    shapes |= {"disAdj.sigma": (1,), "frame_position_embeddings.weight": (256, D)}
+    shapes |= {f"clip_adapter.text_adapter.{i}.fc.0.weight": (D, D) for i in range(adapter_layers + 1)}
+    shapes["video_anomaly_refiner.video_prototypes"] = (16, D)
+    blocks = ["dnp_extractor.0", *(f"decoder.{i}" for i in range(decoder_layers))]
+    for block in (f"video_anomaly_refiner.{name}" for name in blocks):
+        linear(f"{block}.attn.q", D, D)
+        linear(f"{block}.attn.kv", D, 2 * D)
+        linear(f"{block}.attn.proj", D, D)
+        linear(f"{block}.mlp.fc1", D, 4 * D)
+        linear(f"{block}.mlp.fc2", 4 * D, D)
+        norm(f"{block}.norm1")
+        norm(f"{block}.norm2")
+        if ".decoder." in block:
+            shapes[f"{block}.attn.learn_scale"] = (8, 1, 1)
+    return shapes
+
+
+def clip_shapes() -> dict[str, tuple[int, ...]]:
+    """Names and shapes of OpenAI's ViT-B/16."""
+    with torch.device("meta"):
+        clip = open_clip.CLIP(**open_clip.get_model_config("ViT-B-16-quickgelu"))
+    return {name: tuple(tensor.shape) for name, tensor in clip.state_dict().items()}
