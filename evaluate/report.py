@@ -41,13 +41,15 @@ def write_report(
     """Writes `metrics.json` and `index.html` into `out_dir` and returns the path of the page.
 
     `notes` stand on top of the page ("random CLIP weights: a trial, not a result"). `thumbnail(name, frame)`
-    gives a JPEG, or None; `raw_features(name)` gives (T, D) features before the model, for t-SNE.
+    gives a JPEG, or None; `raw_features(name)` gives (T, D) features before the model, for t-SNE; the curves
+    of training are drawn where the file exists (imported weights have none).
     """
     figures = metrics(evaluation, title=title, notes=notes, run_config=run_config, digests=digests)
     out_dir.mkdir(parents=True, exist_ok=True)
     text = json.dumps(figures, indent=2, allow_nan=False, ensure_ascii=False)
     write_text(out_dir / "metrics.json", text + "\n")
-    page = render_report(evaluation, figures, curves_csv, thumbnail, raw_features)
+    drawn = curves_csv if curves_csv and curves_csv.is_file() else None
+    page = render_report(evaluation, figures, drawn, thumbnail, raw_features)
     write_text(out_dir / "index.html", page)
     return out_dir / "index.html"
 

@@ -62,8 +62,7 @@ def _truth(scores: VideoScores, segments: Sequence[Segment]) -> str:
 
 
 def _score(scores: VideoScores) -> str:
-    starts, at = _columns(scores)
-    x = np.append(starts, len(scores.anomaly_T)) * SCALE / len(scores.anomaly_T)
+    x, at = _columns(scores)
     y = SCORE_HEIGHT * (1 - scores.anomaly_T[at])
     line = "".join(f"V{height:.0f}H{end:.0f}" for height, end in zip(y, x[1:], strict=True))
     return (
@@ -77,8 +76,7 @@ def _band(scores: VideoScores) -> str:
 
     One path for each class and strength, of thick strokes: a rectangle each would be most of the page.
     """
-    starts, at = _columns(scores)
-    x = np.append(starts, len(scores.anomaly_T)) * SCALE / len(scores.anomaly_T)
+    x, at = _columns(scores)
     best = 1 + scores.classes_TC[at, 1:].argmax(axis=1)
     strength = np.minimum((scores.anomaly_T[at] * (BAND_STEPS + 1)).astype(int), BAND_STEPS)
     changes = np.flatnonzero((np.diff(best) != 0) | (np.diff(strength) != 0)) + 1
@@ -94,9 +92,10 @@ def _band(scores: VideoScores) -> str:
 
 
 def _columns(scores: VideoScores) -> tuple[Array, Array]:
-    """First snippet of every drawn column, and its snippet with the highest score: no peak gets lost."""
+    """Bounds of the drawn columns, and the snippet with the highest score in each: no peak gets lost."""
     values = scores.anomaly_T
     starts = np.unique(np.linspace(0, len(values), min(len(values), COLUMNS) + 1).astype(int)[:-1])
     ends = np.append(starts[1:], len(values))
     at = np.array([start + int(values[start:end].argmax()) for start, end in zip(starts, ends, strict=True)])
-    return starts, at
+    frames = np.append(starts * scores.snippet_length, scores.n_frames)
+    return SCALE * frames / scores.n_frames, at

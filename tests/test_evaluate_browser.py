@@ -14,6 +14,7 @@ from evaluate.annotations import VideoTruth
 from evaluate.compare import compare_runs
 from evaluate.config import EvaluateConfig
 from evaluate.report import evaluate_scores, write_report
+from evaluate.scores import read_scores, score_path
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -118,6 +119,18 @@ def test_videos_can_be_sorted_and_filtered(browser: Any, pages: dict[str, Path])
     browser.find_element("id", "filter").send_keys("quiet normal")
     assert set(shown_names(browser)) == {"quiet0", "quiet1", "quiet2"}
     assert browser.find_element("id", "shown").text == "3"
+
+
+def test_the_pointer_reads_time_and_score(browser: Any, pages: dict[str, Path]) -> None:
+    opened(browser, pages["report"])
+    card = browser.find_element("css selector", "article[data-name=fire]")
+    picture = card.find_element("css selector", ".timeline")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", picture)
+    webdriver.ActionChains(browser).move_to_element(picture).perform()  # to its middle
+    read = card.find_element("css selector", ".at").text
+    scores = read_scores(score_path(pages["report"].parents[1] / "scores", "fire"))
+    middle = scores.n_frames // 2 // scores.snippet_length
+    assert read == f"0:06 · {100 * scores.anomaly_T[middle]:.0f}"
 
 
 def test_class_table_sorts_by_its_heads(browser: Any, pages: dict[str, Path]) -> None:

@@ -132,6 +132,11 @@ def frame_counts() -> dict[str, int]:
     return {truth.name: n_frames for truth, n_frames in small_test_set()}
 
 
+def test_a_run_without_training_has_no_loss_curves(tmp_path: Path) -> None:
+    make_report(tmp_path, curves_csv=tmp_path / "none.csv")
+    assert "Training loss" not in page(tmp_path)
+
+
 def test_raw_features_of_another_extraction_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"riot: raw features have shape \(3, 8\)"):
         make_report(

@@ -45,4 +45,18 @@ if (list) {
   };
   sort.addEventListener("change", arrange);
   filter.addEventListener("input", arrange);
+
+  // Time and score under the pointer, read off the drawn steps: "V<y>H<x>", 100 high and 1000 wide.
+  const steps = (path) => [...path.getAttribute("d").matchAll(/V(\d+)H(\d+)/g)].map((m) => [+m[2], 1 - m[1] / 100]);
+  list.addEventListener("pointermove", (event) => {
+    const picture = event.target.closest(".timeline");
+    if (!picture) return;
+    const card = picture.closest("article");
+    const box = picture.getBoundingClientRect();
+    const share = Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1);
+    const [, score] = steps(picture.querySelector("path.score")).find(([end]) => end >= 1000 * share) ?? [];
+    const seconds = Math.floor(share * card.dataset.seconds);
+    const clock = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+    if (score !== undefined) card.querySelector(".at").textContent = `${clock} · ${(100 * score).toFixed(0)}`;
+  });
 }
