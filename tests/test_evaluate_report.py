@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from evaluate_videos import small_test_set, video_scores, write_run
 
-from evaluate.annotations import UCF_CRIME_CLASSES, VideoTruth
+from evaluate.annotations import UCF_CRIME_CLASSES, Segment, VideoTruth
 from evaluate.charts import Axis, thin
 from evaluate.compare import compare_runs
 from evaluate.config import EvaluateConfig
@@ -246,6 +246,14 @@ def test_long_videos_keep_their_peaks_in_short_timelines() -> None:
     assert len(picture) < 20_000
     assert "V0H" in picture  # the highest value of a single snippet is drawn
     assert [frame // 16 for frame, _ in peaks(scores, most=2)] == [777, 12_345]
+
+
+def test_scores_and_truth_are_drawn_on_the_same_frames() -> None:
+    scores = video_scores("short", 40, anomaly_T=[0, 1, 0])  # the last snippet has 8 frames
+    picture = timeline(scores, [Segment("riot", 16, 32)], 0.5, marks=[20])
+    assert 'class="truth" x="400.0" width="400.0"' in picture
+    assert "V100H400V0H800V100H1000" in picture
+    assert "M500 0V8" in picture
 
 
 def test_axes_have_a_few_round_ticks() -> None:
