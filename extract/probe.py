@@ -92,16 +92,18 @@ def probe(path: Path, tick: Tick = lambda: None) -> VideoInfo:
     """Probe the container's best video stream. Raises FileNotFoundError, or VideoError if none decodes."""
     if not path.is_file():
         raise FileNotFoundError(f"no video at {path}")
-    with open_video(path) as (container, stream):
+    with _errors_in_log() as errors, open_video(path) as (container, stream):
         average_rate = float(stream.average_rate or stream.guessed_rate or 0)
-        table, damage = _read_packets(container, stream, tick)
-        damage = damage or _missing_frames(stream.frames, len(table.pts))
+        declared = stream.frames
+        table, complaint = _read_packets(container, stream, tick)
+        complaint = complaint or errors(container.format.name)
         why_counted = _why_counted(container, stream, table)
     with open_video(path) as (container, stream):
         first, ticks, broken_off = _decode_for_probe(container, stream, table, bool(why_counted), tick)
         if not why_counted:
             ticks = np.sort(table.pts[table.shown])
         fps, time_s = _times(ticks, float(stream.time_base or 1), average_rate)
+        damage = broken_off or _damage(container.format.name, complaint, declared, len(table.pts), time_s)
         turned = first.rotation % 180 != 0
         return VideoInfo(
             path=path,
@@ -114,7 +116,7 @@ def probe(path: Path, tick: Tick = lambda: None) -> VideoInfo:
             time_s=time_s,
             packets=table,
             why_counted=why_counted,
-            damage=damage or broken_off,
+            damage=damage,
         )
 
 
@@ -130,6 +132,8 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         stream = container.streams.best("video")
         if not isinstance(stream, VideoStream):
             raise VideoError("holds no video stream")
+        if stream.codec_context is None:
+            raise VideoError("its codec is unknown")
         stream.codec_context.thread_count = 1
         # Damage is to be an error, not a picture patched up from its neighbours.
         stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(_MAX_PIXELS)}
@@ -138,7 +142,10 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 def sized_packets(container: InputContainer, stream: VideoStream) -> "Iterator[av.Packet[VideoStream]]":
     """The stream's packets, without empty ones: they mean a repeated picture, and to a decoder the end."""
-    return (packet for packet in container.demux(stream) if packet.size)
+    try:
+        yield from (packet for packet in container.demux(stream) if packet.size)
+    except IndexError as error:  # PyAV's, where a damaged file seems to begin another stream
+        raise VideoError("the file is damaged: a stream begins in the middle") from error
 
 
 def decoded_frames(
@@ -160,53 +167,48 @@ def decoded_frames(
     yield from stream.codec_context.decode(None)
 
 
-def _read_packets(
-    container: InputContainer, stream: VideoStream, tick: Tick
-) -> tuple[PacketTable, VideoError | None]:
+def _read_packets(container: InputContainer, stream: VideoStream, tick: Tick) -> tuple[PacketTable, str]:
+    """The table, and what was wrong with the packets, or an empty string."""
     codec = stream.codec_context.codec.canonical_name
     entries = EntryPoints(codec, stream.codec_context.extradata) if codec in NAL_CODECS else None
     pts: list[int] = []
     discard: list[bool] = []
     kinds: list[str | None] = []
-    damage: VideoError | None = None
     key: list[bool] = []
-    with _errors_in_log(container.format.name) as errors:
-        try:
-            for packet in sized_packets(container, stream):
-                # In a transport stream `corrupt` marks any gap, also the joint of two recordings.
-                torn = packet.is_corrupt and container.format.name != "mpegts"
-                if damage is None and (errors() or torn):
-                    reason = errors() or "a packet is incomplete"
-                    damage = VideoError(f"the file is damaged: {reason}", len(pts))
-                kind = "closed" if packet.is_keyframe else None
-                if packet.is_keyframe and entries:
-                    kind = entries.kind(memoryview(packet))
-                key.append(packet.is_keyframe)
-                kinds.append(kind)
-                pts.append(_NO_PTS if packet.pts is None else packet.pts)
-                discard.append(packet.is_discard)
-                tick()
-        except (av.FFmpegError, OSError) as error:
-            damage = damage or VideoError(f"reading the file fails: {short_reason(error)}", len(pts))
-        if errors():
-            damage = damage or VideoError(f"the file is damaged: {errors()}", len(pts))
+    complaint = ""
+    try:
+        for packet in sized_packets(container, stream):
+            kind = "closed" if packet.is_keyframe else None
+            if packet.is_keyframe and entries:
+                kind = entries.kind(memoryview(packet))
+            key.append(packet.is_keyframe)
+            kinds.append(kind)
+            pts.append(_NO_PTS if packet.pts is None else packet.pts)
+            discard.append(packet.is_discard)
+            if packet.is_corrupt:
+                complaint = "a packet is incomplete"
+            tick()
+    except (av.FFmpegError, OSError) as error:
+        complaint = f"reading it fails, {short_reason(error)}"
     if not pts:
-        raise damage or VideoError("its video stream holds no frames")
+        raise VideoError(complaint or "its video stream holds no frames")
     # A recording of a broadcast begins anywhere; elsewhere the first packet is a key frame, or damaged.
     first = key.index(True) if container.format.name in _STREAMED and any(key) else 0
-    return _packet_table(np.array(pts), np.array(discard), first, kinds, sum(key)), damage
+    return _packet_table(np.array(pts), np.array(discard), first, kinds, sum(key)), complaint
 
 
 @contextmanager
-def _errors_in_log(demuxer: str) -> Iterator[Callable[[], str]]:
+def _errors_in_log() -> Iterator[Callable[[str], str]]:
     """Demuxers step over damage and say so in ffmpeg's log alone: gives the first error they logged."""
-    level = av.logging.get_level()
+    level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
     av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)  # "repeated" would be told of the file before
     try:
         with av.logging.Capture() as messages:
-            yield lambda: next((text.strip() for _, name, text in messages if name == demuxer), "")
+            yield lambda demuxer: next((text.strip() for _, name, text in messages if name == demuxer), "")
     finally:
         av.logging.set_level(level)
+        av.logging.set_skip_repeated(skips)
 
 
 def _packet_table(
@@ -228,10 +230,23 @@ def _packet_table(
     )
 
 
-def _missing_frames(declared: int, found: int) -> VideoError | None:
-    if declared <= found:
-        return None
-    return VideoError(f"the header promises {declared} frames, the file holds {found}", found)
+def _damage(
+    container: str, complaint: str, declared: int, packets: int, time_s: npt.NDArray[np.float64]
+) -> VideoError | None:
+    """What is missing. Where something was lost on the way, frames before the first gap in time are certain."""
+    steps = np.diff(time_s)
+    usual = np.median(steps) if len(steps) else 0.0
+    gaps = np.flatnonzero(steps > 1.5 * usual)
+    first_lost = int(gaps[0]) + 1 if len(gaps) else len(time_s)
+    if container in _STREAMED:
+        # Transport streams lose packets without a word, and complain at the joint of two recordings.
+        steady = np.mean(steps < 1.5 * usual) > 0.9 if len(steps) else False
+        complaint = "its timestamps jump" if steady and len(gaps) else ""
+    if complaint:
+        return VideoError(f"the file is damaged: {complaint}", first_lost)
+    if declared > packets:
+        return VideoError(f"the header promises {declared} frames, the file holds {packets}", packets)
+    return None
 
 
 def _why_counted(container: InputContainer, stream: VideoStream, table: PacketTable) -> str:
