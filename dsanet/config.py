@@ -56,6 +56,11 @@ class Variant(Closed):
     normalize_text: bool = Field(
         False, description="release: class embeddings have length 1 before the cue is added"
     )
+    detection_in_log_space: bool = Field(
+        True,
+        description="L_det from log-sigmoids: a score far on the wrong side still learns. Release: from "
+        "probabilities, a logarithm cut off at −100 and without gradient there",
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="of L_event and L_bkg. Release: 0.1")
     background_floor: float = Field(
         0.0,
@@ -77,6 +82,7 @@ RELEASE = Variant(
     prototype_weights="exponential",
     learned_text_projection=True,
     normalize_text=True,
+    detection_in_log_space=False,
     label_smoothing=0.1,
     background_floor=0.01,
     mean_separation=True,
@@ -239,7 +245,7 @@ def preset(name: str) -> Preset:
     if name == "small":
         return Preset(
             # In clips of a dozen snippets a window of 8 smears an event over all of the clip.
-            ModelConfig(layers=1, window=2, decoder_layers=1, clip_weights="random"),
+            ModelConfig(bag_length=64, layers=1, window=2, decoder_layers=1),
             TrainConfig(epochs=60, batch_size=8, lr=2e-4),
             InferConfig(beta=1.0),
         )

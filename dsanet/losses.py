@@ -1,6 +1,7 @@
 """The seven loss terms, one function each, and the one place that weighs them (eq. 11).
 
-The release differs in `Variant.label_smoothing`, `background_floor` and `mean_separation`.
+The release differs in `Variant.detection_in_log_space`, `label_smoothing`, `background_floor` and
+`mean_separation`.
 Everything in float32. `labels_BC` are multi-hot, column 0 = normal.
 """
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from dsanet.config import Variant, variant_rules
 from dsanet.model import DSANetOutput
-from dsanet.rows import topk_mean
+from dsanet.rows import topk, topk_mean
 
 TERMS = ("det", "align", "consist", "compact", "event", "bkg", "sep")
 
@@ -23,7 +24,7 @@ def loss_terms(
     labels_BC = labels_BC.float()
     zero = output.anomaly_BT.new_zeros(())
     terms = {
-        "det": detection_loss(output.anomaly_BT, labels_BC, lengths_B),
+        "det": detection_loss(output.anomaly_BT, labels_BC, lengths_B, rules.detection_in_log_space),
         "align": alignment_loss(output.classes_BTC, labels_BC, lengths_B),
         "consist": zero,
         "compact": zero if output.compact is None else output.compact,
@@ -45,10 +46,25 @@ def total_loss(terms: dict[str, Tensor], align_weight: float) -> Tensor:
     return torch.stack([align_weight * t if name == "align" else t for name, t in terms.items()]).sum()
 
 
-def detection_loss(anomaly_BT: Tensor, labels_BC: Tensor, lengths_B: Tensor) -> Tensor:
-    """L_det (eq. 1): binary cross-entropy of the top-k mean probability; anomalous is what is not normal."""
-    video_B = topk_mean(torch.sigmoid(anomaly_BT)[..., None], lengths_B).squeeze(-1)
-    return F.binary_cross_entropy(video_B, 1 - labels_BC[:, 0])
+def detection_loss(
+    anomaly_BT: Tensor, labels_BC: Tensor, lengths_B: Tensor, in_log_space: bool = True
+) -> Tensor:
+    """L_det (eq. 1): binary cross-entropy of the top-k mean probability; anomalous is what is not normal.
+
+    In log space it is the same number, but keeps its gradient where a sigmoid has reached 0 or 1 in float32.
+    """
+    anomalous_B = 1 - labels_BC[:, 0]
+    if not in_log_space:
+        video_B = topk_mean(torch.sigmoid(anomaly_BT)[..., None], lengths_B).squeeze(-1)
+        return F.binary_cross_entropy(video_B, anomalous_B)
+    ranked_BK1, used_BK = topk(anomaly_BT.float()[..., None], lengths_B)
+    ranked_BK = ranked_BK1.squeeze(-1)
+    log_k_B = used_BK.sum(1).log()
+    log_p_B, log_q_B = (
+        F.logsigmoid(logits_BK).masked_fill(~used_BK, float("-inf")).logsumexp(1) - log_k_B
+        for logits_BK in (ranked_BK, -ranked_BK)
+    )
+    return -(anomalous_B * log_p_B + (1 - anomalous_B) * log_q_B).mean()
 
 
 def alignment_loss(classes_BTC: Tensor, labels_BC: Tensor, lengths_B: Tensor) -> Tensor:

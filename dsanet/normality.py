@@ -70,8 +70,9 @@ def normal_candidates(
     M is int(ratio · rows that count), at least 1, for each video; the arrays have room for the largest.
     """
     count_B = (rows.lengths_B.double() * ratio).long().clamp(min=1)
-    logits_BT = anomaly_BT.detach().masked_fill(~rows.mask_BT, float("inf"))
-    lowest_BM = logits_BT.topk(int(count_B.max()), dim=1, largest=False).indices
+    # By σ(S_det) and in a full sort, as in the release: scores that are saturated tie in its order.
+    scores_BT = torch.sigmoid(anomaly_BT.detach()).masked_fill(~rows.mask_BT, float("inf"))
+    lowest_BM = scores_BT.topk(rows.shape[1], dim=1, largest=False).indices[:, : int(count_B.max())]
     candidates_BMD = video_BTD.detach().take_along_dim(lowest_BM[..., None], dim=1)
     return candidates_BMD, torch.arange(lowest_BM.shape[1], device=count_B.device) < count_B[:, None]
 

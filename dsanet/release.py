@@ -80,7 +80,8 @@ def read_release(path: Path, preset_name: str) -> Release:
     clip_shapes = {name: tuple(tensor.shape) for name, tensor in clip.state_dict().items()}
     for copy in _CLIP_COPIES:
         _check(path, state, {copy + name: shape for name, shape in clip_shapes.items()})
-    clip_state = {name: state[_CLIP_COPIES[1] + name].float() for name in clip_shapes}
+    # Copied: what was read is a view of the file.
+    clip_state = {name: state[_CLIP_COPIES[1] + name].to(torch.float32, copy=True) for name in clip_shapes}
     clip.load_state_dict(clip_state, assign=True)
     model = DSANet(config, build_text(TextTower(clip), config))
     own = model.own_state()

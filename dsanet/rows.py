@@ -39,15 +39,23 @@ class Rows:
         return self.pack(videos_BT)
 
 
-def topk_mean(values_BTC: Tensor, lengths_B: Tensor) -> Tensor:
-    """(B, C): mean of the k = ⌊n/16⌋ + 1 largest values of each column in a video's n rows (eq. 1, 2).
+def topk(values_BTC: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+    """The k = ⌊n/16⌋ + 1 largest values of each column in a video's n rows, and which of them count.
 
-    The multiple-instance pooling of the whole field; `values_BTC` are probabilities or logits.
+    (B, K, C) in falling order, K the largest k of the batch, and (B, K) bool: a shorter video uses fewer.
     """
     k_B = lengths_B // 16 + 1
     beyond_BT = torch.arange(values_BTC.shape[1], device=values_BTC.device) >= lengths_B[:, None]
-    ranked_BkC = (
+    ranked_BKC = (
         values_BTC.masked_fill(beyond_BT[..., None], float("-inf")).topk(int(k_B.max()), dim=1).values
     )
-    unused_Bk = torch.arange(ranked_BkC.shape[1], device=k_B.device) >= k_B[:, None]
-    return ranked_BkC.masked_fill(unused_Bk[..., None], 0).sum(1) / k_B[:, None]
+    return ranked_BKC, torch.arange(ranked_BKC.shape[1], device=k_B.device) < k_B[:, None]
+
+
+def topk_mean(values_BTC: Tensor, lengths_B: Tensor) -> Tensor:
+    """(B, C): mean of the top k of each column (eq. 1, 2); `values_BTC` are probabilities or logits.
+
+    The multiple-instance pooling of the whole field.
+    """
+    ranked_BKC, used_BK = topk(values_BTC, lengths_B)
+    return ranked_BKC.masked_fill(~used_BK[..., None], 0).sum(1) / used_BK.sum(1, keepdim=True)
