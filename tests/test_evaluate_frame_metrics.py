@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -15,6 +15,7 @@ from evaluate.ranking import Ranking
 from evaluate.segment_metrics import match_segments, summarise
 
 Array = NDArray[Any]
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
 
 
 @st.composite
@@ -29,7 +30,7 @@ def frame_sets(draw: st.DrawFn) -> tuple[list[Array], list[Array]]:
     return scores, labels
 
 
-@settings(deadline=None)
+@PATIENT
 @given(frame_sets(), st.sampled_from([0.2, 0.5, 0.6]))
 def test_figures_equal_their_definitions(case: Any, threshold: float) -> None:
     scores, labels = case
@@ -89,7 +90,7 @@ def test_errors_name_the_video(scores: Any, labels: Any, message: str) -> None:
         frame_metrics(scores, labels)
 
 
-@settings(deadline=None)
+@PATIENT
 @given(frame_sets(), st.integers(0, 1000))
 def test_ranking_equals_scikit_learn_under_video_weights(case: Any, seed: int) -> None:
     scores, labels = case

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 from evaluate_videos import video_scores
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluate.scores import (
@@ -107,6 +107,7 @@ def test_impossible_scores_are_refused(changes: dict[str, Any], message: str) ->
         VideoScores(**vars(video_scores("crime_7")) | changes)
 
 
+@settings(deadline=None)
 @given(n_frames=st.integers(1, 400), length=st.integers(1, 40), keep_tail=st.booleans())
 def test_every_frame_gets_its_snippets_value(n_frames: int, length: int, keep_tail: bool) -> None:
     n_snippets = max(-(-n_frames // length) if keep_tail else n_frames // length, 1)
