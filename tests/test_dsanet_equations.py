@@ -51,6 +51,20 @@ def test_eq_1_detection_loss() -> None:
     close(detection_loss(logits, labels, tensor([2, 3])), -(math.log(0.8) + math.log(0.8)) / 2)
 
 
+def test_eq_1_in_log_space_is_the_same_loss_and_keeps_its_gradient_where_sigmoids_saturate() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels, lengths = tensor([[1.0, 0], [0, 1], [0, 1]]), tensor([40, 16, 3])
+    logits = torch.randn(3, 40, generator=generator) * 4
+    assert torch.allclose(
+        detection_loss(logits, labels, lengths), detection_loss(logits, labels, lengths, in_log_space=False)
+    )
+    for in_log_space in (True, False):
+        wrong = torch.full((1, 2), 200.0, requires_grad=True)
+        detection_loss(wrong, tensor([[1.0, 0]]), tensor([2]), in_log_space).backward()
+        assert wrong.grad is not None
+        assert bool(wrong.grad.any()) is in_log_space
+
+
 def test_eq_2_alignment_loss_shares_a_multi_label_target() -> None:
     # Top-1 of each class over time: (0, log 3, 0) → softmax (1/5, 3/5, 1/5).
     classes = tensor([[[0.0, LOG_3, -5.0], [-5.0, 0.0, 0.0]]])
