@@ -166,6 +166,18 @@ def score(
     raise typer.Exit(0 if scored else 1)
 
 
+@app.command(epilog="Example: dsanet compare ws-a ws-b --out comparison.html")
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Workspaces, report folders or metrics.json files.")],
+    out: Annotated[Path, typer.Option(help="Page to write.")] = Path("comparison.html"),
+) -> None:
+    """Several runs side by side: one table and overlaid curves, as a page that opens offline."""
+    from evaluate.compare import compare_runs
+
+    compare_runs(runs, out)
+    print(f"comparison  {out}")
+
+
 @app.command(
     "import-dataset",
     epilog="Example: dsanet import-dataset ucf-crime --lists lists --videos UCF --out ucf.csv",

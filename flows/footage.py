@@ -71,15 +71,15 @@ def make_footage(
 
 
 def plan_clips(seed: int, normal: int, per_event: int) -> list[ClipPlan]:
-    """Lengths, event spans and seeds of all clips; 128 to 224 frames, an event takes 32 to 64 of them."""
+    """Lengths, event spans and seeds of all clips; 96 to 160 frames, an event takes 32 to 56 of them."""
     rng = np.random.default_rng(seed)
     plans = []
     for split in SPLITS:
         share = 1 if split == "train" else 2
         for label, count in {"normal": normal, **dict.fromkeys(EVENTS, per_event)}.items():
             for index in range(max(1, count // share)):
-                n_frames = int(rng.integers(128, 225))
-                length = int(rng.integers(32, 65))
+                n_frames = int(rng.integers(96, 161))
+                length = int(rng.integers(32, 57))
                 start = int(rng.integers(16, n_frames - length - 8))
                 event = None if label == "normal" else (start, start + length)
                 name = f"{split}-{label}-{index:02d}"

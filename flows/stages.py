@@ -6,9 +6,12 @@ INFER     model, features → scores/     windows and Hierarchical Belief Modula
 EVALUATE  scores, annotations → report/ metrics.json, index.html
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dsanet.checkpoint import INFO_FILE, WEIGHTS_FILE, read_info
 from dsanet.config import fit_classes
@@ -20,7 +23,7 @@ from evaluate.report import evaluate_scores, write_report
 from evaluate.scores import score_path
 from extract.dataset import VideoRecord
 from extract.engine import extract_videos
-from extract.store import FeatureFileError, feature_path, read_meta
+from extract.store import FeatureFileError, feature_path, read_features, read_meta
 from flows.cached import Stage
 from flows.progress import show_extraction, stage_progress
 from flows.run import Run
@@ -202,10 +205,16 @@ def _evaluate_work(run: Run) -> str:
         notes=_notes(run),
         curves_csv=workspace.model / CURVES_FILE,
         thumbnail=thumbnailer(run.records),
+        raw_features=_raw_features(run) if run.config.evaluate.tsne else None,
         run_config=run.config.model_dump(mode="json"),
         digests=_digests_of_inputs(run),
     )
     return f"report in {workspace.report / 'index.html'}"
+
+
+def _raw_features(run: Run) -> Callable[[str], NDArray[np.float16]]:
+    """A function (video name) → its features (T, D), crops averaged: the left half of figure 4."""
+    return lambda name: read_features(feature_path(run.workspace.features, name)).features.mean(axis=1)
 
 
 def _digests_of_inputs(run: Run) -> dict[str, str]:
