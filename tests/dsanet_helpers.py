@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import open_clip
+import safetensors.torch
 import torch
 from dsanet_reference import Reference
 
@@ -136,3 +137,11 @@ def make_footage(
         records.append(VideoRecord(name, Path(f"{name}.mp4"), (label,), "train" if i < train else "test"))
         truth[name] = anomalous
     return Footage(records, folder, truth)
+
+
+TRAINED = {"bag_length": 16, "window": 2, "decoder_layers": 1, "adapter_layers": 1, "classes": ()}
+"""Changes to `small_config` for models that tests train: the classes come from the labels."""
+
+
+def weights_of(checkpoint_dir: Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file(checkpoint_dir / "model.safetensors")

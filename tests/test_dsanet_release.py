@@ -76,8 +76,8 @@ def test_scores_and_all_seven_losses_are_the_authors(preset_name: str, tmp_path:
     torch.testing.assert_close(ours, belief_modulation(*(expected[k] for k in ("anomaly", "classes")), beta))
     for name, value in losses(expected, labels, lengths, release=True).items():
         torch.testing.assert_close(terms[name], value, atol=1e-4, rtol=0, msg=name)
-    # Neither all alike nor saturated, or the test could not fail.
-    assert 0.01 < expected["anomaly"].std() < 10
+    # Not all alike, or the test could not fail.
+    assert expected["anomaly"].std() > 0.01
 
 
 @pytest.mark.parametrize("preset_name", ["ucf-crime", "xd-violence"])
