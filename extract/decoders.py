@@ -11,15 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from av.video.stream import VideoStream
 
-from extract.probe import (
-    PacketTable,
-    VideoError,
-    VideoInfo,
-    decoded_frames,
-    open_video,
-    short_reason,
-    sized_packets,
-)
+from extract.packets import PacketTable, VideoError, decoded_frames, open_video, short_reason, sized_packets
+from extract.probe import VideoInfo
 
 Picture = npt.NDArray[np.uint8]
 """(H, W, 3) RGB."""

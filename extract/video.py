@@ -12,7 +12,8 @@ from typing import Literal
 
 from extract.bitstream import NAL_CODECS
 from extract.decoders import Frames, Picture, decode_all, decode_sparse, decode_with_decord
-from extract.probe import INTRA_ONLY, Tick, VideoError, VideoInfo, probe
+from extract.packets import Tick, VideoError
+from extract.probe import INTRA_ONLY, VideoInfo, probe
 
 __all__ = ["FrameReader", "Picture", "Tick", "VideoError", "VideoInfo", "probe", "read_frames"]
 

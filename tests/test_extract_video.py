@@ -11,7 +11,8 @@ import pytest
 from extract_media import make_clip, numbered_picture, numbers, read_number, remux
 
 from extract.decoders import decode_all, decode_sparse, decode_with_decord
-from extract.probe import VideoError, probe
+from extract.packets import VideoError
+from extract.probe import probe
 from extract.video import FrameReader, choose_decoder, read_frames
 
 FRAMES = 120
