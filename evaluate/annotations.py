@@ -104,14 +104,14 @@ def read_annotations(csv_path: Path) -> dict[Path, list[Segment]]:
 
 
 def write_annotations(csv_path: Path, annotations: Mapping[Path | str, Sequence[Segment]]) -> None:
-    """Writes what `read_annotations` reads. Videos below the CSV's folder get relative paths."""
+    """Writes what `read_annotations` reads; videos below the CSV's folder get relative paths."""
     csv_path.parent.mkdir(parents=True, exist_ok=True)
     base = csv_path.parent.resolve()
     with csv_path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for video, segments in annotations.items():
-            path = Path(video)
+            path = Path(video).resolve()
             shown = path.relative_to(base) if path.is_relative_to(base) else path
             writer.writerows((shown.as_posix(), *segment) for segment in segments)
 

@@ -38,13 +38,14 @@ def describe(
     if manifest is None:
         assert before is not None  # recall() has raised otherwise
         manifest, annotations = before.manifest, annotations or before.annotations
+    annotations = annotations or default_annotations(manifest)
     for path in (manifest, annotations):
         if path is not None and not path.is_file():
             raise FileNotFoundError(f"no file {path}; give --manifest and --annotations paths of CSV files")
     config = before.config if before and preset is None else preset_config(preset or "ucf-crime")
     inputs = WorkspaceInputs(
         manifest=manifest.absolute(),
-        annotations=(annotations or default_annotations(manifest)),
+        annotations=annotations.absolute() if annotations else None,
         config=override(config, [*weight_settings(weights), *(settings or [])]),
         title=title or (before.title if before else manifest.stem),
     )
@@ -87,7 +88,7 @@ def print_metrics(out: Path) -> None:
     """The headline figures and where the report is."""
     report = Workspace(out).report
     metrics = json.loads((report / "metrics.json").read_text())
-    for note in metrics["notes"]:
+    for note in [*metrics["notes"], *sorted(set(metrics["missing"].values()))]:
         console.print(f"[yellow]note[/] {note}", highlight=False)
     table = Table(title="test split, frame level")
     rows = {"AUC": "auc", "AP": "ap", "Ano-AUC": "anomaly_auc", "FAR": "far"}

@@ -25,6 +25,14 @@ from evaluate.annotations import (
 )
 
 
+def test_paths_relative_to_the_working_folder_are_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_annotations(Path("sub/truth.csv"), {Path("sub/videos/a.mp4"): [Segment("fire", 1, 2)]})
+    assert list(read_annotations(tmp_path / "sub" / "truth.csv")) == [tmp_path / "sub" / "videos" / "a.mp4"]
+
+
 def test_csv_round_trip_with_relative_and_absolute_paths(tmp_path: Path) -> None:
     inside, outside = tmp_path / "set" / "videos" / "a, b.mp4", tmp_path / "elsewhere" / "c.mp4"
     annotations = {
