@@ -21,12 +21,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from extract.config import FEATURE_DIM, ExtractConfig, ExtractRuntime
+from extract.config import FEATURE_DIM, EncoderFingerprint, ExtractConfig, ExtractRuntime
 from extract.dataset import VideoRecord
-from extract.encoder import FrameEncoder, load_encoder
+from extract.encoder import Batches, FrameEncoder, load_encoder
 from extract.failures import Failure, read_failures, write_failures
 from extract.lanes import Lanes, Message, PictureData
 from extract.resume import feature_folder, is_done
@@ -115,17 +113,38 @@ class _Video:
     picks: Picks
     footage_s: float
     sums: npt.NDArray[np.float32]
-    embedded: int = 0
     sent: int = 0
+    embedded: int = 0
     finished: Finished | None = None
 
+    def add(self, pick: int, embedding: npt.NDArray[np.float32]) -> None:
+        """Picks of a video come in order, so sums of floats are the same in every run."""
+        self.sums[self.picks.snippet[pick]] += embedding
+        self.embedded += 1
 
-@dataclass(eq=False)
-class _Batch:
-    """Embeddings on the device, (N · crops, 512), and whose picks they are."""
+    @property
+    def complete(self) -> bool:
+        return self.finished is not None and self.embedded == self.sent
 
-    owners: list[tuple[_Video, int]]
-    embeddings: Tensor
+    def features(self, encoder: EncoderFingerprint, config: ExtractConfig) -> VideoFeatures:
+        """Means over each snippet's picks; with a damaged place, of the snippets before it."""
+        assert self.finished is not None
+        snippets = len(self.finished.frame_index)
+        counts = np.bincount(self.picks.snippet)[:snippets, None, None]
+        meta = FeatureMeta(
+            source=self.finished.source,
+            encoder=encoder,
+            config=config,
+            decoder=self.finished.decoder,
+            decoder_reason=self.finished.decoder_reason,
+        )
+        return VideoFeatures(
+            name=self.record.name,
+            features=(self.sums[:snippets] / counts.astype(np.float32)).astype(np.float16),
+            frame_index=self.finished.frame_index,
+            time_s=self.finished.time_s,
+            meta=meta,
+        )
 
 
 @dataclass(eq=False)
@@ -138,8 +157,6 @@ class _Run:
     encoder: FrameEncoder
     on_progress: Callable[[ExtractProgress], None] | None
     _videos: dict[str, _Video] = field(default_factory=dict)
-    _pending: list[tuple[_Video, PictureData]] = field(default_factory=list)
-    _in_flight: deque[_Batch] = field(default_factory=deque)
     _writes: deque[tuple[VideoRecord, Future[None]]] = field(default_factory=deque)
     _extracted: list[str] = field(default_factory=list)
     _failures: dict[str, Failure] = field(default_factory=dict)
@@ -150,6 +167,9 @@ class _Run:
     _footage_s: float = 0.0
     _started: float = field(default_factory=time.monotonic)
     _reported: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._batches: Batches[tuple[_Video, int]] = Batches(self.encoder, self.config.crops)
 
     def execute(self) -> ExtractResult:
         names = {record.name for record in self.todo} | set(self.reused)
@@ -179,14 +199,12 @@ class _Run:
                 item = lanes.get(_IDLE_S)
                 if item is None:  # the decoders are slow just now: what is there need not wait for them
                     self._embed_pending()
-                    self._collect(0)
                 else:
                     self._handle(records[item[0]], item[1])
                     under_way -= isinstance(item[1], Finished | Failed)
                 self._collect_writes(wait=False)
                 self._report()
             self._embed_pending()
-            self._collect(0)
             self._collect_writes(wait=True)
 
     def _handle(self, record: VideoRecord, message: Message) -> None:
@@ -200,10 +218,8 @@ class _Run:
         elif isinstance(message, PictureData):
             video = self._videos[record.name]
             video.sent += 1
-            self._pending.append((video, message))
-            if len(self._pending) >= max(1, self.encoder.batch_size // self.config.crops):
-                self._embed_pending()
-                self._collect(1)
+            if self._batches.add((video, message.pick), message.pixels):
+                self._embed_pending(leave=1)
         elif isinstance(message, Finished):
             self._videos[record.name].finished = message
             self._write_if_complete(self._videos[record.name])
@@ -211,59 +227,22 @@ class _Run:
             self._never_opened += self._videos.pop(record.name, None) is None
             self._fail(record, message)
 
-    def _embed_pending(self) -> None:
-        """Start one batch on the device: frames of one size are preprocessed together."""
-        by_shape: dict[tuple[int, ...], list[tuple[_Video, PictureData]]] = {}
-        for video, picture in self._pending:
-            by_shape.setdefault(picture.pixels.shape, []).append((video, picture))
-        self._pending = []
-        if not by_shape:
-            return
-        owners = [(video, picture.pick) for group in by_shape.values() for video, picture in group]
-        images = [
-            self.encoder.preprocess(
-                torch.from_numpy(np.stack([p.pixels for _, p in group])), self.config.crops
-            )
-            for group in by_shape.values()
-        ]
-        self._in_flight.append(_Batch(owners, self.encoder.embed(torch.cat(images).flatten(0, 1))))
-
-    def _collect(self, leave: int) -> None:
-        """Fetch finished batches, all but the last `leave`."""
-        while len(self._in_flight) > leave:
-            batch = self._in_flight.popleft()
-            rows = batch.embeddings.cpu().numpy().reshape(len(batch.owners), self.config.crops, FEATURE_DIM)
-            for (video, pick), row in zip(batch.owners, rows, strict=True):
-                snippet = video.picks.snippet[pick]
-                video.sums[snippet] += row
-                video.embedded += 1
-                self._snippets_done += int(video.picks.completes[pick])
-            for video in {id(video): video for video, _ in batch.owners}.values():
-                self._write_if_complete(video)
+    def _embed_pending(self, *, leave: int = 0) -> None:
+        """Start what is pending, then take in what the device has finished, all but `leave` batches."""
+        self._batches.start()
+        for (video, pick), embedding in self._batches.results(leave=leave):
+            video.add(pick, embedding)
+            self._snippets_done += int(video.picks.completes[pick])
+            self._write_if_complete(video)
 
     def _write_if_complete(self, video: _Video) -> None:
-        if video.finished is None or video.embedded < video.sent:
+        if not video.complete:
             return
         del self._videos[video.record.name]
-        features = self._features(video, video.finished)
+        features = video.features(self.encoder.fingerprint, self.config)
         path = feature_path(self.features_dir, video.record.name)
         self._writes.append((video.record, self._writer.submit(write_features, path, features)))
         self._footage_s += video.footage_s
-
-    def _features(self, video: _Video, finished: Finished) -> VideoFeatures:
-        snippets = len(finished.frame_index)
-        counts = np.bincount(video.picks.snippet)[:snippets]
-        means = video.sums[:snippets] / counts[:, None, None].astype(np.float32)
-        meta = FeatureMeta(
-            source=finished.source,
-            encoder=self.encoder.fingerprint,
-            config=self.config,
-            decoder=finished.decoder,
-            decoder_reason=finished.decoder_reason,
-        )
-        return VideoFeatures(
-            video.record.name, means.astype(np.float16), finished.frame_index, finished.time_s, meta
-        )
 
     def _collect_writes(self, *, wait: bool) -> None:
         while self._writes and (wait or self._writes[0][1].done()):

@@ -6,9 +6,6 @@ within 2 of 255: PIL's resize is bicubic *with antialiasing*, horizontally first
 passes run in float, each clamped and rounded.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -49,8 +46,7 @@ def resize_shorter_side(images_NCHW: Tensor) -> Tensor:
         return images_NCHW
     if _on_cpu(images_NCHW):
         # A channels-last view, not a copy: the fast kernel wants it.
-        with _one_thread():
-            return _bicubic(images_NCHW, new_height, new_width)
+        return _bicubic(images_NCHW, new_height, new_width)
     wide = _bicubic(images_NCHW.float(), height, new_width).round_().clamp_(0, 255)
     return _bicubic(wide, new_height, new_width).round_().clamp_(0, 255).to(torch.uint8)
 
@@ -75,20 +71,6 @@ def normalise(images_NCHW: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _on_cpu(images: Tensor) -> bool:
     return images.device.type == "cpu"
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """The decoder processes have the other cores: threads that wait for each other there only spin.
-
-    With decoding as the bound, 960 frames took 7.1 s of CPU time in two threads and 0.7 s in one.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _bicubic(images: Tensor, height: int, width: int) -> Tensor:
