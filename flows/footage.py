@@ -36,7 +36,7 @@ class ClipPlan:
     n_frames: int
     event: tuple[int, int] | None
     seed: int
-    street: int
+    street: int = 0
 
 
 def make_footage(

@@ -1,0 +1,52 @@
+"""The README tells the truth: what it shows exists, and every command is shown."""
+
+import itertools
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from flows import cli
+from flows.config import override, preset_config
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+SHOWN = sorted(
+    set(re.findall(r"(?:^\$ |`)(?:\.venv/bin/)?(dsanet (?:--debug )?[a-z][^`\n]*)", README, re.MULTILINE))
+)
+
+
+def test_the_readme_shows_commands() -> None:
+    assert len(SHOWN) >= 10
+
+
+@pytest.mark.parametrize("line", SHOWN)
+def test_every_command_shown_exists_with_its_options_and_settings(line: str) -> None:
+    words = [word for word in shlex.split(line)[1:] if word != "--debug"]
+    command = COMMANDS[words[0]]
+    known = {option for parameter in command.params for option in parameter.opts}
+    given = {word for word in words[1:] if word.startswith("--")}
+    assert given <= known
+    settings = [value for word, value in itertools.pairwise(words) if word == "--set"]
+    override(preset_config("small"), settings)
+
+
+def test_every_command_is_shown() -> None:
+    assert {line.removeprefix("dsanet --debug ").removeprefix("dsanet ").split()[0] for line in SHOWN} >= set(
+        COMMANDS
+    )
+
+
+def test_every_make_target_shown_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"make ([a-z]+)", README)) <= targets
+
+
+def test_every_local_link_and_file_exists() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+    assert links
+    assert all((ROOT / link).exists() for link in links)
+    assert all((ROOT / folder).is_dir() for folder in re.findall(r"^(\w+/)  ", README, re.MULTILINE))
