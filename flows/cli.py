@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from flows import cli_data
+
 app = typer.Typer(
     help="Find when something goes wrong in video, and what it is, from video-level labels alone.",
     no_args_is_help=True,
@@ -178,25 +180,6 @@ def compare(
     print(f"comparison  {out}")
 
 
-@app.command(
-    "import-dataset",
-    epilog="Example: dsanet import-dataset ucf-crime --lists lists --videos UCF --out ucf.csv",
-)
-def import_dataset(
-    dataset: Annotated[str, typer.Argument(help="ucf-crime or xd-violence.")],
-    lists: Annotated[Path, typer.Option(help="Folder of the data set's official lists and annotations.")],
-    videos: Annotated[Path, typer.Option(help="Folder of the videos, searched with its subfolders.")],
-    out: Annotated[Path, typer.Option(help="Manifest to write; the annotations go beside it.")],
-) -> None:
-    """The official lists become a manifest and its annotations; missing videos are counted and named."""
-    from flows.datasets import import_official_lists
-
-    imported = import_official_lists(dataset, lists, videos, out)
-    for name in imported.missing:
-        print(f"missing  {name}")
-    print(f"{len(imported.records)} videos found, {len(imported.missing)} missing; manifest {out}")
-
-
 @app.command(epilog="Example: dsanet config --preset xd-violence")
 def config(
     preset: PresetName = None,
@@ -209,6 +192,9 @@ def config(
     from flows.launch import print_config
 
     print_config(preset, out, settings)
+
+
+app.add_typer(cli_data.app)
 
 
 def _exit_if_videos_failed(out: Path, strict: bool) -> None:

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import typer.main
+from flows_commands import COMMANDS
 
 from extract.dataset import VideoRecord, write_manifest
 from flows import cli
 from flows.footage import ClipPlan, write_clip
 
-COMMANDS = sorted(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
 Dsanet = Callable[..., tuple[int, str, str]]
 
 
@@ -47,7 +46,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command: str, dsanet: Dsanet) -> None:
-    code, out, _ = dsanet(command, "--help")
+    code, out, _ = dsanet(*command.split(), "--help")
     assert code == 0
     assert f"Example: dsanet {command}" in " ".join(out.split())
 
@@ -66,7 +65,7 @@ assert "torch" not in sys.modules
         check=True,
         env={**os.environ, "COLUMNS": "120"},
     )
-    assert all(command in shown.stdout for command in COMMANDS)
+    assert all(command.split()[0] in shown.stdout for command in COMMANDS)
 
 
 HEADER = "path,labels,split\n"

@@ -6,17 +6,18 @@ import shlex
 from pathlib import Path
 
 import pytest
-import typer.main
+from flows_commands import COMMANDS
 
-from flows import cli
 from flows.config import override, preset_config
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
-SHOWN = sorted(
-    set(re.findall(r"(?:^\$ |`)(?:\.venv/bin/)?(dsanet (?:--debug )?[a-z][^`\n]*)", README, re.MULTILINE))
-)
+SHOWN = sorted(set(re.findall(r"(?:^\$ |`)dsanet (?:--debug )?([a-z][^`\n]*)", README, re.MULTILINE)))
+
+
+def command_of(line: str) -> str:
+    """The command that a line of the README calls; the line itself if there is none."""
+    return next((name for name in COMMANDS if f"{line} ".startswith(f"{name} ")), line)
 
 
 def test_the_readme_shows_commands() -> None:
@@ -25,19 +26,15 @@ def test_the_readme_shows_commands() -> None:
 
 @pytest.mark.parametrize("line", SHOWN)
 def test_every_command_shown_exists_with_its_options_and_settings(line: str) -> None:
-    words = [word for word in shlex.split(line)[1:] if word != "--debug"]
-    command = COMMANDS[words[0]]
-    known = {option for parameter in command.params for option in parameter.opts}
-    given = {word for word in words[1:] if word.startswith("--")}
-    assert given <= known
+    words = shlex.split(line)
+    known = {option for parameter in COMMANDS[command_of(line)].params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= known
     settings = [value for word, value in itertools.pairwise(words) if word == "--set"]
     override(preset_config("small"), settings)
 
 
 def test_every_command_is_shown() -> None:
-    assert {line.removeprefix("dsanet --debug ").removeprefix("dsanet ").split()[0] for line in SHOWN} >= set(
-        COMMANDS
-    )
+    assert {command_of(line) for line in SHOWN} == set(COMMANDS)
 
 
 def test_every_make_target_shown_exists() -> None:

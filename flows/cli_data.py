@@ -1,0 +1,120 @@
+"""The `dsanet` commands for data: data sets, the field's features and weights, a look into feature files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer()
+features = typer.Typer(help="Look into a folder of feature files.", no_args_is_help=True)
+app.add_typer(features, name="features", epilog="Example: dsanet features verify ws/features")
+
+FeatureFolder = Annotated[Path, typer.Argument(help="A folder of feature files, or a workspace.")]
+
+
+@app.command(
+    "import-dataset",
+    epilog="Example: dsanet import-dataset ucf-crime --lists lists --videos UCF --out ucf.csv",
+)
+def import_dataset(
+    dataset: Annotated[str, typer.Argument(help="ucf-crime or xd-violence.")],
+    lists: Annotated[Path, typer.Option(help="Folder of the data set's official lists and annotations.")],
+    videos: Annotated[Path, typer.Option(help="Folder of the videos, searched with its subfolders.")],
+    out: Annotated[Path, typer.Option(help="Manifest to write; the annotations go beside it.")],
+) -> None:
+    """The official lists become a manifest and its annotations; missing videos are counted and named."""
+    from flows.datasets import import_official_lists
+
+    imported = import_official_lists(dataset, lists, videos, out)
+    _print_missing(imported.missing)
+    print(f"{len(imported.records)} videos found, {len(imported.missing)} missing; manifest {out}")
+
+
+@app.command(
+    "import-features",
+    epilog="Example: dsanet import-features UCFClipFeatures --manifest ucf_CLIP_rgb.csv --out ws/features",
+)
+def import_features(
+    arrays: Annotated[Path, typer.Argument(help="Folder of `<video>__<crop>.npy` files.")],
+    manifest: Annotated[Path, typer.Option(help="A manifest, or one of the field's lists (path,label).")],
+    out: Annotated[Path, typer.Option(help="Folder for the feature files and their manifest.csv.")],
+    split: Annotated[
+        str, typer.Option(help="Split of a list that names none: train, val or test.")
+    ] = "train",
+) -> None:
+    """The field's published .npy features become feature files, to train and score without the videos."""
+    from dsanet.published import import_features
+
+    imported = import_features(arrays, manifest, out, split=split)
+    _print_missing(imported.missing)
+    print(f"{len(imported.imported)} videos imported, {len(imported.missing)} missing")
+    print(f"manifest  {imported.manifest}")
+
+
+@app.command(
+    "import-weights",
+    epilog="Example: dsanet import-weights model_ucf.pth --preset ucf-crime --out ws/model",
+)
+def import_weights(
+    weights: Annotated[Path, typer.Argument(help="The authors' .pth file.")],
+    preset: Annotated[str, typer.Option(help="ucf-crime or xd-violence.")],
+    out: Annotated[Path, typer.Option(help="Checkpoint folder to write.")],
+) -> None:
+    """The authors' released weights become a checkpoint; nothing in the file is run, nothing downloaded."""
+    from dsanet.checkpoint import import_weights
+
+    print(f"checkpoint  {import_weights(weights, preset, out)}")
+
+
+@features.command("show", epilog="Example: dsanet features show ws/features")
+def features_show(folder: FeatureFolder) -> None:
+    """Print what each feature file holds and how it was made."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from extract.inspect import show_features
+
+    table = Table()
+    for heading in ("video", "snippets", "crops", "frames", "fps", "codec", "decoder", "encoder", "problem"):
+        table.add_column(heading)
+    for one in show_features(_features_below(folder)):
+        meta = one.meta
+        cells = (
+            (
+                *(str(n) for n in (one.snippets, meta.config.crops, meta.source.n_frames)),
+                f"{meta.source.fps:.2f}",
+                meta.source.codec,
+                meta.decoder,
+                meta.encoder.digest,
+            )
+            if meta
+            else ("",) * 7
+        )
+        table.add_row(one.name, *cells, one.problem)
+    Console().print(table)
+
+
+@features.command("verify", epilog="Example: dsanet features verify ws/features")
+def features_verify(folder: FeatureFolder) -> None:
+    """Check every byte of every feature file; exit with 1 if one is damaged."""
+    from extract.inspect import show_features
+
+    found = show_features(_features_below(folder))
+    damaged = [one for one in found if one.problem]
+    for one in damaged:
+        print(f"damaged  {one.problem}")
+    print(f"{len(found)} feature files, {len(damaged)} damaged")
+    raise typer.Exit(1 if damaged else 0)
+
+
+def _features_below(folder: Path) -> Path:
+    """A workspace's features, or the folder itself."""
+    from flows.workspace import Workspace
+
+    inside = Workspace(folder).features
+    return inside if inside.is_dir() else folder
+
+
+def _print_missing(names: list[str]) -> None:
+    for name in names:
+        print(f"missing  {name}")
