@@ -163,9 +163,9 @@ def score(
     from flows.launch import print_scored
     from flows.score import score_videos
 
-    scored, failures = score_videos(videos, model, out, threshold=threshold, weights=weights)
-    print_scored(scored, failures, out)
-    raise typer.Exit(0 if scored else 1)
+    result = score_videos(videos, model, out, threshold=threshold, weights=weights)
+    print_scored(result.videos, result.failures, result.notes, out)
+    raise typer.Exit(0 if result.videos else 1)
 
 
 @app.command(epilog="Example: dsanet compare ws-a ws-b --out comparison.html")

@@ -74,24 +74,24 @@ def features_show(folder: FeatureFolder) -> None:
 
     from extract.inspect import show_features
 
-    table = Table()
-    for heading in ("video", "snippets", "crops", "frames", "fps", "codec", "decoder", "encoder", "problem"):
+    table = Table(box=None)
+    table.add_column("video", no_wrap=True)
+    for heading in ("snippets", "crops", "frames", "fps", "codec", "decoder", "encoder"):
         table.add_column(heading)
-    for one in show_features(_features_below(folder)):
-        meta = one.meta
-        cells = (
-            (
-                *(str(n) for n in (one.snippets, meta.config.crops, meta.source.n_frames)),
-                f"{meta.source.fps:.2f}",
-                meta.source.codec,
-                meta.decoder,
-                meta.encoder.digest,
-            )
-            if meta
-            else ("",) * 7
-        )
-        table.add_row(one.name, *cells, one.problem)
-    Console().print(table)
+    found = show_features(_features_below(folder))
+    encoders = {}
+    for one in found:
+        if (meta := one.meta) is None:
+            table.add_row(one.name, f"[red]damaged[/]: {one.problem}")
+            continue
+        encoders[meta.encoder.digest[:6]] = meta.encoder
+        counts = (str(n) for n in (one.snippets, meta.config.crops, meta.source.n_frames))
+        made = (f"{meta.source.fps:.2f}", meta.source.codec, meta.decoder, meta.encoder.digest[:6])
+        table.add_row(one.name, *counts, *made)
+    console = Console()
+    console.print(table)
+    for short, encoder in encoders.items():
+        console.print(f"encoder {short}: {encoder!r}", soft_wrap=True, highlight=False)
 
 
 @features.command("verify", epilog="Example: dsanet features verify ws/features")

@@ -104,8 +104,12 @@ def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.2f} %"
 
 
-def print_scored(scored: "Sequence[ScoredVideo]", failures: "Sequence[Failure]", out: Path) -> None:
-    """A table with one row an interval, what failed, and where the files are."""
+def print_scored(
+    scored: "Sequence[ScoredVideo]", failures: "Sequence[Failure]", notes: Sequence[str], out: Path
+) -> None:
+    """What to know of the model, a table with one row an interval, what failed, and where the files are."""
+    for note in notes:
+        console.print(f"[yellow]note[/] {note}", highlight=False)
     table = Table(title="anomalous intervals")
     for heading in ("video", "start", "end", "class", "score"):
         table.add_column(heading, justify="right" if heading in ("start", "end", "score") else "left")

@@ -28,6 +28,15 @@ class ScoredVideo:
     intervals: list[Interval]
 
 
+@dataclass(frozen=True)
+class ScoreResult:
+    """The videos that could be read, those that could not, and what to know of the model (`notes`)."""
+
+    videos: list[ScoredVideo]
+    failures: list[Failure]
+    notes: tuple[str, ...]
+
+
 def score_videos(
     videos: Sequence[Path],
     model: Path,
@@ -36,14 +45,15 @@ def score_videos(
     threshold: float,
     weights: str | None = None,
     runtime: ExtractRuntime | None = None,
-) -> tuple[list[ScoredVideo], list[Failure]]:
+) -> ScoreResult:
     """Extract, score and cut into intervals; writes `out/intervals.csv` and `out/timeline.png`.
 
     `model` is a checkpoint folder or a workspace that has one. Features are made as the checkpoint's own;
     `weights` only says where CLIP's are now. Raises FileNotFoundError or ValueError for what cannot be used.
     """
     model, infer_config = _model(model)
-    config = read_info(model).extract.model_copy(update={"weights": weights} if weights else {})
+    info = read_info(model)
+    config = info.extract.model_copy(update={"weights": weights} if weights else {})
     workspace, runtime = Workspace(out), runtime or ExtractRuntime()
     records = _records(videos)
     with stage_progress("extract", "videos") as report:
@@ -60,7 +70,7 @@ def score_videos(
         save_timeline(
             out / "timeline.png", [v.scores for v in scored], [v.intervals for v in scored], threshold
         )
-    return scored, extracted.failures
+    return ScoreResult(scored, extracted.failures, info.notes)
 
 
 def _model(given: Path) -> tuple[Path, InferConfig]:

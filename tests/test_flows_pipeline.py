@@ -121,8 +121,10 @@ def test_scores_of_any_video_become_intervals_and_a_picture(
     finished: Workspace, footage: Path, tmp_path: Path
 ) -> None:
     clip = next(r.path for r in read_manifest(footage) if r.split == "test" and r.labels != (NORMAL,))
-    (video,), failures = score_videos([clip], finished.root, tmp_path, threshold=0.0)
-    assert failures == []
+    result = score_videos([clip], finished.root, tmp_path, threshold=0.0)
+    (video,) = result.videos
+    assert result.failures == []
+    assert any("random CLIP weights" in note for note in result.notes)
     (interval,) = video.intervals  # every snippet passes a threshold of 0
     assert (interval.start_frame, interval.end_frame) == (0, video.scores.n_frames)
     assert interval.label in video.scores.classes[1:]
