@@ -1,0 +1,86 @@
+"""What bounds an extraction: images a second of the encoder alone and end to end, and their ratio.
+
+    python tests/benchmarks/extract_rates.py [--device auto] [--frames 320] [--clips 2] [--crops 1 10]
+
+The encoder's rate is set beside the device's measured matrix rate (ViT-B/16: 35.1 GFLOP an image).
+Weights are random: speed does not depend on them.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from extract_media import records_of
+from extract_media_bench import make_footage
+
+from extract.config import ExtractConfig, ExtractRuntime
+from extract.encoder import Encoder, load_encoder
+from extract.engine import extract_videos
+
+GFLOP_AN_IMAGE = 35.1
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds(run, device: torch.device) -> float:
+    """After one run to warm up."""
+    run()
+    synchronise(device)
+    start = time.perf_counter()
+    run()
+    synchronise(device)
+    return time.perf_counter() - start
+
+
+def matrix_gflops(encoder: Encoder) -> float:
+    size, repeats = (8192, 20) if encoder.device.type == "cuda" else (1024, 10)
+    a = torch.randn(size, size, device=encoder.device, dtype=DTYPES[encoder.fingerprint.precision])
+    return 2e-9 * size**3 * repeats / seconds(lambda: [a @ a for _ in range(repeats)], encoder.device)
+
+
+def encoder_rate(encoder: Encoder) -> float:
+    images = torch.zeros(encoder.batch_size * 8, 3, 224, 224, dtype=torch.uint8, device=encoder.device)
+    return len(images) / seconds(lambda: encoder.embed(images), encoder.device)
+
+
+def end_to_end_rate(encoder: Encoder, paths: list[Path], crops: int, frames: int) -> float:
+    images = len(paths) * -(-frames // 16) * crops
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as out:
+        extract_videos(
+            records_of(*paths), Path(out), ExtractConfig(crops=crops), ExtractRuntime(), encoder=encoder
+        )
+    return images / (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--frames", type=int, default=320)
+    parser.add_argument("--clips", type=int, default=2)
+    parser.add_argument("--crops", type=int, nargs="+", default=[1, 10])
+    options = parser.parse_args()
+    encoder = load_encoder("random", options.device, options.precision)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = make_footage(Path(folder), options.clips, options.frames)
+        rates = {crops: end_to_end_rate(encoder, paths, crops, options.frames) for crops in options.crops}
+    alone, peak = encoder_rate(encoder), matrix_gflops(encoder)
+    share = alone * GFLOP_AN_IMAGE / peak
+    print(f"{encoder.device} {encoder.fingerprint.precision}: matrix rate {peak:,.0f} GFLOP/s")
+    print(f"encoder alone  {alone:9.1f} images/s, {share:.2f} of the matrix rate")
+    for crops, rate in rates.items():
+        print(f"{crops:2} crops       {rate:9.1f} images/s, {rate / alone:.2f} of the encoder alone")
+
+
+if __name__ == "__main__":
+    main()
