@@ -1,7 +1,7 @@
 """Frozen CLIP image tower: frames in, one embedding a crop out; and its batches across videos."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
@@ -124,6 +124,7 @@ def resolve_device(device: str) -> torch.device:
 
 Owner = TypeVar("Owner")
 Pixels = npt.NDArray[np.uint8]
+Embeddings = npt.NDArray[np.float32]
 
 
 class Batches(Generic[Owner]):
@@ -137,7 +138,7 @@ class Batches(Generic[Owner]):
         self._crops = crops
         self._pictures = max(1, encoder.batch_size // crops)
         self._pending: list[tuple[Owner, Pixels]] = []
-        self._started: deque[tuple[list[Owner], Tensor]] = deque()
+        self._started: deque[tuple[list[Owner], Callable[[], Embeddings]]] = deque()
 
     def add(self, owner: Owner, pixels: Pixels) -> bool:
         """Add one (H, W, 3) RGB picture; True if that filled a batch, to be started."""
@@ -161,14 +162,29 @@ class Batches(Generic[Owner]):
                 for group in by_size.values()
             ]
             batch = torch.cat(images).flatten(0, 1) if len(images) > 1 else images[0].flatten(0, 1)
-        self._started.append((owners, self._encoder.embed(batch)))
+        self._started.append((owners, _begin_fetch(self._encoder.embed(batch))))
 
-    def results(self, *, leave: int) -> Iterator[tuple[Owner, npt.NDArray[np.float32]]]:
+    def results(self, *, leave: int) -> Iterator[tuple[Owner, Embeddings]]:
         """(owner, (crops, 512) embedding) of the batches started, but for the last `leave`."""
         while len(self._started) > leave:
-            owners, embeddings = self._started.popleft()
-            rows = embeddings.cpu().numpy().reshape(len(owners), self._crops, FEATURE_DIM)
-            yield from zip(owners, rows, strict=True)
+            owners, fetch = self._started.popleft()
+            yield from zip(owners, fetch().reshape(len(owners), self._crops, FEATURE_DIM), strict=True)
+
+
+def _begin_fetch(embeddings: Tensor) -> Callable[[], Embeddings]:
+    """Start copying to the host; the function returned waits for this copy, not for later batches."""
+    if embeddings.device.type != "cuda":
+        return embeddings.numpy
+    on_host = torch.empty(embeddings.shape, pin_memory=True)
+    on_host.copy_(embeddings, non_blocking=True)
+    copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    copied.record(torch.cuda.current_stream(embeddings.device))
+
+    def fetch() -> Embeddings:
+        copied.synchronize()
+        return on_host.numpy()
+
+    return fetch
 
 
 @contextmanager

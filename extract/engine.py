@@ -225,6 +225,8 @@ class _Run:
             self._write_if_complete(self._videos[record.name])
         else:
             self._never_opened += self._videos.pop(record.name, None) is None
+            if record.path.is_file():  # what features there are, are of an earlier content or config
+                feature_path(self.features_dir, record.name).unlink(missing_ok=True)
             self._fail(record, message)
 
     def _embed_pending(self, *, leave: int = 0) -> None:

@@ -8,7 +8,7 @@ from extract.store import FeatureFileError, FeatureMeta, read_features
 
 @dataclass(frozen=True)
 class FeatureSummary:
-    """One feature file: `problem` is empty, or says what is wrong; then nothing else is known."""
+    """One feature file. `problem` is empty, or says what is wrong; `meta` is None where it can't be read."""
 
     path: Path
     name: str
@@ -22,11 +22,6 @@ def show_features(features_dir: Path) -> list[FeatureSummary]:
     if not features_dir.is_dir():
         raise FileNotFoundError(f"no folder {features_dir}; extract features into it first")
     return [_summary(path) for path in sorted(features_dir.glob("*.h5"))]
-
-
-def verify_features(features_dir: Path) -> list[FeatureSummary]:
-    """The feature files that are damaged, or not those of the video they are named after."""
-    return [summary for summary in show_features(features_dir) if summary.problem]
 
 
 def _summary(path: Path) -> FeatureSummary:

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from extract.config import ExtractConfig
+from extract.packets import short_reason
 from extract.snippets import Picks, pick_frames
 from extract.store import SourceInfo
 from extract.video import Choice, FrameReader, VideoError, VideoInfo, probe
@@ -95,7 +96,7 @@ def serve(job: Job, connection: Connection) -> None:
     except (BrokenPipeError, ConnectionResetError):
         raise
     except Exception as error:  # decoders raise anything on odd input, and the next video is waiting
-        connection.send(Failed(f"{type(error).__name__}: {error}"))
+        connection.send(Failed(f"{type(error).__name__}: {short_reason(error)}"))
 
 
 def _decode(job: Job, connection: Connection) -> Finished:

@@ -2,10 +2,13 @@
 
 import os
 import shutil
+import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from extract_media import NumberEncoder, feature_numbers, make_clip, records_of
 
 from extract.config import ExtractConfig, ExtractRuntime
@@ -162,6 +165,16 @@ def test_a_bad_video_is_listed_and_the_rest_goes_on(videos: Path, tmp_path: Path
     assert [failure.name for failure in read_failures(out)] == ["vanished"]
 
 
+def test_features_of_an_earlier_content_do_not_outlive_it(videos: Path, tmp_path: Path) -> None:
+    run(videos, tmp_path / "out")
+    (videos / "a.mp4").write_bytes(b"now something else")
+    (videos / "b.mp4").rename(tmp_path / "elsewhere.mp4")
+    records = records_of(videos / "a.mp4", videos / "b.mp4")
+    extract_videos(records, tmp_path / "out", ExtractConfig(), ExtractRuntime(), encoder=NumberEncoder())
+    # but a folder that is not mounted just now costs nothing
+    assert [path.name for path in sorted((tmp_path / "out").glob("*.h5"))] == ["b.h5", "c.h5", "d.h5"]
+
+
 def test_failures_of_other_videos_stay_listed(videos: Path, tmp_path: Path) -> None:
     (videos / "bad.mp4").write_bytes(b"nothing")
     run(videos, tmp_path / "out")
@@ -213,6 +226,43 @@ def test_progress_is_told(videos: Path, tmp_path: Path) -> None:
     assert (last.videos_done, last.failures) == (5, 1)
     assert last.snippets_done == last.snippets_total == 7 + 3 + 1 + 1
     assert last.footage_s_done == pytest.approx(sum(LENGTHS.values()) / 30)
+
+
+def test_memory_is_bounded_by_the_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decoder that is faster than the encoder waits; pictures are counted, the rest of Python with them."""
+    video = make_clip(tmp_path / "a.mp4", 800, size=(96, 96), options={"preset": "ultrafast"})
+    raw_bytes = 800 * 96 * 96 * 3
+    monkeypatch.setattr("extract.engine._QUEUE_BYTES", raw_bytes // 20)
+
+    class Slow(NumberEncoder):
+        def embed(self, images: torch.Tensor) -> torch.Tensor:
+            time.sleep(0.005)
+            return super().embed(images)
+
+    config = ExtractConfig(snippet_length=1)
+    tracemalloc.start()
+    try:
+        result = extract_videos(records_of(video), tmp_path / "out", config, ExtractRuntime(), encoder=Slow())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert result.extracted == ["a"]
+    features_bytes = 800 * 512 * (4 + 3 * 2)  # sums in float32; float16, written and read back
+    assert peak < features_bytes + raw_bytes // 4
+
+
+@pytest.mark.gpu
+def test_a_gpu_run_gives_the_features_of_a_cpu_run(clips: Path, tmp_path: Path) -> None:
+    records = records_of(clips / "a.mp4", clips / "b.mp4")
+    for device in ("cpu", "cuda"):
+        config = ExtractConfig(weights="random", crops=5)
+        extract_videos(records, tmp_path / device, config, ExtractRuntime(device=device))
+    for name in ("a.h5", "b.h5"):
+        cpu, gpu = (
+            torch.from_numpy(read_features(tmp_path / device / name).features).float()
+            for device in ("cpu", "cuda")
+        )
+        assert torch.cosine_similarity(cpu, gpu, dim=-1).min() > 0.999
 
 
 def test_nothing_to_do(tmp_path: Path) -> None:
