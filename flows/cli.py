@@ -19,6 +19,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+INTERRUPTED = 130
+"""What Typer makes of Ctrl-C, as shells do."""
+
 Out = Annotated[Path, typer.Option(help="Workspace folder: features/, model/, scores/, report/.")]
 Manifest = Annotated[
     Path | None,
@@ -217,8 +220,11 @@ def main() -> None:
         message = " ".join(str(error).split())
         print(f"dsanet: {message}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("dsanet: stopped; finished work is kept, the same command goes on from there", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            print(
+                "dsanet: stopped; finished work is kept, the same command goes on from there", file=sys.stderr
+            )
+        raise
     finally:
         logging.shutdown()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,7 +70,7 @@ def run_everything(out: Path, refresh: str | None = None) -> None:
     names = [stage.name for stage in STAGES]
     if refresh is not None and refresh not in names:
         raise ValueError(f"no stage {refresh!r} to refresh; there are {', '.join(names)}")
-    log.info("Prefect starts its embedded database; this takes some seconds")
+    _start_prefect()
     extract_train_eval(Workspace(out).root, refresh)
     print_metrics(out)
 
@@ -80,8 +81,25 @@ def run_stage(name: str, out: Path, refresh: bool) -> None:
     from flows.run import Run
 
     Run.of(out).records  # noqa: B018 - a wrong manifest is found before Prefect starts
-    log.info("Prefect starts its embedded database; this takes some seconds")
+    _start_prefect()
     getattr(pipeline, name)(Workspace(out).root, refresh)
+
+
+def _start_prefect() -> None:
+    """Start Prefect's embedded server, if no other is configured, where Ctrl-C does not reach it.
+
+    A terminal interrupts the whole process group; a server that went down with the flow could not be told
+    that the flow has ended, and Prefect would ask it for a minute. The signal mask is inherited.
+    """
+    from prefect.client.orchestration import get_client
+
+    log.info("Prefect starts; without a server of its own this takes some seconds")
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        with get_client(sync_client=True):
+            pass
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def print_metrics(out: Path) -> None:
