@@ -16,7 +16,8 @@ import torch
 from pydantic import Field, ValidationError
 from torch import Tensor
 
-from dsanet.config import Closed, ModelConfig, TrainConfig
+from dsanet.config import Closed, InferConfig, ModelConfig, TrainConfig
+from dsanet.config import preset as named_preset
 from dsanet.model import DSANet
 from dsanet.release import read_release
 from dsanet.text import FixedText, TextTower
@@ -38,6 +39,8 @@ class CheckpointInfo(Closed):
     model: ModelConfig
     """With the classes and their prompts."""
     train: TrainConfig | None = None
+    infer: InferConfig = InferConfig()
+    """How it is meant to score, unless somebody says otherwise."""
     encoder: EncoderFingerprint
     """Of the features it was trained on, and will score."""
     extract: ExtractConfig
@@ -140,6 +143,7 @@ def import_weights(path: Path, preset: str, out_dir: Path) -> Path:
     model, encoder = read_release(path, preset)
     info = CheckpointInfo(
         model=model.config,
+        infer=named_preset(preset).infer,
         encoder=encoder,
         extract=ExtractConfig(),
         text_digest=text_digest(model),

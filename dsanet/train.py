@@ -18,7 +18,7 @@ from dsanet.checkpoint import (
     save_checkpoint,
     text_digest,
 )
-from dsanet.config import ModelConfig, TrainConfig, fit_classes
+from dsanet.config import InferConfig, ModelConfig, TrainConfig, fit_classes
 from dsanet.curves import Curves
 from dsanet.data import Bags, Batch, Sampler, load_bags, make_batch
 from dsanet.losses import loss_terms, total_loss
@@ -57,15 +57,16 @@ def train(
     model: ModelConfig,
     config: TrainConfig,
     *,
+    infer: InferConfig | None = None,
     device: str = "auto",
     start_from: Path | None = None,
     on_progress: Callable[[TrainProgress], None] | None = None,
 ) -> Path:
     """Train on the `train` records and write a checkpoint to `out_dir`; returns `out_dir`.
 
-    `model.classes` gives way to the sorted labels where they don't fit into it. An interrupted run
-    of the same inputs goes on where it was; a finished one is not repeated. `start_from` is a
-    checkpoint (of the same `model`) to train on from. Raises ValueError where the videos or the
+    `infer` is kept in it as the way it is meant to score. `model.classes` gives way to the sorted
+    labels where they don't fit into it. An interrupted run of the same inputs goes on where it was;
+    a finished one is not repeated. `start_from` is a checkpoint (of the same `model`) to train on from. Raises ValueError where the videos or the
     checkpoint don't serve, FileNotFoundError for missing features and NonFiniteLossError.
     """
     model = _with_classes(model, records)
@@ -95,7 +96,24 @@ def train(
             _save_state(out_dir, run_id, step + 1, net, best, optimizers)
         if on_progress is not None:
             on_progress(TrainProgress(step + 1, steps, epoch, config.epochs, losses))
-    return _finish(out_dir, run_id, net, best, steps, config, bags)
+    if best is not None:
+        load_trained(net, best.weights)
+    info = CheckpointInfo(
+        model=model,
+        train=config,
+        infer=infer or InferConfig(),
+        encoder=bags.encoder,
+        extract=bags.extract,
+        text_digest=text_digest(net),
+        feature_digests=dict(bags.digests),
+        step=best.step if best else steps,
+        metrics=best.metrics if best else {},
+        notes=_notes(model, config, bags, best),
+        run_id=run_id,
+    )
+    save_checkpoint(out_dir, net.eval(), info)
+    (out_dir / RESUME_FILE).unlink(missing_ok=True)
+    return out_dir
 
 
 def train_step(
@@ -197,30 +215,12 @@ def _validation_due(steps_done: int, steps_per_epoch: int, config: TrainConfig) 
     return rest == 0 and (epochs_done % config.validate_every == 0 or epochs_done == config.epochs)
 
 
-def _finish(
-    out_dir: Path, run_id: str, net: DSANet, best: Best | None, steps: int, config: TrainConfig, bags: Bags
-) -> Path:
-    notes = []
-    if best is not None:
-        load_trained(net, best.weights)
-    else:
-        notes.append(NO_SELECTION_NOTE)
-    if config.select_on == "test":
-        notes.append(TEST_NOTE)
-    if net.config.clip_weights == "random" or bags.encoder.weights_digest.startswith("random"):
-        notes.append(RANDOM_NOTE)
-    info = CheckpointInfo(
-        model=net.config,
-        train=config,
-        encoder=bags.encoder,
-        extract=bags.extract,
-        text_digest=text_digest(net),
-        feature_digests=dict(bags.digests),
-        step=best.step if best else steps,
-        metrics=best.metrics if best else {},
-        notes=tuple(notes),
-        run_id=run_id,
-    )
-    save_checkpoint(out_dir, net.eval(), info)
-    (out_dir / RESUME_FILE).unlink(missing_ok=True)
-    return out_dir
+def _notes(model: ModelConfig, config: TrainConfig, bags: Bags, best: Best | None) -> tuple[str, ...]:
+    """What every report on this checkpoint must say."""
+    random = model.clip_weights == "random" or bags.encoder.weights_digest.startswith("random")
+    notes = {
+        NO_SELECTION_NOTE: best is None,
+        TEST_NOTE: config.select_on == "test",
+        RANDOM_NOTE: random,
+    }
+    return tuple(note for note, applies in notes.items() if applies)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dsanet.checkpoint import INFO_FILE, read_info
-from dsanet.config import InferConfig
 from dsanet.infer import infer
 from evaluate.intervals import Interval, anomalous_intervals
 from evaluate.plots import save_timeline
@@ -51,7 +50,7 @@ def score_videos(
     `model` is a checkpoint folder or a workspace that has one. Features are made as the checkpoint's own;
     `weights` only says where CLIP's are now. Raises FileNotFoundError or ValueError for what cannot be used.
     """
-    model, infer_config = _model(model)
+    model = model if (model / INFO_FILE).is_file() else Workspace(model).model
     info = read_info(model)
     config = info.extract.model_copy(update={"weights": weights} if weights else {})
     workspace, runtime = Workspace(out), runtime or ExtractRuntime()
@@ -63,7 +62,7 @@ def score_videos(
     failed = {failure.name for failure in extracted.failures}
     names = [record.name for record in records if record.name not in failed]
     if names:
-        infer(names, workspace.features, model, workspace.scores, infer_config, device=runtime.device)
+        infer(names, workspace.features, model, workspace.scores, info.infer, device=runtime.device)
     scored = [_cut(read_scores(score_path(workspace.scores, name)), threshold) for name in names]
     if scored:
         write_intervals(out / "intervals.csv", scored)
@@ -71,14 +70,6 @@ def score_videos(
             out / "timeline.png", [v.scores for v in scored], [v.intervals for v in scored], threshold
         )
     return ScoreResult(scored, extracted.failures, info.notes)
-
-
-def _model(given: Path) -> tuple[Path, InferConfig]:
-    """The checkpoint folder, and how its workspace infers; a checkpoint alone infers by default."""
-    if (given / INFO_FILE).is_file():
-        return given, InferConfig()
-    workspace = Workspace(given)
-    return workspace.model, workspace.recall().config.infer
 
 
 def _records(videos: Sequence[Path]) -> list[VideoRecord]:

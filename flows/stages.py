@@ -113,6 +113,7 @@ def _train_work(run: Run) -> str:
             run.workspace.model,
             config.model.model_copy(update={"classes": classes}),
             config.train,
+            infer=config.infer,
             device=config.runtime.device,
             on_progress=show,
         )
