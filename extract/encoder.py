@@ -10,7 +10,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from extract.clip import ARCHITECTURE, build_clip
 from extract.config import FEATURE_DIM, EncoderFingerprint
 from extract.preprocess import PREPROCESSING, crops_of, normalise, resized_bytes
 
@@ -54,7 +53,9 @@ class Encoder:
 
     def encode(self, frames_NHWC: npt.NDArray[np.uint8] | Tensor, crops: int = 1) -> Tensor:
         """(N, H, W, 3) uint8 RGB -> (N, crops, 512) float32 on the device; crop order as in `crops_of`."""
-        images = self.preprocess(torch.as_tensor(frames_NHWC), crops)
+        if isinstance(frames_NHWC, np.ndarray):  # of any strides; a reversed view of BGR, say
+            frames_NHWC = torch.from_numpy(np.require(frames_NHWC, requirements=["C", "W"]))
+        images = self.preprocess(frames_NHWC, crops)
         return self.embed(images.flatten(0, 1)).view(-1, crops, FEATURE_DIM)
 
     def preprocess(self, frames_NHWC: Tensor, crops: int) -> Tensor:
@@ -94,6 +95,8 @@ def load_encoder(
     Precision `auto` is fp16 on CUDA, OpenAI's own (cosine to fp32 0.9999), and fp32 on a CPU.
     Raises FileNotFoundError and ValueError as `build_clip`, and ValueError for an unusable device.
     """
+    from extract.clip import ARCHITECTURE, build_clip  # open_clip takes seconds to import
+
     place = resolve_device(device)
     on_cuda = place.type == "cuda"
     exact = ("fp16" if on_cuda else "fp32") if precision == "auto" else precision

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -24,6 +25,7 @@ import numpy.typing as npt
 from extract.worker import Alive, Failed, Finished, Job, Opened, Picture
 
 Item = TypeVar("Item")
+_IMPORT_ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class DecoderProcess:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "extract.worker", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
+                cwd=_IMPORT_ROOT,  # `-m` looks there first: not in whatever folder this was started from
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
@@ -84,10 +87,6 @@ class DecoderProcess:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
     def kill(self) -> None:
         """End the process, whatever it is doing; may be called from any thread."""
         self._process.kill()
@@ -99,6 +98,8 @@ class DecoderProcess:
         self._connection.close()
 
     def _how_it_died(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=2)  # its end of the connection closes a moment before it is gone
         self.close()
         code = self._process.returncode
         if code >= 0:

@@ -143,6 +143,13 @@ def test_crops_are_encoded_in_order(encoder: Encoder) -> None:
     assert torch.equal(crops[:, :1], encoder.encode(picture[None]))
 
 
+def test_reversed_and_read_only_arrays_are_taken(encoder: Encoder) -> None:
+    rgb = natural_picture(40, 60)[None]
+    as_reversed_bgr = rgb[..., ::-1].copy()[..., ::-1]
+    rgb.flags.writeable = False
+    assert torch.equal(encoder.encode(as_reversed_bgr), encoder.encode(rgb))
+
+
 def test_the_fingerprint_tells_what_is_computed(encoder: Encoder) -> None:
     fingerprint = encoder.fingerprint
     assert fingerprint.weights_digest.startswith("random-")
