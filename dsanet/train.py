@@ -66,8 +66,9 @@ def train(
 
     `infer` is kept in it as the way it is meant to score. `model.classes` gives way to the sorted
     labels where they don't fit into it. An interrupted run of the same inputs goes on where it was;
-    a finished one is not repeated. `start_from` is a checkpoint (of the same `model`) to train on from. Raises ValueError where the videos or the
-    checkpoint don't serve, FileNotFoundError for missing features and NonFiniteLossError.
+    a finished one is not repeated. `start_from` is a checkpoint (of the same `model`) to train on
+    from. Raises ValueError where the videos or the checkpoint don't serve, FileNotFoundError for
+    missing features and NonFiniteLossError.
     """
     model = _with_classes(model, records)
     bags, select = _load(records, features_dir, model, config)
