@@ -104,14 +104,27 @@ def extract(
     preset: PresetName = None,
     weights: Weights = None,
     settings: Settings = None,
+    decoder: Annotated[str | None, typer.Option(help="auto, decord or pyav.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Decoder processes. Default: one a core.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds of silence after which a video is given up.")
+    ] = None,
+    partial: Annotated[
+        bool | None, typer.Option(help="Keep the snippets before the damage of a damaged video.")
+    ] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Compare every video's full digest.")] = False,
     refresh: Refresh = False,
     strict: Strict = False,
 ) -> None:
-    """Only the features of the manifest's videos, by the frozen CLIP image tower."""
-    from flows.launch import describe, run_stage
+    """Only the features, by CLIP's frozen image tower; videos that failed before are tried again."""
+    from flows.launch import describe, run_stage, runtime_settings
 
-    describe(out, manifest, annotations, preset, weights, settings)
-    run_stage("extract", out, refresh)
+    given = runtime_settings(
+        decoder=decoder, workers=workers, device=device, timeout_s=timeout, partial=partial, verify=verify
+    )
+    describe(out, manifest, annotations, preset, weights, [*given, *(settings or [])])
+    run_stage("extract", out, refresh or verify)
     _exit_if_videos_failed(out, strict)
 
 

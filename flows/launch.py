@@ -61,6 +61,11 @@ def weight_settings(weights: str | None) -> list[str]:
     return [f"extract.weights={json.dumps(place)}", f"model.clip_weights={json.dumps(place)}"]
 
 
+def runtime_settings(**values: object) -> list[str]:
+    """Settings of `runtime` from the options that were given."""
+    return [f"runtime.{key}={json.dumps(value)}" for key, value in values.items() if value is not None]
+
+
 def run_everything(out: Path, refresh: str | None = None) -> None:
     """The flow `extract-train-eval` in this process, then the figures."""
     from flows.pipeline import STAGES, extract_train_eval

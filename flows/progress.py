@@ -67,13 +67,13 @@ def _lines(stage: str, unit: str) -> Report:
 
 
 def show_extraction(report: Report) -> Callable[[ExtractProgress], None]:
-    """Turn the extraction engine's progress into counts and a note: hours of footage, rate, failures."""
+    """Turn the engine's progress into snippets and a note: videos, hours of footage, rate, failures."""
 
     def show(progress: ExtractProgress) -> None:
         rate = progress.snippets_done / max(progress.elapsed_s, 1e-9)
-        hours = progress.footage_s_done / 3600
         failed = f", {progress.failures} failed" if progress.failures else ""
-        note = f"{hours:.2f} h of footage, {progress.snippets_done:,} snippets, {rate:.1f}/s{failed}"
-        report(progress.videos_done, progress.videos_total, note)
+        videos = f"{progress.videos_done}/{progress.videos_total} videos{failed}"
+        note = f"{videos}, {progress.footage_s_done / 3600:.2f} h of footage, {rate:.1f}/s"
+        report(progress.snippets_done, max(progress.snippets_total, progress.snippets_done), note)
 
     return show

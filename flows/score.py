@@ -55,7 +55,7 @@ def score_videos(
     config = info.extract.model_copy(update={"weights": weights} if weights else {})
     workspace, runtime = Workspace(out), runtime or ExtractRuntime()
     records = _records(videos)
-    with stage_progress("extract", "videos") as report:
+    with stage_progress("extract", "snippets") as report:
         extracted = extract_videos(
             records, workspace.features, config, runtime, on_progress=show_extraction(report)
         )

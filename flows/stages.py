@@ -57,7 +57,7 @@ def _source_digest(run: Run, record: VideoRecord) -> str | None:
 
 
 def _extract_work(run: Run) -> str:
-    with stage_progress("extract", "videos") as report:
+    with stage_progress("extract", "snippets") as report:
         result = extract_videos(
             run.records,
             run.workspace.features,
@@ -70,6 +70,11 @@ def _extract_work(run: Run) -> str:
     return f"{done} videos, {len(result.reused)} of them reused{failed}"
 
 
+def _extract_written(run: Run) -> str | None:
+    """None while a video has no features: what failed is tried again in the next run, and only that."""
+    return None if run.without_features() else _features_digest(run)
+
+
 def _features_digest(run: Run) -> str:
     return digest_of(_digests(run, run.records))
 
@@ -78,7 +83,7 @@ def _digests(run: Run, records: Iterable[VideoRecord]) -> dict[str, str | None]:
     return {r.name: file_digest(feature_path(run.workspace.features, r.name)) for r in records}
 
 
-EXTRACT = Stage("extract", 1, _extract_reads, _extract_work, _features_digest)
+EXTRACT = Stage("extract", 1, _extract_reads, _extract_work, _extract_written)
 
 # --- train --------------------------------------------------------------------------------------------------
 

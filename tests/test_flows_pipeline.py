@@ -13,7 +13,7 @@ from extract.dataset import NORMAL, read_manifest, write_manifest
 from flows.cached import StageResult
 from flows.footage import make_footage
 from flows.launch import describe
-from flows.pipeline import evaluate, extract_train_eval, infer, train
+from flows.pipeline import evaluate, extract, extract_train_eval, infer, train
 from flows.score import score_videos
 from flows.workspace import Workspace
 
@@ -169,3 +169,23 @@ def test_evaluating_before_there_are_features_says_what_to_run(footage: Path, tm
     describe(tmp_path, footage, preset="small", weights="random")
     with pytest.raises(FileNotFoundError, match="dsanet extract --out"):
         evaluate(tmp_path)
+
+
+def test_a_video_that_failed_is_tried_again_and_nothing_else(
+    finished: Workspace, footage: Path, tmp_path: Path
+) -> None:
+    records = read_manifest(footage)
+    late = tmp_path / "late.mp4"
+    late.write_bytes(b"still being copied")
+    write_manifest(tmp_path / "m.csv", [*records, type(records[0])("late", late, ("fire",), "test")])
+    describe(tmp_path / "ws", tmp_path / "m.csv", preset="small", weights="random", settings=SETTINGS)
+    shutil.copytree(finished.features, tmp_path / "ws" / "features")
+    workspace = Workspace(tmp_path / "ws")
+    extract(workspace.root)
+    assert not (workspace.features / "late.h5").exists()
+    before = {path: path.stat().st_mtime_ns for path in workspace.features.glob("*.h5")}
+    shutil.copy(records[-1].path, late)
+    extract(workspace.root)
+    assert (workspace.features / "late.h5").exists()
+    assert not (workspace.features / "failures.csv").exists()
+    assert all(path.stat().st_mtime_ns == written for path, written in before.items())
