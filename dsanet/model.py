@@ -101,8 +101,8 @@ class DSANet(nn.Module):
                 for prototype_BD in pooled
             )
         if self.normality is not None and self.training:
-            scores_rec_N, compact = self.normality(video_ND, anomaly_N, rows)
-            scores_rec_BT = _to_length(rows.pad(scores_rec_N), length).float()
+            scores_rec_BT, compact = self.normality(video_BTD, anomaly_BT, rows, lengths_B)
+            scores_rec_BT, compact = _to_length(scores_rec_BT, length).float(), compact.float()
         return DSANetOutput(
             anomaly_BT=_to_length(anomaly_BT, length).float(),
             classes_BTC=_to_length(classes_BTC, length).float(),
@@ -111,7 +111,7 @@ class DSANet(nn.Module):
             text_CD=text_CD.float(),
             video_BTD=_to_length(video_BTD, length).float(),
             scores_rec_BT=scores_rec_BT,
-            compact=None if compact is None else compact.float(),
+            compact=compact,
         )
 
     def text_embeddings(self) -> Tensor:
@@ -137,9 +137,7 @@ class DSANet(nn.Module):
         rows = Rows(
             lengths_B if self.config.rules.mask_padding else torch.full_like(lengths_B, length), length
         )
-        patterns_BKD, _ = self.normality.patterns(
-            rows.pack(output.video_BTD), rows.pack(output.anomaly_BT), rows
-        )
+        patterns_BKD, _ = self.normality.patterns(output.video_BTD, output.anomaly_BT, rows)
         return 1 - nearest_cosine(output.video_BTD, patterns_BKD)
 
     def _rows(self, features_BTD: Tensor, lengths_B: Tensor) -> tuple[Tensor, Rows]:

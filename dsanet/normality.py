@@ -116,22 +116,28 @@ class NormalityModel(nn.Module):
         )
         self.apply(_small_linear)
 
-    def forward(self, video_ND: Tensor, anomaly_N: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
-        """S_rec, (N,) in [0, 1], and L_compact (scalar)."""
-        patterns_BKD, compact = self.patterns(video_ND, anomaly_N, rows)
+    def forward(
+        self, video_BTD: Tensor, anomaly_BT: Tensor, rows: Rows, lengths_B: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """S_rec, (B, T) in [0, 1], and L_compact (scalar).
+
+        Candidates are among `rows`. Each row is rebuilt by itself and only true ones are compared
+        (eq. 4), so no other is rebuilt, in either variant; S_rec is 0 there.
+        """
+        patterns_BKD, compact = self.patterns(video_BTD, anomaly_BT, rows)
+        true_rows = Rows(lengths_B, rows.shape[1])
+        video_ND = true_rows.pack(video_BTD)
         rebuilt_ND = self.bottleneck(video_ND)
         for block in self.decoder:
-            rebuilt_ND = block(rebuilt_ND, rows, patterns_BKD)
+            rebuilt_ND = block(rebuilt_ND, true_rows, patterns_BKD)
         scores_rec_N = (1 - F.cosine_similarity(rebuilt_ND, video_ND, dim=-1)) / 2
-        return scores_rec_N, compact
+        return true_rows.pad(scores_rec_N), compact
 
-    def patterns(self, video_ND: Tensor, anomaly_N: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+    def patterns(self, video_BTD: Tensor, anomaly_BT: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
         """The videos' dynamic normal patterns (B, K, D), and L_compact."""
-        candidates_BMD, mask_BM = normal_candidates(
-            rows.pad(video_ND), rows.pad(anomaly_N), rows, self.candidate_ratio
-        )
+        candidates_BMD, mask_BM = normal_candidates(video_BTD, anomaly_BT, rows, self.candidate_ratio)
         videos, count = rows.shape[0], len(self.queries)
-        queries = Rows(torch.full((videos,), count, device=video_ND.device), count)
+        queries = Rows(torch.full_like(rows.lengths_B, count), count)
         packed = self.extractor(
             self.queries.repeat(videos, 1), queries, candidates_BMD, None if mask_BM.all() else mask_BM
         )

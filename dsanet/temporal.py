@@ -19,7 +19,7 @@ class QuickGELU(nn.Module):
     """CLIP's activation, x · sigmoid(1.702 x)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * torch.sigmoid(1.702 * x)
+        return F.silu(1.702 * x).div_(1.702)  # the same, with one saved tensor and a short backward
 
 
 class MLP(nn.Sequential):

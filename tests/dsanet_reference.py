@@ -45,9 +45,7 @@ class Reference:
         video = self.video(x, lengths)
         anomaly = self.linear(video + self.mlp(video, "mlp2"), "classifier")[..., 0]
         text = self.text()
-        cue = torch.stack(
-            [sum(s * f for s, f in zip(anomaly[b], video[b], strict=True)) for b in range(len(x))]
-        )
+        cue = torch.stack([anomaly[b] @ video[b] for b in range(len(x))])
         cue = cue / cue.norm(dim=-1, keepdim=True)
         enhanced = text[None] + cue[:, None]
         enhanced = enhanced + self.mlp(enhanced, "mlp1")
@@ -70,19 +68,20 @@ class Reference:
     def video(self, x: Tensor, lengths: Sequence[int]) -> Tensor:
         w, T = self.weights, x.shape[1]
         x = x + w["frame_position_embeddings.weight"][:T]
-        mask = torch.full((T, T), float("-inf"))
+        mask = torch.full((T, T), float("-inf"), device=x.device)
         for start in range(0, T, self.window):
             mask[start : start + self.window, start : start + self.window] = 0
         layer = 0
         while f"temporal.resblocks.{layer}.ln_1.weight" in w:
             x = self.clip_block(x, f"temporal.resblocks.{layer}", mask, heads=1)
             layer += 1
-        similarity = torch.zeros(len(x), T, T)
+        similarity = torch.zeros(len(x), T, T, device=x.device)
         for b, n in enumerate(lengths):
             rows = x[b, :n] / x[b, :n].norm(dim=-1, keepdim=True)
             cosine = rows @ rows.T
-            similarity[b, :n, :n] = torch.where(cosine > 0.7, cosine, torch.zeros(())).softmax(dim=1)
-        distance = torch.tensor([[math.exp(-abs(i - j) / math.e) for j in range(T)] for i in range(T)])
+            similarity[b, :n, :n] = torch.where(cosine > 0.7, cosine, 0.0).softmax(dim=1)
+        position = torch.arange(T, device=x.device)
+        distance = torch.exp(-(position[:, None] - position[None]).abs() / math.e)
         channels = []
         for graph, (first, second) in ((similarity, ("gc1", "gc2")), (distance, ("gc3", "gc4"))):
             hidden = quick_gelu(graph @ (x @ w[f"{first}.weight"]) + self.convolution(x, f"{first}.residual"))
@@ -155,9 +154,9 @@ class Reference:
         tokenizer = open_clip.tokenizer.SimpleTokenizer()
         rows = []
         for text in self.texts:
-            tokens = tokenizer([text])
+            tokens = tokenizer([text]).to(self.weights["classifier.bias"].device)
             x = w[f"{clip}.token_embedding.weight"][tokens] + w[f"{clip}.positional_embedding"]
-            mask = torch.full((77, 77), float("-inf")).triu(1)
+            mask = torch.full((77, 77), float("-inf"), device=tokens.device).triu(1)
             for layer in range(12):
                 x = self.clip_block(x, f"{clip}.transformer.resblocks.{layer}", mask, heads=8)
                 if layer < self.adapter_layers:
@@ -208,7 +207,9 @@ def losses(
 ) -> dict[str, Tensor]:
     """The seven terms, a video after the other."""
     B, C = labels.shape
-    terms = dict.fromkeys(("det", "align", "consist", "compact", "event", "bkg", "sep"), torch.zeros(()))
+    terms = dict.fromkeys(
+        ("det", "align", "consist", "compact", "event", "bkg", "sep"), torch.zeros((), device=labels.device)
+    )
     rows = sum(lengths)
     for b, n in enumerate(lengths):
         k = n // 16 + 1
@@ -220,10 +221,9 @@ def losses(
         )
         scores = torch.stack([out["classes"][b, :n, c].topk(k).values.mean() for c in range(C)])
         terms["align"] = terms["align"] - (target * scores.log_softmax(0)).sum() / B
-        for t in range(n):
-            difference = torch.sigmoid(out["anomaly"][b, t]) - out["rec"][b, t]
-            terms["consist"] = terms["consist"] + difference**2 / rows
-        background = torch.zeros(C)
+        difference = torch.sigmoid(out["anomaly"][b, :n]) - out["rec"][b, :n]
+        terms["consist"] = terms["consist"] + (difference**2).sum() / rows
+        background = torch.zeros(C, device=labels.device)
         background[0] = 1
         if release:
             background[1:] = 0.01
