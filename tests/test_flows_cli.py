@@ -148,3 +148,23 @@ def test_config_prints_settings_that_set_takes_back(dsanet: Dsanet) -> None:
     code, again, _ = dsanet("config", *(part for line in settings for part in ("--set", line)))
     assert code == 0
     assert [line for line in again.splitlines() if not line.startswith("preset=")] == settings
+
+
+def test_videos_that_cannot_be_read_decide_the_exit_code_only_when_asked_or_when_all_fail(
+    clips: dict[str, Path], tmp_path: Path, dsanet: Dsanet
+) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    (tmp_path / "one.csv").write_text(f"{HEADER}broken.mp4,fire,train\n{clips['calm']},normal,train\n")
+    (tmp_path / "all.csv").write_text(f"{HEADER}broken.mp4,fire,train\n")
+    options = ("--weights", "random", "--out")
+    assert dsanet("extract", "--manifest", tmp_path / "one.csv", *options, tmp_path / "a")[0] == 0
+    assert "broken" in (tmp_path / "a" / "features" / "failures.csv").read_text()
+    assert dsanet("extract", "--strict", "--out", tmp_path / "a")[0] == 1
+    assert dsanet("extract", "--manifest", tmp_path / "all.csv", *options, tmp_path / "b")[0] == 1
+    code, out, _ = dsanet("features", "verify", tmp_path / "a")
+    assert (code, out.splitlines()[-1]) == (0, "1 feature files, 0 damaged")
+    path = tmp_path / "a" / "features" / "calm.h5"
+    path.write_bytes(path.read_bytes()[:-1])
+    code, out, _ = dsanet("features", "verify", tmp_path / "a")
+    assert (code, out.splitlines()[-1]) == (1, "1 feature files, 1 damaged")
+    assert "damaged" in dsanet("features", "show", tmp_path / "a")[1]

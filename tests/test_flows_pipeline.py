@@ -189,3 +189,13 @@ def test_a_video_that_failed_is_tried_again_and_nothing_else(
     assert (workspace.features / "late.h5").exists()
     assert not (workspace.features / "failures.csv").exists()
     assert all(path.stat().st_mtime_ns == written for path, written in before.items())
+
+
+def test_the_figures_of_the_paper_are_drawn_when_asked_for(finished: Workspace) -> None:
+    asked = ["infer.learned_features=true", "infer.normal_distance=true", "evaluate.tsne=true"]
+    describe(finished.root, settings=asked)
+    infer(finished.root)
+    evaluate(finished.root)
+    page = (finished.report / "index.html").read_text()
+    assert "t-SNE" in page
+    assert json.loads((finished.report / "metrics.json").read_text())["normal_distance"] is not None
