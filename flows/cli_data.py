@@ -38,14 +38,19 @@ def import_features(
     arrays: Annotated[Path, typer.Argument(help="Folder of `<video>__<crop>.npy` files.")],
     manifest: Annotated[Path, typer.Option(help="A manifest, or one of the field's lists (path,label).")],
     out: Annotated[Path, typer.Option(help="Folder for the feature files and their manifest.csv.")],
-    split: Annotated[
-        str, typer.Option(help="Split of a list that names none: train, val or test.")
-    ] = "train",
+    split: Annotated[str, typer.Option(help="Split of a list that names none: train, val, test.")] = "train",
+    fps: Annotated[float, typer.Option(help="Frames a second of the videos, for times.", min=1)] = 30.0,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="Declare them features of this checkpoint's encoder: it will score them."),
+    ] = None,
 ) -> None:
     """The field's published .npy features become feature files, to train and score without the videos."""
-    from dsanet.published import import_features
+    from dsanet.checkpoint import read_info
+    from dsanet.published import PUBLISHED_ENCODER, import_features
 
-    imported = import_features(arrays, manifest, out, split=split)
+    encoder = read_info(checkpoint).encoder if checkpoint else PUBLISHED_ENCODER
+    imported = import_features(arrays, manifest, out, encoder=encoder, split=split, fps=fps)
     _print_missing(imported.missing)
     print(f"{len(imported.imported)} videos imported, {len(imported.missing)} missing")
     print(f"manifest  {imported.manifest}")
