@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from extract.config import FEATURE_DIM
+from extract.dataset import NORMAL
 
-NORMAL = "normal"
 UCF_CRIME_CLASSES = (
     NORMAL,
     *("abuse", "arrest", "arson", "assault", "burglary", "explosion", "fighting", "roadaccidents"),

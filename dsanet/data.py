@@ -16,10 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dsanet.config import NORMAL
 from dsanet.seeding import generator
 from extract.config import EncoderFingerprint, ExtractConfig
-from extract.dataset import VideoRecord
+from extract.dataset import NORMAL, VideoRecord
 from extract.store import FeatureMeta, content_digest, feature_path, read_features
 
 _VALIDATION_STREAM, _SAMPLER_STREAM = 1, 2

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dsanet.config import NORMAL, XD_VIOLENCE_CLASSES
 from extract.clip import ARCHITECTURE
 from extract.config import FEATURE_DIM, EncoderFingerprint, ExtractConfig
-from extract.dataset import SPLITS, VideoRecord, write_manifest
+from extract.dataset import NORMAL, SPLITS, XD_VIOLENCE_LABELS, VideoRecord, write_manifest
 from extract.preprocess import PREPROCESSING
 from extract.store import FeatureMeta, SourceInfo, VideoFeatures, feature_path, write_features
 
@@ -26,7 +25,6 @@ PUBLISHED_ENCODER = EncoderFingerprint(
     architecture=ARCHITECTURE, weights_digest="published", preprocessing=PREPROCESSING, precision="fp16"
 )
 """Declared, not computed: nothing in an array tells which weights made it."""
-_XD_CODES = dict(zip(("A", "B1", "B2", "B4", "B5", "B6", "G"), XD_VIOLENCE_CLASSES, strict=True))
 
 
 @dataclass(frozen=True)
@@ -98,8 +96,8 @@ def read_list(path: Path, split: str) -> list[tuple[str, tuple[str, ...], str]]:
 def _labels(text: str) -> tuple[str, ...]:
     """Ours (`fighting|riot`), UCF-Crime's (`RoadAccidents`) or XD-Violence's (`B2-G-0`)."""
     codes = [code for code in text.split("-") if code != "0"]
-    if codes and all(code in _XD_CODES for code in codes):
-        return tuple(_XD_CODES[code] for code in codes)
+    if codes and all(code in XD_VIOLENCE_LABELS for code in codes):
+        return tuple(XD_VIOLENCE_LABELS[code] for code in codes)
     labels = tuple(part.strip().lower() for part in text.split("|"))
     return (NORMAL,) if labels[0].startswith(NORMAL) else labels
 

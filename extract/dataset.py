@@ -10,7 +10,7 @@ SPLITS = ("train", "val", "test")
 NORMAL = "normal"
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
 
-_XD_LABELS = {
+XD_VIOLENCE_LABELS = {
     "A": NORMAL,
     "B1": "fighting",
     "B2": "shooting",
@@ -151,12 +151,12 @@ def _ucf_label(folder: str) -> str:
 
 def _xd_labels(name: str) -> tuple[str, ...]:
     codes = [code for code in name.rpartition("_label_")[2].split("-") if code != "0"]
-    unknown = [code for code in codes if code not in _XD_LABELS]
+    unknown = [code for code in codes if code not in XD_VIOLENCE_LABELS]
     if unknown or not codes:
         raise ValueError(
-            f"{name} ends in no XD-Violence labels, expected _label_ and {', '.join(_XD_LABELS)}"
+            f"{name} ends in no XD-Violence labels, expected _label_ and {', '.join(XD_VIOLENCE_LABELS)}"
         )
-    return tuple(_XD_LABELS[code] for code in codes)
+    return tuple(XD_VIOLENCE_LABELS[code] for code in codes)
 
 
 def _lines(path: Path) -> list[str]:
