@@ -1,4 +1,4 @@
-"""Real CCTV: UCF-Crime clips, through the official lists, with the official annotations, from video to metrics."""
+"""Real CCTV: UCF-Crime clips, by the official lists and annotations, from video to metrics."""
 
 import csv
 import json
