@@ -95,8 +95,10 @@ def write_clip(path: Path, plan: ClipPlan) -> None:
         )
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.codec_context.thread_count = 1  # x264's output depends on its thread count
-        for frame in render(plan):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        for pixels in render(plan):
+            # Converted here: left to the encoder, the same pixels came out otherwise in some processes.
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
+            container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
 

@@ -1,5 +1,7 @@
 """Synthetic footage: real H.264 files whose events lie where the annotations say."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -44,6 +46,15 @@ def test_seeds_give_other_footage_and_the_same_seed_the_same_bytes(tmp_path: Pat
     first, second, third = (path.read_bytes() for path in paths)
     assert first == second
     assert first != third
+
+
+def test_another_process_makes_the_same_bytes(tmp_path: Path) -> None:
+    plan = plan_clips(0, 1, 1)[0]
+    write_clip(tmp_path / "here.mp4", plan)
+    script = "import sys; from pathlib import Path; from flows.footage import plan_clips, write_clip; "
+    script += "write_clip(Path(sys.argv[1]), plan_clips(0, 1, 1)[0])"
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "there.mp4")], check=True)
+    assert (tmp_path / "here.mp4").read_bytes() == (tmp_path / "there.mp4").read_bytes()
 
 
 @pytest.mark.parametrize("label", EVENTS)
