@@ -1,5 +1,6 @@
 """Synthetic footage: real H.264 files whose events lie where the annotations say."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,7 +54,9 @@ def test_another_process_makes_the_same_bytes(tmp_path: Path) -> None:
     write_clip(tmp_path / "here.mp4", plan)
     script = "import sys; from pathlib import Path; from flows.footage import plan_clips, write_clip; "
     script += "write_clip(Path(sys.argv[1]), plan_clips(0, 1, 1)[0])"
-    subprocess.run([sys.executable, "-c", script, str(tmp_path / "there.mp4")], check=True)
+    # Memory as malloc leaves it decides nothing: glibc fills it with this byte.
+    memory = {**os.environ, "MALLOC_PERTURB_": "85"}
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "there.mp4")], check=True, env=memory)
     assert (tmp_path / "here.mp4").read_bytes() == (tmp_path / "there.mp4").read_bytes()
 
 
