@@ -25,7 +25,7 @@ from dsanet.losses import loss_terms, total_loss
 from dsanet.model import DSANet
 from dsanet.optim import Scheduled, build_optimizers
 from dsanet.resume import RESUME_FILE, read_progress, restore, write_resume
-from dsanet.seeding import seed_everything
+from dsanet.seeding import seeded
 from dsanet.selection import Best, better, split_records, validate
 from extract.dataset import VideoRecord
 from extract.encoder import resolve_device
@@ -75,28 +75,30 @@ def train(
     run_id = _run_id(model, config, bags, select, start_from)
     if (out_dir / INFO_FILE).is_file() and read_info(out_dir).run_id == run_id:
         return out_dir
-    seed_everything(config.seed)
-    net = (DSANet(model) if start_from is None else _continued(start_from, model)).to(resolve_device(device))
-    sampler = Sampler(bags.anomalous, config.batch_size, config.balanced, config.seed)
-    optimizers = build_optimizers(net, config, sampler.steps_per_epoch)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    (out_dir / INFO_FILE).unlink(missing_ok=True)
-    first, best = _resume(out_dir, run_id, net, optimizers)
-    curves, steps = Curves(out_dir, first), config.epochs * sampler.steps_per_epoch
-    for step in range(first, steps):
-        epoch = step // sampler.steps_per_epoch + 1
-        batch = make_batch([bags.bags[i] for i in sampler.step(step)], model.bag_length)
-        losses = train_step(net, batch, optimizers, config, step)
-        metrics: dict[str, float] = {}
-        if select is not None and _validation_due(step + 1, sampler.steps_per_epoch, config):
-            metrics = validate(net, select, config)
-            if better(metrics, best):
-                best = Best(metrics, step + 1, net.own_state())
-        curves.write(epoch, step + 1, losses | metrics)
-        if (step + 1) % config.save_every == 0 and step + 1 < steps:
-            _save_state(out_dir, run_id, step + 1, net, best, optimizers)
-        if on_progress is not None:
-            on_progress(TrainProgress(step + 1, steps, epoch, config.epochs, losses))
+    with seeded(config.seed):
+        net = (DSANet(model) if start_from is None else _continued(start_from, model)).to(
+            resolve_device(device)
+        )
+        sampler = Sampler(bags.anomalous, config.batch_size, config.balanced, config.seed)
+        optimizers = build_optimizers(net, config, sampler.steps_per_epoch)
+        out_dir.mkdir(parents=True, exist_ok=True)
+        (out_dir / INFO_FILE).unlink(missing_ok=True)
+        first, best = _resume(out_dir, run_id, net, optimizers)
+        curves, steps = Curves(out_dir, first), config.epochs * sampler.steps_per_epoch
+        for step in range(first, steps):
+            epoch = step // sampler.steps_per_epoch + 1
+            batch = make_batch([bags.bags[i] for i in sampler.step(step)], model.bag_length)
+            losses = train_step(net, batch, optimizers, config, step)
+            metrics: dict[str, float] = {}
+            if select is not None and _validation_due(step + 1, sampler.steps_per_epoch, config):
+                metrics = validate(net, select, config)
+                if better(metrics, best):
+                    best = Best(metrics, step + 1, net.own_state())
+            curves.write(epoch, step + 1, losses | metrics)
+            if (step + 1) % config.save_every == 0 and step + 1 < steps:
+                _save_state(out_dir, run_id, step + 1, net, best, optimizers)
+            if on_progress is not None:
+                on_progress(TrainProgress(step + 1, steps, epoch, config.epochs, losses))
     if best is not None:
         load_trained(net, best.weights)
     info = CheckpointInfo(

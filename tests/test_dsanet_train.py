@@ -22,6 +22,7 @@ from dsanet.data import Batch
 from dsanet.infer import infer
 from dsanet.optim import build_optimizers
 from dsanet.resume import RESUME_FILE, read_progress
+from dsanet.seeding import seeded
 from dsanet.selection import Best, better, split_records
 from dsanet.train import NO_SELECTION_NOTE, TEST_NOTE, NonFiniteLossError, TrainProgress, train, train_step
 from evaluate.scores import read_scores, score_path
@@ -279,3 +280,9 @@ def test_a_process_killed_outright_resumes_to_the_same_bits(tmp_path: Path) -> N
     assert start("parts").communicate()[0].split() == ["5", "6"]
     expected, got = weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")
     assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+def test_denormal_numbers_are_flushed_only_while_it_trains() -> None:
+    with seeded(0):
+        assert torch.tensor(1e-40) * 1 == 0
+    assert torch.tensor(1e-40) * 1 > 0
