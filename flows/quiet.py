@@ -19,6 +19,7 @@ def apply(*, debug: bool) -> None:
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "debug" if debug else "error")  # open_clip downloads by it
     log = logging.getLogger("flows")
     log.handlers = [logging.StreamHandler()]
     log.setLevel(logging.DEBUG if debug else logging.INFO)
