@@ -134,7 +134,3 @@ def _embedding_chart(
         if (index == at).any()
     ]
     return scatter(title, groups)
-
-
-def _shade(class_index: int) -> str:
-    return f"var(--class-{class_index})" if class_index else "var(--faint)"

@@ -39,21 +39,20 @@ class Run:
 
     def without_features(self) -> list[VideoRecord]:
         """The videos that have no feature file: those that could not be read, once extraction has run."""
-        return [r for r in self.records if not feature_path(self.workspace.features, r.name).is_file()]
+        return [record for record in self.records if not self._has_features(record)]
 
     def having_features(self, *splits: str) -> list[VideoRecord]:
         """The videos of these splits that have a feature file; what failed to decode has none.
 
         Raises FileNotFoundError where none has.
         """
-        found = [
-            record
-            for record in self.records
-            if record.split in splits and feature_path(self.workspace.features, record.name).is_file()
-        ]
+        found = [record for record in self.records if record.split in splits and self._has_features(record)]
         if not found:
             raise FileNotFoundError(
                 f"no features of any {' or '.join(splits)} video in {self.workspace.features}; "
                 f"run `dsanet extract --out {self.workspace.root}` first"
             )
         return found
+
+    def _has_features(self, record: VideoRecord) -> bool:
+        return feature_path(self.workspace.features, record.name).is_file()
