@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dsanet.config import InferConfig, ModelConfig, TrainConfig
 from dsanet.config import preset as stage_presets
@@ -19,12 +19,23 @@ Preset = Literal["ucf-crime", "xd-violence", "small"]
 PRESETS: tuple[str, ...] = get_args(Preset)
 
 
+class StagesConfig(BaseModel):
+    """How a stage is tried again and given up; never changes a result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    retries: int = Field(2, ge=0, le=10, description="after an I/O error that may pass, and nothing else")
+    retry_delay_s: float = Field(5, gt=0, description="before the first retry; doubled before each later one")
+    timeout_h: float | None = Field(None, gt=0, description="hours after which a stage is given up")
+
+
 class PipelineConfig(BaseModel):
     """What every stage is told. `runtime` says how it is run (device, workers) and never changes a result."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    preset: Preset = Field("ucf-crime", description="the preset the other values started from")
+    preset: Preset = Field("ucf-crime", description="gives every value that is not given")
+    stages: StagesConfig = StagesConfig()
     extract: ExtractConfig = ExtractConfig()
     runtime: ExtractRuntime = ExtractRuntime()
     model: ModelConfig = ModelConfig()
@@ -32,15 +43,25 @@ class PipelineConfig(BaseModel):
     infer: InferConfig = InferConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _begin_with_preset(cls, given: Any) -> Any:
+        name = given.get("preset", "ucf-crime") if isinstance(given, dict) else None
+        if name not in PRESETS:
+            return given  # which is then refused
+        values = stage_presets(name)._asdict()
+        begun = {section: value.model_dump() for section, value in values.items()}
+        for section, settings in begun.items():
+            mine = given.get(section, {})
+            begun[section] = settings | mine if isinstance(mine, dict) else mine
+        return given | begun
+
 
 def preset_config(name: str) -> PipelineConfig:
     """The configuration of a preset. Raises ValueError for an unknown one."""
     if name not in PRESETS:
         raise ValueError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
-    values = stage_presets(name)
-    return PipelineConfig.model_validate(
-        {"preset": name, "model": values.model, "train": values.train, "infer": values.infer}
-    )
+    return PipelineConfig.model_validate({"preset": name})
 
 
 def override(config: PipelineConfig, assignments: Iterable[str]) -> PipelineConfig:

@@ -5,18 +5,17 @@ workspace.json     the manifest, the annotations and the configuration, so that 
                    rerun without giving them again
 """
 
-import fcntl
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from extract.dataset import NORMAL, VideoRecord
 from flows.config import PipelineConfig
+from flows.locks import held
 
 
 class WorkspaceInputs(BaseModel):
@@ -28,10 +27,6 @@ class WorkspaceInputs(BaseModel):
     annotations: Path | None
     config: PipelineConfig
     title: str
-
-
-class WorkspaceBusyError(ValueError):
-    """Another process works in the folder."""
 
 
 class Workspace:
@@ -68,26 +63,10 @@ class Workspace:
                 "values); give --manifest again to write it anew"
             ) from None
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder for one process; the kernel frees it however that process ends.
-
-        Raises WorkspaceBusyError naming the holder.
-        """
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("a+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.seek(0)
-                raise WorkspaceBusyError(
-                    f"{self.root} is in use by process {lock.read().strip() or 'unknown'}; "
-                    "wait for it, or give another --out"
-                ) from None
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
-            yield
+    def locked(self, *, wait: bool = False) -> AbstractContextManager[None]:
+        """Hold the folder for one process. Where it is taken: wait, or raise BusyError naming the holder."""
+        advice = "wait for it, or give another --out"
+        return held(self.root / ".lock", str(self.root), wait=wait, advice=advice)
 
 
 def default_annotations(manifest: Path) -> Path | None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.config import PRESETS, override, preset_config
+from flows.config import PRESETS, PipelineConfig, override, preset_config
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -53,3 +53,11 @@ def test_a_bad_override_names_its_path(assignment: str, complaint: str) -> None:
 def test_unknown_preset_names_the_known_ones() -> None:
     with pytest.raises(ValueError, match="ucf-crime, xd-violence, small"):
         preset_config("shanghai")
+
+
+def test_what_is_not_given_takes_the_values_of_the_given_preset() -> None:
+    config = PipelineConfig.model_validate({"preset": "xd-violence", "train": {"epochs": 3}})
+    assert config.train.epochs == 3
+    assert config.train.lr == preset_config("xd-violence").train.lr
+    assert config.model == preset_config("xd-violence").model
+    assert PipelineConfig.model_validate(config.model_dump(mode="json")) == config

@@ -7,9 +7,9 @@ import pytest
 
 from extract.dataset import VideoRecord
 from flows.config import preset_config
+from flows.locks import BusyError
 from flows.workspace import (
     Workspace,
-    WorkspaceBusyError,
     WorkspaceInputs,
     check_testable,
     check_trainable,
@@ -56,7 +56,7 @@ def test_only_one_process_works_in_it_and_a_killed_one_frees_it(tmp_path: Path) 
     try:
         assert held.wait(60)
         with (
-            pytest.raises(WorkspaceBusyError, match=f"in use by process {other.pid}"),
+            pytest.raises(BusyError, match=f"in use by process {other.pid}"),
             Workspace(tmp_path).locked(),
         ):
             pass
