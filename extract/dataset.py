@@ -83,6 +83,16 @@ def write_manifest(path: Path, records: Iterable[VideoRecord]) -> None:
             writer.writerow([shown.as_posix(), "|".join(record.labels), record.split, record.name])
 
 
+def parse_labels(text: str) -> tuple[str, ...]:
+    """Lower-case labels from `fighting|shooting`, each once. Raises ValueError for none, or `normal` and more."""
+    labels = tuple(dict.fromkeys(part.strip().lower() for part in text.split("|")))
+    if not all(labels):
+        raise ValueError(f"labels are {text!r}, expected one or more, joined by `|`, or `normal`")
+    if NORMAL in labels and len(labels) > 1:
+        raise ValueError(f"labels are {text!r}: `normal` excludes every other label")
+    return labels
+
+
 def import_ucf_crime(lists: Path, videos: Path) -> ImportedDataset:
     """Records from UCF-Crime's `Anomaly_Train.txt` and `Anomaly_Test.txt`, found in and below `videos`."""
     entries = [
@@ -113,11 +123,7 @@ def _record(row: dict[str, str], base: Path) -> VideoRecord:
     name = row.get("name") or path.stem
     if not name or name.startswith(".") or set(name) & {"/", "\\", "\0"}:
         raise ValueError(f"name {name!r} can't be a file name: no path separators, no leading dot")
-    labels = tuple(dict.fromkeys(part.strip().lower() for part in (row["labels"] or "").split("|")))
-    if not all(labels):
-        raise ValueError(f"labels are {row['labels']!r}, expected one or more, joined by `|`, or `normal`")
-    if NORMAL in labels and len(labels) > 1:
-        raise ValueError(f"labels are {row['labels']!r}: `normal` excludes every other label")
+    labels = parse_labels(row["labels"] or "")
     if row["split"] not in SPLITS:
         raise ValueError(f"split is {row['split']!r}, expected one of {', '.join(SPLITS)}")
     if not path.is_file():
