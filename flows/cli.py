@@ -6,7 +6,7 @@ Wrong input gives one line and exit code 2; `dsanet --debug COMMAND` shows the t
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -83,13 +83,14 @@ def run(
     weights: Weights = None,
     settings: Settings = None,
     refresh: Annotated[
-        str | None,
-        typer.Option(help="Stage to run again, with all after it: extract, train, infer, evaluate."),
+        Literal["extract", "train", "infer", "evaluate"] | None,
+        typer.Option(help="Stage to run again though nothing changed, with all after it."),
     ] = None,
     strict: Strict = False,
 ) -> None:
     """Raw video to metrics and a report: the flow extract-train-eval, in this process."""
-    from flows.launch import describe, run_everything
+    from flows.inputs import describe
+    from flows.launch import run_everything
 
     describe(out, manifest, annotations, preset, weights, settings)
     run_everything(out, refresh)
@@ -118,7 +119,8 @@ def extract(
     strict: Strict = False,
 ) -> None:
     """Only the features, by CLIP's frozen image tower; videos that failed before are tried again."""
-    from flows.launch import describe, run_stage, runtime_settings
+    from flows.inputs import describe, runtime_settings
+    from flows.launch import run_stage
 
     given = runtime_settings(
         decoder=decoder, workers=workers, device=device, timeout_s=timeout, partial=partial, verify=verify
@@ -140,7 +142,8 @@ def _later_stage(name: str, does: str, example: str) -> None:
         settings: Settings = None,
         refresh: Refresh = False,
     ) -> None:
-        from flows.launch import describe, print_metrics, run_stage
+        from flows.inputs import describe
+        from flows.launch import print_metrics, run_stage
 
         describe(out, manifest, annotations, preset, weights, settings)
         run_stage(name, out, refresh)

@@ -17,6 +17,7 @@ from extract.config import ExtractConfig, ExtractRuntime
 
 Preset = Literal["ucf-crime", "xd-violence", "small"]
 PRESETS: tuple[str, ...] = get_args(Preset)
+StageName = Literal["extract", "train", "infer", "evaluate"]
 
 
 class StagesConfig(BaseModel):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from flows.footage import make_footage
-from flows.launch import describe
+from flows.inputs import describe
 from flows.progress import stage_progress
 
 

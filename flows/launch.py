@@ -1,4 +1,4 @@
-"""What the commands share: describing a workspace, running flows over it, showing what came out."""
+"""What the commands share: running flows over a workspace in this process, showing what came out."""
 
 import json
 import logging
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from flows.config import override, preset_config
-from flows.workspace import Workspace, WorkspaceInputs, default_annotations
+from flows.config import StageName, override, preset_config
+from flows.workspace import Workspace
 
 if TYPE_CHECKING:
     from extract.failures import Failure
@@ -21,62 +21,14 @@ log = logging.getLogger(__name__)
 console = Console()
 
 
-def describe(
-    out: Path,
-    manifest: Path | None = None,
-    annotations: Path | None = None,
-    preset: str | None = None,
-    weights: str | None = None,
-    settings: Sequence[str] | None = None,
-    title: str | None = None,
-) -> None:
-    """Write `workspace.json`. What is not given stays as it was; `preset` begins with new settings.
-
-    Raises FileNotFoundError or ValueError for options that do not fit together.
-    """
-    workspace = Workspace(out)
-    before = workspace.recall() if manifest is None or workspace.inputs_file.is_file() else None
-    if manifest is None:
-        assert before is not None  # recall() has raised otherwise
-        manifest, annotations = before.manifest, annotations or before.annotations
-    annotations = annotations or default_annotations(manifest)
-    for path in (manifest, annotations):
-        if path is not None and not path.is_file():
-            raise FileNotFoundError(f"no file {path}; give --manifest and --annotations paths of CSV files")
-    config = before.config if before and preset is None else preset_config(preset or "ucf-crime")
-    inputs = WorkspaceInputs(
-        manifest=manifest.absolute(),
-        annotations=annotations.absolute() if annotations else None,
-        config=override(config, [*weight_settings(weights), *(settings or [])]),
-        title=title or (before.title if before else manifest.stem),
-    )
-    workspace.remember(inputs)
-
-
-def weight_settings(weights: str | None) -> list[str]:
-    """The settings that `--weights` stands for: both towers of CLIP."""
-    if weights is None:
-        return []
-    place = weights if weights in ("openai", "random") else str(Path(weights).absolute())
-    return [f"extract.weights={json.dumps(place)}", f"model.clip_weights={json.dumps(place)}"]
-
-
-def runtime_settings(**values: object) -> list[str]:
-    """Settings of `runtime` from the options that were given."""
-    return [f"runtime.{key}={json.dumps(value)}" for key, value in values.items() if value is not None]
-
-
-def run_everything(out: Path, refresh: str | None = None) -> None:
+def run_everything(out: Path, refresh: StageName | None = None) -> None:
     """The flow `extract-train-eval` in this process, then the figures."""
-    from flows.pipeline import STAGES, extract_train_eval
+    from flows.pipeline import extract_train_eval
     from flows.run import Run
 
     Run.of(out).check()
-    names = [stage.name for stage in STAGES]
-    if refresh is not None and refresh not in names:
-        raise ValueError(f"no stage {refresh!r} to refresh; there are {', '.join(names)}")
     _start_prefect()
-    extract_train_eval(Workspace(out).root, refresh)
+    extract_train_eval(Workspace(out).root, refresh=refresh)
     print_metrics(out)
 
 
@@ -87,7 +39,7 @@ def run_stage(name: str, out: Path, refresh: bool) -> None:
 
     Run.of(out).records  # noqa: B018 - a wrong manifest is found before Prefect starts
     _start_prefect()
-    getattr(pipeline, name)(Workspace(out).root, refresh)
+    getattr(pipeline, name)(Workspace(out).root, refresh=refresh)
 
 
 def _start_prefect() -> None:

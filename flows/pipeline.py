@@ -1,59 +1,150 @@
 """The flows: `extract-train-eval`, which is all four stages in a row, and one flow a stage.
 
-Each works on the folder that its `workspace.json` describes (`flows.workspace`), and holds it while it runs.
+Each works on the folder that its `workspace.json` describes, and holds it while it runs. What a parameter
+gives is taken into `workspace.json` first; what it leaves out stays as it was.
 """
 
+import os
+from datetime import date
 from pathlib import Path
 
 from prefect import flow
+from prefect.runtime import deployment, flow_run
+from pydantic import BaseModel
 
+from dsanet.config import InferConfig, ModelConfig, TrainConfig
+from evaluate.config import EvaluateConfig
+from extract.config import ExtractConfig, ExtractRuntime
 from flows.cached import Stage, StageResult
+from flows.config import PipelineConfig, StageName
+from flows.inputs import Source, take_in
 from flows.run import Run
+from flows.runlog import run_log
 from flows.stages import EVALUATE, EXTRACT, INFER, TRAIN
+from flows.workspace import Workspace
 
 STAGES = (EXTRACT, TRAIN, INFER, EVALUATE)
+WORKSPACE = Path(os.environ.get("DSANET_WORKSPACE", "workspace"))
+"""Where a deployed run works that is not told; relative to the folder it was deployed from."""
 
 
-@flow(name="extract-train-eval")
-def extract_train_eval(workspace: Path, refresh: str | None = None) -> list[StageResult]:
-    """Raw video to metrics and a report.
+def _run_name() -> str:
+    """For example `extract-train-eval ucf-crime 2026-11-20`: the flow, the footage, the day."""
+    given = flow_run.parameters
+    source, workspace = given.get("source"), Workspace(given.get("workspace", WORKSPACE))
+    if source is not None:
+        title = source.title or source.manifest.stem
+    else:
+        title = workspace.recall().title if workspace.inputs_file.is_file() else workspace.root.name
+    return f"{flow_run.flow_name} {title} {date.today()}"
 
-    `refresh` names a stage that runs again, and all after it, though nothing changed. Raises ValueError or
-    FileNotFoundError for input that no stage could use.
+
+@flow(name="extract-train-eval", flow_run_name=_run_name)
+def extract_train_eval(
+    workspace: Path = WORKSPACE,
+    source: Source | None = None,
+    config: PipelineConfig | None = None,
+    refresh: StageName | None = None,
+) -> list[StageResult]:
+    """Raw video to metrics and a report; a stage whose inputs did not change is taken from the cache.
+
+    Raises ValueError or FileNotFoundError for input that no stage could use.
+
+    Args:
+        workspace: folder with all that the run makes
+        source: the footage; empty: the workspace's
+        config: every setting; empty: the workspace's, or the preset ucf-crime in a new one
+        refresh: stage that runs again, with all after it, though nothing changed
     """
-    run = Run.of(workspace)
-    run.check()
     names = [stage.name for stage in STAGES]
     first_refreshed = names.index(refresh) if refresh else len(names)
-    with run.workspace.locked():
+    with run_log(), Workspace(workspace).locked(wait=_deployed()):
+        run = _begun(workspace, source, config)
+        run.check()
         return [stage(run, refresh=position >= first_refreshed) for position, stage in enumerate(STAGES)]
 
 
-@flow(name="extract")
-def extract(workspace: Path, refresh: bool = False) -> StageResult:
-    """Only the features."""
-    return _one(EXTRACT, workspace, refresh)
+@flow(name="extract", flow_run_name=_run_name)
+def extract(
+    workspace: Path = WORKSPACE,
+    source: Source | None = None,
+    extract: ExtractConfig | None = None,
+    runtime: ExtractRuntime | None = None,
+    refresh: bool = False,
+) -> StageResult:
+    """Only the features.
+
+    Args:
+        workspace: folder with all that the run makes
+        source: the footage; empty: the workspace's
+        extract: what is computed; empty: the workspace's settings
+        runtime: how it is run; empty: the workspace's settings
+        refresh: run though nothing changed
+    """
+    return _one(EXTRACT, workspace, refresh, source, extract=extract, runtime=runtime)
 
 
-@flow(name="train")
-def train(workspace: Path, refresh: bool = False) -> StageResult:
-    """Only the training, on the features that are there."""
-    return _one(TRAIN, workspace, refresh)
+@flow(name="train", flow_run_name=_run_name)
+def train(
+    workspace: Path = WORKSPACE,
+    model: ModelConfig | None = None,
+    train: TrainConfig | None = None,
+    refresh: bool = False,
+) -> StageResult:
+    """Only the training, on the features that are there.
+
+    Args:
+        workspace: folder that has features
+        model: what is trained; empty: the workspace's settings
+        train: how; empty: the workspace's settings
+        refresh: run though nothing changed
+    """
+    return _one(TRAIN, workspace, refresh, model=model, train=train)
 
 
-@flow(name="infer")
-def infer(workspace: Path, refresh: bool = False) -> StageResult:
-    """Only the scores of the test videos, by the model that is there."""
-    return _one(INFER, workspace, refresh)
+@flow(name="infer", flow_run_name=_run_name)
+def infer(
+    workspace: Path = WORKSPACE, infer: InferConfig | None = None, refresh: bool = False
+) -> StageResult:
+    """Only the scores of the test videos, by the model that is there.
+
+    Args:
+        workspace: folder that has features and a model
+        infer: how they are scored; empty: the workspace's settings
+        refresh: run though nothing changed
+    """
+    return _one(INFER, workspace, refresh, infer=infer)
 
 
-@flow(name="evaluate")
-def evaluate(workspace: Path, refresh: bool = False) -> StageResult:
-    """Only the metrics and the report, from the scores that are there."""
-    return _one(EVALUATE, workspace, refresh)
+@flow(name="evaluate", flow_run_name=_run_name)
+def evaluate(
+    workspace: Path = WORKSPACE, evaluate: EvaluateConfig | None = None, refresh: bool = False
+) -> StageResult:
+    """Only the metrics and the report, from the scores that are there.
+
+    Args:
+        workspace: folder that has scores
+        evaluate: thresholds, protocol, pictures; empty: the workspace's settings
+        refresh: run though nothing changed
+    """
+    return _one(EVALUATE, workspace, refresh, evaluate=evaluate)
 
 
-def _one(stage: Stage, workspace: Path, refresh: bool) -> StageResult:
-    run = Run.of(workspace)
-    with run.workspace.locked():
-        return stage(run, refresh=refresh)
+def _one(
+    stage: Stage, workspace: Path, refresh: bool, source: Source | None = None, **sections: BaseModel | None
+) -> StageResult:
+    given = {name: section for name, section in sections.items() if section is not None}
+    with run_log(), Workspace(workspace).locked(wait=_deployed()):
+        config = Run.of(workspace).config.model_copy(update=given) if given else None
+        return stage(_begun(workspace, source, config), refresh=refresh)
+
+
+def _begun(workspace: Path, source: Source | None, config: PipelineConfig | None) -> Run:
+    if source is not None or config is not None:
+        take_in(Workspace(workspace), source, config)
+    return Run.of(workspace)
+
+
+def _deployed() -> bool:
+    """Whether nobody sits before it: such a run waits for another one over the same folder."""
+    return deployment.id is not None

@@ -9,7 +9,7 @@ import pytest
 
 from extract.dataset import read_manifest, write_manifest
 from flows.datasets import import_official_lists
-from flows.launch import describe
+from flows.inputs import describe
 from flows.pipeline import extract_train_eval
 from flows.workspace import Workspace
 

@@ -11,7 +11,7 @@ import pytest
 from extract.dataset import NORMAL, VideoRecord, read_manifest, write_manifest
 from flows.demo import prepare_demo
 from flows.footage import EVENTS
-from flows.launch import describe
+from flows.inputs import describe
 from flows.pipeline import extract_train_eval
 from flows.workspace import Workspace
 

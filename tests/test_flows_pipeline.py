@@ -12,7 +12,7 @@ import pytest
 from extract.dataset import NORMAL, read_manifest, write_manifest
 from flows.cached import StageResult
 from flows.footage import make_footage
-from flows.launch import describe
+from flows.inputs import describe
 from flows.pipeline import evaluate, extract, extract_train_eval, infer, train
 from flows.score import score_videos
 from flows.workspace import Workspace

@@ -1,0 +1,101 @@
+"""What a run is told: the footage and the settings, taken into the workspace's memory (`workspace.json`)."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows.config import PipelineConfig, override, preset_config
+from flows.workspace import Workspace, WorkspaceInputs, default_annotations
+
+
+class Source(BaseModel):
+    """The footage: which videos, with which labels, and when things happen in the test videos."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    manifest: Path = Field(description="CSV with path,labels,split")
+    annotations: Path | None = Field(
+        None, description="CSV with path,label,start_frame,end_frame; default: M.annotations.csv beside M.csv"
+    )
+    title: str | None = Field(None, description="of the report; default: the manifest's name")
+
+
+def take_in(workspace: Workspace, source: Source | None, config: PipelineConfig | None) -> None:
+    """Write `workspace.json`; what is None stays as it was, or is the preset `ucf-crime` in a new workspace.
+
+    Raises FileNotFoundError for files that aren't there and for a new workspace without a source.
+    """
+    fresh = source is not None and not workspace.inputs_file.is_file()
+    before = None if fresh else workspace.recall()
+    if source is None:
+        assert before is not None
+        source = Source(manifest=before.manifest, annotations=before.annotations, title=before.title)
+    annotations = source.annotations or default_annotations(source.manifest)
+    for path in (source.manifest, annotations):
+        if path is not None and not path.is_file():
+            raise FileNotFoundError(f"no file {path}; give --manifest and --annotations paths of CSV files")
+    inputs = WorkspaceInputs(
+        manifest=source.manifest.absolute(),
+        annotations=annotations.absolute() if annotations else None,
+        config=config or (before.config if before else preset_config("ucf-crime")),
+        title=source.title or source.manifest.stem,
+    )
+    workspace.remember(inputs)
+
+
+def describe(
+    out: Path,
+    manifest: Path | None = None,
+    annotations: Path | None = None,
+    preset: str | None = None,
+    weights: str | None = None,
+    settings: Sequence[str] | None = None,
+    title: str | None = None,
+) -> None:
+    """Take in the options of a command. `preset` begins with new settings, `settings` change single ones.
+
+    Raises FileNotFoundError or ValueError for options that do not fit together, and BusyError while a
+    run holds the folder.
+    """
+    workspace = Workspace(out)
+    source, config = options(workspace, manifest, annotations, preset, weights, settings, title)
+    with workspace.locked():
+        take_in(workspace, source, config)
+
+
+def options(
+    workspace: Workspace,
+    manifest: Path | None,
+    annotations: Path | None,
+    preset: str | None,
+    weights: str | None,
+    settings: Sequence[str] | None,
+    title: str | None = None,
+) -> tuple[Source | None, PipelineConfig]:
+    """A command's options as the flows take them: the source (None: as it was), all settings."""
+    before = workspace.recall() if manifest is None or workspace.inputs_file.is_file() else None
+    source = None
+    if before is None or manifest or annotations or title:
+        kept = before.annotations if before and manifest is None else None
+        source = Source(
+            manifest=manifest or (before.manifest if before else Path()),
+            annotations=annotations or kept,
+            title=title or (before.title if before else None),
+        )
+    config = before.config if before and preset is None else preset_config(preset or "ucf-crime")
+    return source, override(config, [*weight_settings(weights), *(settings or [])])
+
+
+def weight_settings(weights: str | None) -> list[str]:
+    """The settings that `--weights` stands for: both towers of CLIP."""
+    if weights is None:
+        return []
+    place = weights if weights in ("openai", "random") else str(Path(weights).absolute())
+    return [f"extract.weights={json.dumps(place)}", f"model.clip_weights={json.dumps(place)}"]
+
+
+def runtime_settings(**values: object) -> list[str]:
+    """Settings of `runtime` from the options that were given."""
+    return [f"runtime.{key}={json.dumps(value)}" for key, value in values.items() if value is not None]
