@@ -1,6 +1,7 @@
-"""Timelines as a PNG, for `dsanet score`: the one picture that is not part of the page."""
+"""Pictures that are not part of the page: timelines for `dsanet score`, training curves for a server."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 
 from evaluate.charts import hue
+from evaluate.curves import Line, read_curves
 from evaluate.intervals import Interval, seconds_at
 from evaluate.scores import VideoScores
 
@@ -61,6 +63,36 @@ def _draw(axis: Axes, scores: VideoScores, intervals: Sequence[Interval], thresh
     axis.set(xlim=(0, times[-1]), ylim=(0, 1.05), yticks=(0, 0.5, 1))
     # A file name is text: matplotlib must not read a formula into its dollar signs.
     axis.set_title(scores.name, loc="left", fontsize=9, parse_math=False)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def training_picture(curves_csv: Path) -> bytes:
+    """Loss terms and, beside them, validation figures over the steps of a training run, as a PNG's bytes.
+
+    Raises FileNotFoundError, or ValueError for a file that holds no curves.
+    """
+    curves = read_curves(curves_csv)
+    figure = Figure(figsize=(11, 3.6), dpi=90, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = {"Training loss": curves.losses, "Validation": curves.validation}
+    filled = {title: lines for title, lines in panels.items() if lines}
+    if not filled:
+        raise ValueError(f"{curves_csv} has no row: the training has not made a step")
+    for axis, (title, lines) in zip(
+        figure.subplots(1, len(filled), squeeze=False)[0], filled.items(), strict=True
+    ):
+        _draw_lines(axis, title, lines)
+    picture = BytesIO()
+    figure.savefig(picture, format="png", metadata={"Software": None})
+    return picture.getvalue()
+
+
+def _draw_lines(axis: Axes, title: str, lines: Mapping[str, Line]) -> None:
+    for name, (steps, values) in lines.items():
+        axis.plot(steps, values, linewidth=1.8 if name == "total" else 1, label=name)
+    axis.set_title(title, loc="left", fontsize=10)
+    axis.set_xlabel("step")
+    axis.legend(fontsize=8, frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
 
 

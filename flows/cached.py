@@ -5,6 +5,7 @@ version. A hit is checked against the digest of what lies in the workspace; wher
 truncated or edited, the stage runs again (and itself reuses what still fits).
 """
 
+import errno
 import logging
 import time
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from typing import Any
 
 from prefect import Task, task
 from prefect.cache_policies import CacheKeyFnPolicy
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import exponential_backoff
 from pydantic import BaseModel, ConfigDict
 
 from flows.run import Run
@@ -31,13 +34,25 @@ class StageResult(BaseModel):
     summary: str
 
 
+LASTING = (FileNotFoundError, PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
+LASTING_ERRNO = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
+
+
+def _may_pass(task: Task[..., Any], task_run: TaskRun, state: State) -> bool:
+    """Whether trying again may help: after an I/O error that is not the user's to mend."""
+    error = state.result(raise_on_failure=False)
+    if not isinstance(error, OSError) or isinstance(error, LASTING):
+        return False
+    return error.errno not in LASTING_ERRNO
+
+
 @dataclass(frozen=True)
 class Stage:
     """One step of the pipeline.
 
     `reads` gives the JSON-able values that the output depends on; `work` does the step and returns a line for
-    the log; `written` digests the output as it lies on disk, None where nothing does. `version` is raised
-    when the code changes what the same inputs give.
+    the log; `written` digests the output as it lies on disk, None where nothing does; `show` puts it before
+    those who watch the run. `version` is raised when the code changes what the same inputs give.
     """
 
     name: str
@@ -45,6 +60,7 @@ class Stage:
     reads: Callable[[Run], Any]
     work: Callable[[Run], str]
     written: Callable[[Run], str | None]
+    show: Callable[[Run], object]
 
     def __call__(self, run: Run, *, refresh: bool = False) -> StageResult:
         """Run the stage, or take over what it made before. Raises what `work` raises."""
@@ -58,10 +74,12 @@ class Stage:
             result = state.result()
         how = "Cached" if state.name == "Cached" else f"{time.monotonic() - began:.1f} s"
         log.info("%-9s %s (%s)", self.name, result.summary, how)
+        self.show(run)
         return result
 
     def _task(self, run: Run, key: str, refresh: bool) -> Task[[], StageResult]:
         policy = CacheKeyFnPolicy(cache_key_fn=lambda context, parameters: key)
+        limits = run.config.stages
 
         @task(
             name=self.name,
@@ -69,6 +87,10 @@ class Stage:
             refresh_cache=refresh,
             persist_result=True,
             result_serializer="json",
+            retries=limits.retries,
+            retry_delay_seconds=exponential_backoff(limits.retry_delay_s),
+            retry_condition_fn=_may_pass,
+            timeout_seconds=limits.timeout_h and limits.timeout_h * 3600,
         )
         def stage() -> StageResult:
             summary = self.work(run)

@@ -1,10 +1,13 @@
-"""How far a stage has come: a bar with counts and time left on a terminal, else one log line a minute."""
+"""How far a stage has come: a bar with counts and time left on a terminal, else one log line a minute.
+
+`record` may keep the same elsewhere: a run's progress artifact.
+"""
 
 import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from rich.console import Console
 from rich.progress import (
@@ -20,17 +23,35 @@ from extract.engine import ExtractProgress
 
 Report = Callable[[int, int, str], None]
 """(done, total, note), called as often as the stage likes."""
+Show = Callable[[int, int, str, str], None]
+"""(done, total, note, all of it as text)"""
 
 SECONDS_BETWEEN_LINES = 60.0
 log = logging.getLogger(__name__)
 
 
 @contextmanager
-def stage_progress(stage: str, unit: str) -> Iterator[Report]:
-    """Yield a function that shows the progress of `stage`, counted in `unit`s."""
-    if not sys.stderr.isatty():
-        yield _lines(stage, unit)
-        return
+def stage_progress(
+    stage: str, unit: str, record: Callable[[float, str], None] | None = None
+) -> Iterator[Report]:
+    """Yield a function that shows the progress of `stage`, counted in `unit`s.
+
+    `record` is given percent and text each time.
+    """
+    began = time.monotonic()
+    with _bar(stage, unit) if sys.stderr.isatty() else nullcontext(_lines(stage)) as show:
+
+        def report(done: int, total: int, note: str = "") -> None:
+            text = _told(done, total, unit, note, time.monotonic() - began)
+            show(done, total, note, text)
+            if record is not None and total:
+                record(100 * done / total, text)
+
+        yield report
+
+
+@contextmanager
+def _bar(stage: str, unit: str) -> Iterator[Show]:
     columns = (
         TextColumn(f"{stage:<9}"),
         BarColumn(bar_width=30),
@@ -44,36 +65,38 @@ def stage_progress(stage: str, unit: str) -> Iterator[Report]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(stage, total=None, note="")
 
-        def report(done: int, total: int, note: str = "") -> None:
+        def show(done: int, total: int, note: str, text: str) -> None:
             progress.update(task, completed=done, total=total, note=note)
 
-        yield report
+        yield show
 
 
-def _lines(stage: str, unit: str) -> Report:
-    began = last = time.monotonic()
+def _lines(stage: str) -> Show:
+    last = time.monotonic()
 
-    def report(done: int, total: int, note: str = "") -> None:
+    def show(done: int, total: int, note: str, text: str) -> None:
         nonlocal last
-        now = time.monotonic()
-        if now - last < SECONDS_BETWEEN_LINES:
-            return
-        last = now
-        left = (now - began) * (total - done) / done if done else None
-        remaining = f", {left / 60:.0f} min left" if left is not None else ""
-        log.info("%s: %d of %d %s%s%s", stage, done, total, unit, remaining, f", {note}" if note else "")
+        if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            log.info("%s: %s", stage, text)
 
-    return report
+    return show
+
+
+def _told(done: int, total: int, unit: str, note: str, elapsed_s: float) -> str:
+    """For example `120 of 583 snippets, 5.2 a second, 2 min left, 14/68 videos`."""
+    rate = done / elapsed_s if elapsed_s else 0.0
+    left = f", {(total - done) / rate / 60:.0f} min left" if rate else ""
+    return f"{done} of {total} {unit}, {rate:.1f} a second{left}{', ' + note if note else ''}"
 
 
 def show_extraction(report: Report) -> Callable[[ExtractProgress], None]:
-    """Turn the engine's progress into snippets and a note: videos, hours of footage, rate, failures."""
+    """Turn the engine's progress into snippets and a note: videos, failures, hours of footage."""
 
     def show(progress: ExtractProgress) -> None:
-        rate = progress.snippets_done / max(progress.elapsed_s, 1e-9)
         failed = f", {progress.failures} failed" if progress.failures else ""
         videos = f"{progress.videos_done}/{progress.videos_total} videos{failed}"
-        note = f"{videos}, {progress.footage_s_done / 3600:.2f} h of footage, {rate:.1f}/s"
+        note = f"{videos}, {progress.footage_s_done / 3600:.2f} h of footage"
         report(progress.snippets_done, max(progress.snippets_total, progress.snippets_done), note)
 
     return show

@@ -6,7 +6,8 @@ INFER     model, features → scores/     windows and Hierarchical Belief Modula
 EVALUATE  scores, annotations → report/ metrics.json, index.html
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,25 @@ from evaluate.annotations import VideoTruth, read_annotations, video_truth
 from evaluate.report import evaluate_scores, write_report
 from evaluate.scores import score_path
 from extract.dataset import VideoRecord
+from extract.encoder import resolve_device
 from extract.engine import extract_videos
 from extract.store import FeatureFileError, feature_path, read_features, read_meta
+from flows.artifacts import progress_record, show_curves, show_failures, show_metrics
 from flows.cached import Stage
-from flows.progress import show_extraction, stage_progress
+from flows.locks import device_turn
+from flows.progress import Report, show_extraction, stage_progress
 from flows.run import Run
 from flows.thumbnails import thumbnailer
 from flows.workspace import check_testable, check_trainable, digest_of, file_digest
+
+
+@contextmanager
+def _at_work(run: Run, stage: str, unit: str) -> Iterator[Report]:
+    """The run's GPU, if it has one, for this stage alone; yields the function that shows its progress."""
+    device = str(resolve_device(run.config.runtime.device))
+    with device_turn(device), stage_progress(stage, unit, progress_record(stage)) as report:
+        yield report
+
 
 # --- extract ------------------------------------------------------------------------------------------------
 
@@ -57,7 +70,7 @@ def _source_digest(run: Run, record: VideoRecord) -> str | None:
 
 
 def _extract_work(run: Run) -> str:
-    with stage_progress("extract", "snippets") as report:
+    with _at_work(run, "extract", "snippets") as report:
         result = extract_videos(
             run.records,
             run.workspace.features,
@@ -83,7 +96,7 @@ def _digests(run: Run, records: Iterable[VideoRecord]) -> dict[str, str | None]:
     return {r.name: file_digest(feature_path(run.workspace.features, r.name)) for r in records}
 
 
-EXTRACT = Stage("extract", 1, _extract_reads, _extract_work, _extract_written)
+EXTRACT = Stage("extract", 1, _extract_reads, _extract_work, _extract_written, show_failures)
 
 # --- train --------------------------------------------------------------------------------------------------
 
@@ -106,7 +119,7 @@ def _train_work(run: Run) -> str:
     config = run.config
     labels = (label for record in run.records for label in record.labels)
     classes = fit_classes(labels, config.model.classes)
-    with stage_progress("train", "steps") as report:
+    with _at_work(run, "train", "steps") as report:
 
         def show(progress: TrainProgress) -> None:
             loss = f"loss {progress.losses['total']:.3f}"
@@ -130,7 +143,7 @@ def _model_digest(run: Run) -> str | None:
     return digest_of(parts) if all(parts) else None
 
 
-TRAIN = Stage("train", 1, _train_reads, _train_work, _model_digest)
+TRAIN = Stage("train", 1, _train_reads, _train_work, _model_digest, show_curves)
 
 # --- infer --------------------------------------------------------------------------------------------------
 
@@ -155,7 +168,7 @@ def check_classes(records: Iterable[VideoRecord], model: Path) -> None:
 def _infer_work(run: Run) -> str:
     workspace, config = run.workspace, run.config
     names = [record.name for record in run.having_features("test")]
-    with stage_progress("infer", "videos") as report:
+    with _at_work(run, "infer", "videos") as report:
         infer(
             names,
             workspace.features,
@@ -173,7 +186,7 @@ def _scores_digest(run: Run) -> str:
     return digest_of({name: file_digest(score_path(run.workspace.scores, name)) for name in names})
 
 
-INFER = Stage("infer", 1, _infer_reads, _infer_work, _scores_digest)
+INFER = Stage("infer", 1, _infer_reads, _infer_work, _scores_digest, lambda run: None)
 
 # --- evaluate -----------------------------------------------------------------------------------------------
 
@@ -234,4 +247,4 @@ def _report_digest(run: Run) -> str | None:
     return digest_of(parts) if all(parts) else None
 
 
-EVALUATE = Stage("evaluate", 1, _evaluate_reads, _evaluate_work, _report_digest)
+EVALUATE = Stage("evaluate", 1, _evaluate_reads, _evaluate_work, _report_digest, show_metrics)
