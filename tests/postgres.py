@@ -21,9 +21,11 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from sqlalchemy import URL
 
 START_TIMEOUT_S = STOP_TIMEOUT_S = 60
 PASSWORD_FILE = "password"
+USER = "postgres"
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class PostgresServer:
 
     def url(self, database: str, driver: str | None = None) -> str:
         scheme = f"postgresql+{driver}" if driver else "postgresql"
-        return f"{scheme}://postgres:{self.password}@127.0.0.1:{self.port}/{database}"
+        url = URL.create(scheme, USER, self.password, "127.0.0.1", self.port, database)
+        return url.render_as_string(hide_password=False)
 
 
 def find_binaries() -> Path | None:
@@ -56,7 +59,7 @@ def find_binaries() -> Path | None:
 @contextmanager
 def running_postgres(binaries: Path) -> Iterator[PostgresServer]:
     """Start a server in a temporary folder; stop it and remove the folder at the end."""
-    server = PostgresServer(free_port(), secrets.token_hex(16))
+    server = PostgresServer(free_port(), f"{secrets.token_hex(16)}@/:%")  # what a URL must quote
     folder = Path(tempfile.mkdtemp(prefix="postgres-"))  # not below pytest's folder, which is root's alone
     try:
         (folder / PASSWORD_FILE).write_text(server.password)
@@ -88,7 +91,7 @@ def _account() -> dict[str, Any]:
 
 
 def _initialise(binaries: Path, folder: Path, account: dict[str, Any]) -> None:
-    options = ["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"]
+    options = [f"--username={USER}", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"]
     command = [binaries / "initdb", "-D", folder / "data", f"--pwfile={folder / PASSWORD_FILE}", *options]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, **account)
     if done.returncode:
