@@ -1,16 +1,11 @@
 """All figures of one run: score files and truths in, one `Evaluation` out."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from evaluate.annotations import UCF_CRIME_CLASSES, Segment, VideoTruth
-from evaluate.bootstrap import Confidence, draw_videos, interval, map_statistic
+from evaluate.annotations import VideoTruth
+from evaluate.bootstrap import Confidence, draw_videos, interval
 from evaluate.class_metrics import ClassFigures, anomaly_ranking, class_figures
 from evaluate.config import EvaluateConfig
 from evaluate.frame_metrics import FrameMetrics, frame_metrics
@@ -18,12 +13,10 @@ from evaluate.normality import NormalDistances, normal_distances
 from evaluate.predictions import video_score
 from evaluate.ranking import Ranking
 from evaluate.scores import VideoScores
-from evaluate.segment_metrics import ClassMatches, Protocol, SegmentMetrics, match_segments, summarise
+from evaluate.segment_metrics import Protocol, SegmentMetrics, summarise
 from evaluate.video_metrics import Confusion, VideoMetrics, confusions, video_metrics
 from evaluate.videos import Scored, read_videos, run_digests, why_no_frames, with_scores
-
-Array = NDArray[Any]
-PROTOCOLS: tuple[Protocol, ...] = ("published", "corrected")
+from evaluate.weighted import segment_matches, weighted_figures
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +69,15 @@ def evaluate_scores(
     missing = why_no_frames(present)
     videos = read_videos(scores_dir, present, config.threshold)
     classes = videos[0].scores.classes
-    matches = {} if missing else {protocol: _matches(videos, classes, protocol) for protocol in PROTOCOLS}
+    matches = {} if missing else segment_matches(videos)
     segments = {protocol: summarise(found, protocol) for protocol, found in matches.items()}
     if config.tsne and any(video.scores.learned_TD is None for video in videos):
         raise ValueError(
             "tsne needs learned features in the score files: run inference with learned_features"
         )
     ranking = None if missing else anomaly_ranking(videos)
+    weighted = weighted_figures(videos, ranking, matches, config.threshold)
+    draws_BV = draw_videos(len(videos), config.bootstrap, config.seed)
     pairs = [(video.scores, video.truth) for video in videos]
     return Evaluation(
         config=config,
@@ -93,7 +88,7 @@ def evaluate_scores(
         frame=None if missing else _frame_metrics(videos, config.threshold),
         segments=segments,
         video=video_metrics(videos),
-        confidence=_confidence(videos, ranking, matches, config),
+        confidence={name: interval(figure, draws_BV, config.confidence) for name, figure in weighted.items()},
         per_class=tuple(class_figures(index, videos, segments) for index in range(len(classes))),
         confusions=tuple(confusions(videos)),
         ranking=ranking,
@@ -110,18 +105,6 @@ def _frame_metrics(videos: Sequence[Scored], threshold: float) -> FrameMetrics:
     )
 
 
-def _matches(videos: Sequence[Scored], classes: tuple[str, ...], protocol: Protocol) -> list[ClassMatches]:
-    # As in the published truth files: a normal video is one run over all its snippets, called "A". On
-    # UCF-Crime no class has that name (map-protocol quirk); elsewhere it is the normal class.
-    normal = "A" if set(classes) == set(UCF_CRIME_CLASSES) else classes[0]
-    segments: dict[str, Sequence[Segment]] = {}
-    for scores, truth, *_ in videos:
-        whole = Segment(normal, 0, len(scores.anomaly_T) * scores.snippet_length)
-        segments[scores.name] = [whole] if truth.is_normal else truth.segments or ()
-    scores_by_name = {video.scores.name: video.scores.classes_TC for video in videos}
-    return match_segments(scores_by_name, segments, classes, protocol, videos[0].scores.snippet_length)
-
-
 def _result(video: Scored) -> VideoResult:
     values, labels = video.values, video.labels
     if labels is None:
@@ -131,41 +114,3 @@ def _result(video: Scored) -> VideoResult:
         missed = 1 - float(values[labels].mean()) if labels.any() else None
         false_alarm = float(values[~labels].mean()) if not labels.all() else None
     return VideoResult(video.scores, video.truth, video.predicted, missed, false_alarm)
-
-
-def _confidence(
-    videos: Sequence[Scored],
-    ranking: Ranking | None,
-    matches: dict[Protocol, list[ClassMatches]],
-    config: EvaluateConfig,
-) -> dict[str, Confidence | None]:
-    """Bootstrap intervals by the name of their figure."""
-    draws_BV = draw_videos(len(videos), config.bootstrap, config.seed)
-    right_V = np.array([video.predicted in video.truth.labels for video in videos])
-    whole = Ranking.of(
-        [np.array([video_score(video.scores)]) for video in videos],
-        [np.array([not video.truth.is_normal]) for video in videos],
-    )
-    statistics: dict[str, Callable[[Array], float]] = {
-        "accuracy": lambda w: float(w @ right_V / w.sum()),
-        "video_auc": whole.auc,
-        "video_ap": whole.average_precision,
-    }
-    if ranking:
-        anomalous_V = np.array([bool(np.any(video.labels)) for video in videos])
-        alarms_V, normal_V = _false_alarms(videos, config.threshold)
-        statistics |= {
-            "auc": ranking.auc,
-            "ap": ranking.average_precision,
-            "anomaly_auc": lambda w: ranking.auc(w * anomalous_V),
-            "far": lambda w: float(w @ alarms_V / (w @ normal_V)) if (w @ normal_V) else math.nan,
-        }
-    for protocol, found in matches.items():
-        statistics[f"map_{protocol}"] = map_statistic(found, protocol)
-    return {name: interval(statistic, draws_BV, config.confidence) for name, statistic in statistics.items()}
-
-
-def _false_alarms(videos: Sequence[Scored], threshold: float) -> tuple[Array, Array]:
-    """(V,) each: normal frames at or above the threshold, and all normal frames."""
-    normal = [video.values[~video.labels] for video in videos if video.labels is not None]
-    return np.array([(values >= threshold).sum() for values in normal]), np.array([len(v) for v in normal])

@@ -21,10 +21,10 @@ from evaluate_published import PublishedSet, ucf_crime, xd_violence
 
 from evaluate.annotations import UCF_CRIME_CLASSES, XD_VIOLENCE_CODES, Segment, VideoTruth
 from evaluate.config import EvaluateConfig
-from evaluate.evaluation import PROTOCOLS
 from evaluate.report import evaluate_scores, write_report
 from evaluate.scores import VideoScores, score_path, write_scores
 from evaluate.segment_metrics import segment_map
+from evaluate.weighted import PROTOCOLS
 
 
 def main() -> None:
