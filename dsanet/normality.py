@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dsanet.linear import Linear
 from dsanet.rows import Rows
 from dsanet.temporal import MLP
 
@@ -20,11 +21,7 @@ class CrossAttention(nn.Module):
     def __init__(self, width: int, heads: int, learned_scale: bool) -> None:
         super().__init__()
         self.heads = heads
-        self.q, self.kv, self.out = (
-            nn.Linear(width, width),
-            nn.Linear(width, 2 * width),
-            nn.Linear(width, width),
-        )
+        self.q, self.kv, self.out = Linear(width, width), Linear(width, 2 * width), Linear(width, width)
         self.scale = nn.Parameter(torch.ones(heads, 1, 1)) if learned_scale else None
 
     def forward(

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dsanet.linear import Linear, linear
 from dsanet.rows import Rows
 
 
@@ -26,7 +27,7 @@ class MLP(nn.Sequential):
     """Linear ×4, activation, linear."""
 
     def __init__(self, width: int, activation: type[nn.Module] = QuickGELU) -> None:
-        super().__init__(nn.Linear(width, 4 * width), activation(), nn.Linear(4 * width, width))
+        super().__init__(Linear(width, 4 * width), activation(), Linear(4 * width, width))
 
 
 class LocalBlock(nn.Module):
@@ -36,7 +37,7 @@ class LocalBlock(nn.Module):
         super().__init__()
         self.heads, self.window = heads, window
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.qkv, self.out = Linear(width, 3 * width), Linear(width, width)
         self.mlp = MLP(width)
 
     def forward(self, x_ND: Tensor, rows: Rows) -> Tensor:
@@ -87,7 +88,7 @@ class GraphConvolution(nn.Module):
         )
 
     def forward(self, x_ND: Tensor, graph: Tensor, rows: Rows) -> Tensor:
-        mixed_ND = rows.pack(graph @ rows.pad(x_ND @ self.weight))
+        mixed_ND = rows.pack(graph @ rows.pad(linear(x_ND, self.weight.T)))
         if isinstance(self.residual, nn.Identity):
             return mixed_ND + x_ND
         return mixed_ND + rows.pack(self.residual(rows.pad(x_ND).transpose(1, 2)).transpose(1, 2))
@@ -120,7 +121,7 @@ class TemporalModel(nn.Module):
         self.position = nn.Parameter(torch.randn(length, width) * 0.01)
         self.blocks = nn.ModuleList(LocalBlock(width, heads, window) for _ in range(layers))
         self.similarity, self.distance = GraphChannel(width), GraphChannel(width)
-        self.linear = nn.Linear(width, width)
+        self.linear = Linear(width, width)
 
     def forward(self, features_BTD: Tensor, lengths_B: Tensor, rows: Rows) -> Tensor:
         """(N, D): F_video of the rows that count.
