@@ -14,6 +14,7 @@ from dsanet.config import InferConfig, ModelConfig, TrainConfig
 from dsanet.config import preset as stage_presets
 from evaluate.config import EvaluateConfig
 from extract.config import ExtractConfig, ExtractRuntime
+from flows.retraining.config import RetrainConfig
 
 Preset = Literal["ucf-crime", "xd-violence", "small"]
 PRESETS: tuple[str, ...] = get_args(Preset)
@@ -30,6 +31,14 @@ class StagesConfig(BaseModel):
     timeout_h: float | None = Field(None, gt=0, description="hours after which a stage is given up")
 
 
+class TrainSettings(TrainConfig):
+    """How the detector is trained, and where a retraining begins."""
+
+    init: Literal["scratch", "champion"] = Field(
+        "scratch", description="of retraining: the challenger's first weights, new ones or the champion's"
+    )
+
+
 class PipelineConfig(BaseModel):
     """What every stage is told. `runtime` says how it is run (device, workers) and never changes a result."""
 
@@ -40,9 +49,10 @@ class PipelineConfig(BaseModel):
     extract: ExtractConfig = ExtractConfig()
     runtime: ExtractRuntime = ExtractRuntime()
     model: ModelConfig = ModelConfig()
-    train: TrainConfig = TrainConfig()
+    train: TrainSettings = TrainSettings()
     infer: InferConfig = InferConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    retrain: RetrainConfig = RetrainConfig()
 
     @model_validator(mode="before")
     @classmethod
@@ -83,7 +93,7 @@ def override(config: PipelineConfig, assignments: Iterable[str]) -> PipelineConf
             node = node.get(parent) if isinstance(node, Mapping) else None
         if not isinstance(node, dict) or key not in node:
             raise ValueError(f"no setting {path.strip()!r}; `dsanet config` lists them all")
-        node[key] = _parse(text)
+        node[key] = parse_value(text)
     return validated(values)
 
 
@@ -97,7 +107,8 @@ def validated(values: Mapping[str, Any]) -> PipelineConfig:
         raise ValueError(f"setting {path}: {first['msg']} (given: {first['input']!r})") from None
 
 
-def _parse(text: str) -> Any:
+def parse_value(text: str) -> Any:
+    """JSON, or else the text itself."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:

@@ -12,11 +12,11 @@ from prefect import flow
 from prefect.runtime import deployment, flow_run
 from pydantic import BaseModel
 
-from dsanet.config import InferConfig, ModelConfig, TrainConfig
+from dsanet.config import InferConfig, ModelConfig
 from evaluate.config import EvaluateConfig
 from extract.config import ExtractConfig, ExtractRuntime
 from flows.cached import Stage, StageResult
-from flows.config import PipelineConfig, StageName
+from flows.config import PipelineConfig, StageName, TrainSettings
 from flows.inputs import Source, take_in
 from flows.run import Run
 from flows.runlog import run_log
@@ -88,7 +88,7 @@ def extract(
 def train(
     workspace: Path = WORKSPACE,
     model: ModelConfig | None = None,
-    train: TrainConfig | None = None,
+    train: TrainSettings | None = None,
     refresh: bool = False,
 ) -> StageResult:
     """Only the training, on the features that are there.

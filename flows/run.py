@@ -1,5 +1,6 @@
 """What a stage is given: the workspace, its manifest's videos and the configuration."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,10 @@ class Run:
 
     workspace: Workspace
     inputs: WorkspaceInputs
+    videos: Sequence[VideoRecord] | None = None
+    """Instead of the manifest's."""
+    start_from: Path | None = None
+    """Checkpoint that training begins with, instead of new weights."""
 
     @classmethod
     def of(cls, root: Path) -> "Run":
@@ -29,8 +34,8 @@ class Run:
 
     @cached_property
     def records(self) -> list[VideoRecord]:
-        """Every video of the manifest."""
-        return read_manifest(self.inputs.manifest)
+        """Every video of the manifest, or those given instead."""
+        return read_manifest(self.inputs.manifest) if self.videos is None else list(self.videos)
 
     def check(self) -> None:
         """Raises ValueError if the manifest cannot serve a whole run: nothing to learn or to measure on."""

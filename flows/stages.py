@@ -111,7 +111,8 @@ def _train_records(run: Run) -> list[VideoRecord]:
 def _train_reads(run: Run) -> Any:
     records = _train_records(run)
     labels = {record.name: (record.labels, record.split) for record in records}
-    return labels, _digests(run, records), run.config.model, run.config.train
+    begins_with = file_digest(run.start_from / WEIGHTS_FILE) if run.start_from else None
+    return labels, _digests(run, records), run.config.model, run.config.train, begins_with
 
 
 def _train_work(run: Run) -> str:
@@ -133,6 +134,7 @@ def _train_work(run: Run) -> str:
             config.train,
             infer=config.infer,
             device=config.runtime.device,
+            start_from=run.start_from,
             on_progress=show,
         )
     return f"{sum(r.split == 'train' for r in records)} videos, {config.train.epochs} epochs"
