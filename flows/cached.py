@@ -83,7 +83,8 @@ class Stage:
 
         @task(
             name=self.name,
-            cache_policy=policy.configure(key_storage=run.workspace.cache),
+            cache_policy=policy,
+            result_storage=run.workspace.cache,
             refresh_cache=refresh,
             persist_result=True,
             result_serializer="json",

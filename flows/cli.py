@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows import cli_data
+from flows import cli_data, cli_server
 
 app = typer.Typer(
     help="Find when something goes wrong in video, and what it is, from video-level labels alone.",
@@ -214,6 +214,7 @@ def config(
 
 
 app.add_typer(cli_data.app)
+app.add_typer(cli_server.app)
 
 
 def _exit_if_videos_failed(out: Path, strict: bool) -> None:

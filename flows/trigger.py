@@ -1,0 +1,112 @@
+"""Starting a deployed run from the command line, with one line for each thing that may be missing."""
+
+import asyncio
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prefect.cli.flow_runs_watching import watch_flow_run
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun, WorkerStatus
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from rich.console import Console
+
+from flows import services
+from flows.config import parse_value
+
+DEPLOYMENT = "default"
+
+
+def trigger(flow: str, parameters: dict[str, Any], *, watch: bool, console: Console) -> bool:
+    """Start a run of the deployment `<flow>/default`; with `watch`, follow it to its end.
+
+    Returns False if it was watched and did not complete. Raises ValueError, in one line, where the server,
+    the deployment or a worker is missing, and for parameters that the deployment refuses.
+    """
+    with temporary_settings({PREFECT_API_URL: _api_url()}):
+        with get_client(sync_client=True) as client:
+            deployment = _deployment(client, flow)
+            _require_worker(client, deployment)
+            run = _created(client, deployment, parameters)
+        url = str(PREFECT_API_URL.value()).removesuffix("/api")
+        console.print(f"run    {run.name}", highlight=False)
+        console.print(f"watch  {url}/runs/flow-run/{run.id}", soft_wrap=True, highlight=False)
+        if not watch:
+            return True
+        finished = asyncio.run(watch_flow_run(run.id, console))
+        return finished.state is not None and finished.state.is_completed()
+
+
+def parameters_of(workspace: Path | None, given: Iterable[str]) -> dict[str, Any]:
+    """Parameters from `name=value` and `name.key=value` pairs; a value is JSON, or else a plain string.
+
+    Raises ValueError for a pair without `=`.
+    """
+    parameters: dict[str, Any] = {"workspace": str(workspace.absolute())} if workspace else {}
+    for pair in given:
+        path, separator, text = pair.partition("=")
+        if not separator:
+            raise ValueError(f"{pair!r} gives nothing; expected name=value, for example refresh=train")
+        *parents, key = path.strip().split(".")
+        place = parameters
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[key] = parse_value(text)
+    return parameters
+
+
+def _api_url() -> str:
+    """The server of the environment or of Prefect's profile, else the one that `dsanet up` started."""
+    configured = PREFECT_API_URL.value() or os.environ.get("PREFECT_API_URL")
+    started = services.recall()
+    if configured:
+        return str(configured)
+    if started is None:
+        raise ValueError("no Prefect server is known; start one with `dsanet up`, or set PREFECT_API_URL")
+    return started.api
+
+
+def _deployment(client: SyncPrefectClient, flow: str) -> DeploymentResponse:
+    name = f"{flow}/{DEPLOYMENT}"
+    try:
+        return client.read_deployment_by_name(name)
+    except ObjectNotFound:
+        raise ValueError(
+            f"the server at {client.api_url} has no deployment {name}; make the deployments with "
+            "`dsanet up` or `prefect deploy --all`"
+        ) from None
+    except (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError):
+        raise ValueError(
+            f"no Prefect server answers at {client.api_url}; start one with `dsanet up` or "
+            "`prefect server start`"
+        ) from None
+
+
+def _require_worker(client: SyncPrefectClient, deployment: DeploymentResponse) -> None:
+    """A run that nobody picks up would wait for ever."""
+    pool = deployment.work_pool_name
+    if pool is None:
+        if deployment.status != "READY":
+            raise ValueError("the process that serves the deployments is gone; start `python -m flows.serve`")
+        return
+    workers = client.read_workers_for_work_pool(pool)
+    if not any(worker.status == WorkerStatus.ONLINE for worker in workers):
+        raise ValueError(
+            f"no worker polls the work pool {pool}, so nothing would run; start one with `dsanet up` or "
+            f"`prefect worker start --pool {pool}`"
+        )
+
+
+def _created(
+    client: SyncPrefectClient, deployment: DeploymentResponse, parameters: dict[str, Any]
+) -> FlowRun:
+    try:
+        return client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code not in (409, 422):
+            raise
+        raise ValueError(f"parameters refused: {error.response.json().get('detail')}") from None
