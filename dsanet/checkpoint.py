@@ -16,9 +16,9 @@ import torch
 from pydantic import Field, ValidationError
 from torch import Tensor
 
-from dsanet.config import Closed, InferConfig, ModelConfig, TrainConfig
-from dsanet.config import preset as named_preset
-from dsanet.model import DSANet
+from dsanet.detector import Detector
+from dsanet.detector_config import Closed, DetectorConfig, InferConfig, TextConfig, TrainConfig
+from dsanet.registry import DEFAULT, AnyDetectorConfig, detector_preset
 from dsanet.release import read_release
 from dsanet.text import FixedText, TextTower
 from extract.config import EncoderFingerprint, ExtractConfig
@@ -36,7 +36,7 @@ class CheckpointInfo(Closed):
     """All of a checkpoint but its weights."""
 
     schema_version: int = SCHEMA_VERSION
-    model: ModelConfig
+    model: AnyDetectorConfig
     """With the classes and their prompts."""
     train: TrainConfig | None = None
     infer: InferConfig = InferConfig()
@@ -51,7 +51,7 @@ class CheckpointInfo(Closed):
     step: int = 0
     metrics: dict[str, float] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    """What a report must say: random CLIP weights, a checkpoint chosen on the test split."""
+    """What a report must say: random weights, chosen on the test split, other features than the source's."""
     weights_digest: str = ""
     """sha256 of the weights file."""
     run_id: str = ""
@@ -59,14 +59,16 @@ class CheckpointInfo(Closed):
 
 
 class Checkpoint(NamedTuple):
-    model: DSANet
+    model: Detector
     info: CheckpointInfo
 
 
 @torch.no_grad()
-def save_checkpoint(out_dir: Path, model: DSANet, info: CheckpointInfo) -> Path:
+def save_checkpoint(out_dir: Path, model: Detector, info: CheckpointInfo) -> Path:
     """Write the model and what is known of it, the JSON file last; returns the folder."""
-    state = model.own_state() | {_CONSTANT_TEXT: model.text().detach().cpu().contiguous()}
+    state = model.own_state()
+    if model.text is not None:
+        state[_CONSTANT_TEXT] = model.text().detach().cpu().contiguous()
     out_dir.mkdir(parents=True, exist_ok=True)
     (out_dir / INFO_FILE).unlink(missing_ok=True)
     weights = safetensors.torch.save(state)
@@ -99,9 +101,9 @@ def load_checkpoint(checkpoint_dir: Path, device: str | torch.device = "cpu") ->
     """
     info = read_info(checkpoint_dir)
     state = _read_state(checkpoint_dir / WEIGHTS_FILE, info.weights_digest)
-    text = FixedText(state[_CONSTANT_TEXT])
+    text = FixedText(state[_CONSTANT_TEXT]) if _CONSTANT_TEXT in state else None
     state = {name: t for name, t in state.items() if not name.startswith("text.") or name == _CONSTANT_TEXT}
-    model = DSANet(info.model, text)
+    model = info.model.build(text)
     model.load_state_dict(state)
     return Checkpoint(model.to(device).eval(), info)
 
@@ -109,12 +111,12 @@ def load_checkpoint(checkpoint_dir: Path, device: str | torch.device = "cpu") ->
 def load_for_training(checkpoint_dir: Path) -> Checkpoint:
     """The model with its text tower, to train on. Raises CheckpointError where CLIP's weights are others."""
     info = read_info(checkpoint_dir)
-    if info.model.text_tuning in ("frozen", "manual"):
+    if not info.text_digest:
         return load_checkpoint(checkpoint_dir)
-    model = DSANet(info.model)
+    model = info.model.build()
     if text_digest(model) != info.text_digest:
         raise CheckpointError(
-            f"{checkpoint_dir} has other CLIP text weights than {info.model.clip_weights!r} gives"
+            f"{checkpoint_dir} has other CLIP text weights than {clip_weights(info.model)!r} gives"
         )
     state = _read_state(checkpoint_dir / WEIGHTS_FILE, info.weights_digest)
     state.pop(_CONSTANT_TEXT)
@@ -122,28 +124,29 @@ def load_for_training(checkpoint_dir: Path) -> Checkpoint:
     return Checkpoint(model, info)
 
 
-def load_trained(model: DSANet, state: Mapping[str, Tensor]) -> None:
-    """Put `DSANet.own_state()` back. Raises CheckpointError unless the names are exactly the model's."""
+def load_trained(model: Detector, state: Mapping[str, Tensor]) -> None:
+    """Put `Detector.own_state()` back. Raises CheckpointError unless the names are exactly the model's."""
     if different := model.own_state().keys() ^ state.keys():
         raise CheckpointError(f"tensors {sorted(different)} are missing or unknown")
     model.load_state_dict(state, strict=False)
 
 
-def import_release(path: Path, preset: str) -> DSANet:
-    """The model in an authors' `.pth`, float32 and in eval mode; `preset` is ucf-crime or xd-violence.
+def import_release(path: Path, preset: str, detector: str = DEFAULT) -> Detector:
+    """The model in an authors' `.pth`, float32 and in eval mode.
 
+    `preset` is ucf-crime or xd-violence, `detector` one with released weights: dsanet or vadclip.
     Raises FileNotFoundError, or ValueError for a file that can't be read without running code and
     for a missing, extra or misshapen tensor, by its name.
     """
-    return read_release(path, preset).model
+    return read_release(path, preset, detector).model
 
 
-def import_weights(path: Path, preset: str, out_dir: Path) -> Path:
+def import_weights(path: Path, preset: str, out_dir: Path, detector: str = DEFAULT) -> Path:
     """The model in an authors' file as a checkpoint in `out_dir` (returned). Raises as `import_release`."""
-    model, encoder = read_release(path, preset)
+    model, encoder = read_release(path, preset, detector)
     info = CheckpointInfo(
         model=model.config,
-        infer=named_preset(preset).infer,
+        infer=detector_preset(detector, preset).infer,
         encoder=encoder,
         extract=ExtractConfig(),
         text_digest=text_digest(model),
@@ -152,9 +155,14 @@ def import_weights(path: Path, preset: str, out_dir: Path) -> Path:
     return save_checkpoint(out_dir, model, info)
 
 
-def text_digest(model: DSANet) -> str:
+def clip_weights(model: DetectorConfig) -> str:
+    """Where the text tower's weights come from; empty for a detector without text."""
+    return model.clip_weights if isinstance(model, TextConfig) else ""
+
+
+def text_digest(model: Detector) -> str:
     """Digest of CLIP's text tower in the model; empty where it has none."""
-    tower = getattr(model.text, "tower", None)
+    tower = getattr(model.text, "tower", None)  # FixedText has none
     return tower.digest if isinstance(tower, TextTower) else ""
 
 

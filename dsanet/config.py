@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from dsanet.detector import Detector
+    from dsanet.text import TextTower
 
 __all__ = [
     "PAPER",
@@ -95,7 +96,12 @@ class ModelConfig(TwoBranchConfig):
     def build(self, text: "nn.Module | None" = None) -> "Detector":
         from dsanet.model import DSANet
 
-        return DSANet(self, text)  # type: ignore[return-value]
+        return DSANet(self, text)
+
+    def text_module(self, tower: "TextTower") -> "nn.Module":
+        from dsanet.text import build_text
+
+        return build_text(tower, self)
 
     @classmethod
     def preset(cls, name: str) -> Preset:

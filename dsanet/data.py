@@ -61,12 +61,15 @@ class Bags:
 
 
 def average_down(features_TD: np.ndarray, length: int) -> np.ndarray:
-    """At most `length` rows: means between the integers of linspace(0, n, length + 1); fewer as they are.
+    """At most `length` rows: a longer video's segments, a shorter one as it is."""
+    return features_TD if len(features_TD) <= length else segments(features_TD, length)
 
-    An empty span takes the row at its start.
+
+def segments(features_TD: np.ndarray, length: int) -> np.ndarray:
+    """Exactly `length` rows: means between the integers of linspace(0, n, length + 1).
+
+    An empty span takes the row at its start: a short video's rows are repeated.
     """
-    if len(features_TD) <= length:
-        return features_TD
     edges = np.linspace(0, len(features_TD), length + 1).astype(np.int64)
     # reduceat gives the row at its start for an empty span, as asked.
     sums = np.add.reduceat(features_TD.astype(np.float32), edges[:-1], axis=0)
@@ -86,17 +89,20 @@ def load_bags(
     classes: Sequence[str],
     length: int,
     *,
+    segmented: bool = False,
     every_crop: bool = True,
     like: Bags | None = None,
 ) -> Bags:
     """Read the videos' feature files into bags, one a crop (or of the first crop only).
 
-    Raises FileNotFoundError for a missing file and ValueError naming a file that is of another
-    encoder, or extracted in another way, than the first one (or than `like`).
+    A bag has at most `length` rows, `segmented` always so many. Raises FileNotFoundError for a missing
+    file and ValueError naming a file that is of another encoder, or extracted in another way, than the
+    first one (or than `like`).
     """
     bags: list[Bag] = []
     digests: dict[str, str] = {}
     encoder, extract = (like.encoder, like.extract) if like else (None, None)
+    shorten = segments if segmented else average_down
     for record in records:
         path = feature_path(features_dir, record.name)
         features = read_features(path)
@@ -105,7 +111,7 @@ def load_bags(
         digests[record.name] = content_digest(path)
         labels_C = label_vector(record.labels, classes)
         for crop in range(features.features.shape[1] if every_crop else 1):
-            rows = average_down(features.features[:, crop], length).astype(np.float16)
+            rows = shorten(features.features[:, crop], length).astype(np.float16)
             bags.append(Bag(record.name, rows, labels_C))
     if encoder is None or extract is None:
         raise ValueError("no videos to train on; the manifest has none in the train split")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from dsanet.detector import Detector
+    from dsanet.text import TextTower
 
 UCF_CRIME_CLASSES = (
     NORMAL,
@@ -111,6 +112,10 @@ class TextConfig(DetectorConfig):
     def texts(self) -> tuple[str, ...]:
         """What stands for each class: its prompt, or its name."""
         return tuple(self.prompts.get(name, name) for name in self.classes)
+
+    def text_module(self, tower: "TextTower") -> "nn.Module":
+        """The module that embeds the classes: calling it gives (C, D)."""
+        raise NotImplementedError
 
     @model_validator(mode="after")
     def _knows_prompted_classes(self) -> Self:

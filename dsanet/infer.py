@@ -1,9 +1,9 @@
-"""Inference (section 3.5): windows of many videos in one batch, belief modulation, score files.
+"""Inference (section 3.5): windows of many videos in one batch, score files.
 
 A video is cut into consecutive windows of T snippets, the last one padded; outputs are cut back.
-SG-NM does not run, unless its distances are asked for.
+DSANet's SG-NM does not run, unless its distances are asked for.
 
-T snippets of a video (or rows of a window), C classes (0 = normal), D width.
+T snippets of a video (or rows of a window), D width.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,33 +12,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from dsanet.belief import belief_modulation
 from dsanet.checkpoint import Checkpoint, load_checkpoint
 from dsanet.config import InferConfig
 from dsanet.data import require_same_features
-from dsanet.model import DSANet
 from evaluate.scores import ScoreFileError, VideoScores, read_provenance, score_path, write_scores
 from extract.encoder import resolve_device
 from extract.store import VideoFeatures, content_digest, feature_path, read_features
+
+__all__ = ["InferResult", "Scorer", "belief_modulation", "infer", "provenance"]
 
 
 @dataclass(frozen=True)
 class InferResult:
     written: list[str]
     reused: list[str]
-
-
-def belief_modulation(anomaly_logits_BT: Tensor, classes_BTC: Tensor, beta: float) -> Tensor:
-    """Hierarchical Belief Modulation (section 3.5): (B, T, C) float32 probabilities that sum to 1.
-
-    p = σ(S_det / β) is spread over the anomaly classes as softmax(S_align / β) among them would;
-    P(normal) = 1 − p. Monotone in S_det: an AUC of 1 − P(normal) is that of S_det.
-    """
-    logits_BT = anomaly_logits_BT.float() / beta
-    share_BTC = (classes_BTC.float()[..., 1:] / beta).softmax(-1)
-    anomalous_BTC = torch.sigmoid(logits_BT)[..., None] * share_BTC
-    return torch.cat([torch.sigmoid(-logits_BT)[..., None], anomalous_BTC], dim=-1)
 
 
 def infer(
@@ -117,10 +106,10 @@ class Scorer:
     """Scores videos with one checkpoint; the class embeddings are computed once."""
 
     def __init__(self, checkpoint: Checkpoint, config: InferConfig) -> None:
-        self.model: DSANet = checkpoint.model
+        self.model = checkpoint.model
         self.classes = checkpoint.info.model.classes
         self.config = config
-        self.length = checkpoint.info.model.bag_length
+        self.length = checkpoint.info.model.window_rows
         with torch.inference_mode():
             self.text_CD = self.model.text_embeddings()
 
@@ -158,21 +147,10 @@ class Scorer:
         features_BTD = torch.zeros(len(queue), self.length, self.model.config.feature_dim)
         for row_TD, (_, window_TD) in zip(features_BTD, queue, strict=True):
             row_TD[: len(window_TD)] = torch.from_numpy(window_TD)
-        device = self.text_CD.device
+        device = next(self.model.parameters()).device
         lengths_B = torch.tensor(lengths, device=device)
         output = self.model(features_BTD.to(device), lengths_B, self.text_CD)
-        arrays = {
-            "anomaly": torch.sigmoid(output.anomaly_BT),
-            "classes": belief_modulation(output.anomaly_BT, output.classes_BTC, self.config.beta),
-        }
-        if self.config.learned_features:
-            arrays["learned"] = output.video_BTD
-        if self.config.normal_distance:
-            arrays["normal_distance"] = self.model.normal_distance(output, lengths_B)
-        if output.event_BC is not None and output.background_BC is not None:
-            # One row a window: repeated, so that averaging over rows weighs windows by their length.
-            arrays["event"] = output.event_BC.softmax(-1)[:, None].expand(-1, self.length, -1)
-            arrays["background"] = output.background_BC.softmax(-1)[:, None].expand(-1, self.length, -1)
+        arrays = self.model.scores(output, lengths_B, self.config)
         numpy = {name: array.float().cpu().numpy() for name, array in arrays.items()}
         for i, (video, window_TD) in enumerate(queue):
             video.parts.append({name: array[i, : len(window_TD)] for name, array in numpy.items()})
@@ -191,7 +169,7 @@ class Scorer:
         return VideoScores(
             name=video.features.name,
             anomaly_T=values["anomaly"],
-            classes_TC=values["classes"],
+            classes_TC=values.get("classes"),
             classes=self.classes,
             snippet_length=meta.config.snippet_length,
             n_frames=meta.source.n_frames,

@@ -5,19 +5,23 @@ The release differs in `Variant.detection_in_log_space`, `label_smoothing`, `bac
 Everything in float32. `labels_BC` are multi-hot, column 0 = normal.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from dsanet.config import Variant, variant_rules
-from dsanet.model import DSANetOutput
 from dsanet.rows import topk, topk_mean
+
+if TYPE_CHECKING:
+    from dsanet.model import DSANetOutput
 
 TERMS = ("det", "align", "consist", "compact", "event", "bkg", "sep")
 
 
 def loss_terms(
-    output: DSANetOutput, labels_BC: Tensor, lengths_B: Tensor, variant: str | Variant
+    output: "DSANetOutput", labels_BC: Tensor, lengths_B: Tensor, variant: str | Variant
 ) -> dict[str, Tensor]:
     """The terms by name, scalars. A term whose branch did not run (switched off, or in eval mode) is 0."""
     rules = variant_rules(variant)

@@ -10,7 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsanet.alignment import alignment_map, class_logits, enhance_text, prototypes
-from dsanet.config import ModelConfig
+from dsanet.belief import belief_modulation
+from dsanet.config import InferConfig, ModelConfig, TrainConfig
+from dsanet.detector import Detector, Output
+from dsanet.losses import TERMS, loss_terms
 from dsanet.normality import NormalityModel, nearest_cosine
 from dsanet.rows import Rows
 from dsanet.temporal import MLP, TemporalModel
@@ -39,7 +42,7 @@ class DSANetOutput(NamedTuple):
     """L_compact (eq. 3), a scalar; in training with SG-NM only."""
 
 
-class DSANet(nn.Module):
+class DSANet(Detector):
     """The detector of `config`, whose classes must be set.
 
     `text` takes the place of the text module that the config describes (a checkpoint's constant
@@ -47,13 +50,14 @@ class DSANet(nn.Module):
     and FileNotFoundError says so where it can't be had.
     """
 
+    config: ModelConfig
+    terms = TERMS
+
     def __init__(self, config: ModelConfig, text: nn.Module | None = None) -> None:
-        super().__init__()
-        if not config.classes:
-            raise ValueError("the model's classes are empty; set them, or take them from the labels")
-        self.config = config
+        if text is None and config.classes:
+            text = build_text(TextTower(build_clip(config.clip_weights)[0]), config)
+        super().__init__(config, text)
         width, rules = config.feature_dim, config.rules
-        self.text = text or build_text(TextTower(build_clip(config.clip_weights)[0]), config)
         self.temporal = TemporalModel(
             width,
             config.bag_length,
@@ -116,17 +120,36 @@ class DSANet(nn.Module):
 
     def text_embeddings(self) -> Tensor:
         """(C, D): class embeddings. Where the text is tuned they change with each step; never cached."""
-        text_CD = self.text()
+        assert self.text is not None
+        text_CD: Tensor = self.text()
         return F.normalize(text_CD, dim=-1) if self.config.rules.normalize_text else text_CD
 
-    def own_state(self) -> dict[str, Tensor]:
-        """Copies of the model's tensors on the CPU, without CLIP's frozen tower."""
-        state = self.state_dict()
-        return {
-            name: t.detach().cpu().clone() for name, t in state.items() if not name.startswith("text.tower.")
-        }
+    def loss_terms(self, output: Output, labels_BC: Tensor, lengths_B: Tensor) -> dict[str, Tensor]:
+        """The seven terms (see `dsanet.losses`)."""
+        assert isinstance(output, DSANetOutput)
+        return loss_terms(output, labels_BC, lengths_B, self.config.rules)
 
-    def normal_distance(self, output: DSANetOutput, lengths_B: Tensor) -> Tensor:
+    def loss_weights(self, train: TrainConfig) -> dict[str, float]:
+        """λ of eq. (11)."""
+        return {"align": train.align_weight}
+
+    def scores(self, output: Output, lengths_B: Tensor, infer: InferConfig) -> dict[str, Tensor]:
+        """Beside the rows' scores both prototypes' classes (`event`, `background`), the same in every row."""
+        assert isinstance(output, DSANetOutput)
+        arrays = super().scores(output, lengths_B, infer)
+        if output.event_BC is not None and output.background_BC is not None:
+            # Repeated, so that averaging a video's rows weighs its windows by their length.
+            rows = output.anomaly_BT.shape[1]
+            arrays["event"] = output.event_BC.softmax(-1)[:, None].expand(-1, rows, -1)
+            arrays["background"] = output.background_BC.softmax(-1)[:, None].expand(-1, rows, -1)
+        return arrays
+
+    def class_scores(self, output: Output, infer: InferConfig) -> Tensor:
+        """(B, T, C): belief modulation with temperature β."""
+        assert isinstance(output, DSANetOutput)
+        return belief_modulation(output.anomaly_BT, output.classes_BTC, infer.beta)
+
+    def normal_distance(self, output: Output, lengths_B: Tensor) -> Tensor:
         """(B, T): smallest cosine distance of each row to its video's normal patterns (figure 5), in [0, 2].
 
         Raises ValueError for a model without SG-NM.

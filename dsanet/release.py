@@ -1,7 +1,7 @@
 """The authors' released weights (`.pth`) as our model: names translated, nothing run, nothing fetched.
 
-A file is a state dict or a dict that has one under `model_state_dict`. It carries CLIP twice,
-`clipmodel.*` and `clip_adapter.clipmodel.*`: one module under two names, of which the second
+A file is a state dict or a dict that has one under `model_state_dict`. It carries CLIP, DSANet's
+twice, `clipmodel.*` and `clip_adapter.clipmodel.*`: one module under two names, of which the second
 counts when the authors' code loads it, and so it does here.
 """
 
@@ -10,21 +10,22 @@ import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import open_clip
 import torch
 from torch import Tensor
 
-from dsanet.config import ModelConfig, preset
-from dsanet.model import DSANet
-from dsanet.text import TextTower, build_text
+from dsanet.config import ModelConfig
+from dsanet.detector import Detector
+from dsanet.detector_config import TextConfig
+from dsanet.registry import DEFAULT, config_of, detector_preset
+from dsanet.text import TextTower
 from extract.clip import ARCHITECTURE, visual_digest
 from extract.config import EncoderFingerprint
 from extract.preprocess import PREPROCESSING
 
 RELEASE_PRESETS = ("ucf-crime", "xd-violence")
-_CLIP_COPIES = ("clipmodel.", "clip_adapter.clipmodel.")
 _UNUSED = {"disAdj.sigma": (1,)}
 
 # Our names → theirs, applied one after the other.
@@ -41,6 +42,7 @@ _RENAMES = (
     (r"^temporal\.linear\.", "linear."),
     (r"^enhance_mlp\.", "mlp1."),
     (r"^score_mlp\.", "mlp2."),
+    (r"^text\.context$", "text_prompt_embeddings.weight"),
     (r"^text\.(adapters\.\d+)\.0\.", r"text.\1.fc.0."),
     (r"^text\.adapters\.", "clip_adapter.text_adapter."),
     (r"^normality\.queries$", "video_anomaly_refiner.video_prototypes"),
@@ -56,16 +58,32 @@ _RENAMES = (
 )
 
 
+class Form(NamedTuple):
+    """What is particular to one detector's released files."""
+
+    clip_copies: tuple[str, ...]
+    """Before the names of CLIP's tensors; the last copy counts."""
+    changes: dict[str, Any]
+    """The release's settings where they differ from the paper's."""
+
+
+FORMS = {
+    "dsanet": Form(("clipmodel.", "clip_adapter.clipmodel."), {"variant": "release"}),
+    "vadclip": Form(("clipmodel.",), {"mask_padding": False}),
+}
+
+
 class Release(NamedTuple):
-    model: DSANet
+    model: Detector
     """Float32, in eval mode."""
     encoder: EncoderFingerprint
     """Of the features it takes: those of the image tower that its file carries."""
 
 
-def read_release(path: Path, preset_name: str) -> Release:
+def read_release(path: Path, preset_name: str, detector: str = DEFAULT) -> Release:
     """The model in an authors' file and what it scores; `preset_name` is ucf-crime or xd-violence.
 
+    `detector` is one of `FORMS`.
     Raises FileNotFoundError, or ValueError for a file that can't be read without running code and
     for a missing, extra or misshapen tensor, by its name.
     """
@@ -73,26 +91,33 @@ def read_release(path: Path, preset_name: str) -> Release:
         raise ValueError(
             f"no released weights for preset {preset_name!r}; expected {', '.join(RELEASE_PRESETS)}"
         )
-    config = ModelConfig.model_validate(preset(preset_name).model.model_dump() | {"variant": "release"})
+    if detector not in FORMS:
+        raise ValueError(f"no released weights for detector {detector!r}; expected {', '.join(FORMS)}")
+    form = FORMS[detector]
+    values = detector_preset(detector, preset_name).model.model_dump()
+    config = config_of(detector).model_validate(values | form.changes)
+    assert isinstance(config, TextConfig)
     state = _read(path)
     with torch.device("meta"):
         clip = open_clip.CLIP(**open_clip.get_model_config(ARCHITECTURE))
     clip_shapes = {name: tuple(tensor.shape) for name, tensor in clip.state_dict().items()}
-    for copy in _CLIP_COPIES:
+    for copy in form.clip_copies:
         _check(path, state, {copy + name: shape for name, shape in clip_shapes.items()})
     # Copied: what was read is a view of the file.
-    clip_state = {name: state[_CLIP_COPIES[1] + name].to(torch.float32, copy=True) for name in clip_shapes}
+    clip_state = {
+        name: state[form.clip_copies[-1] + name].to(torch.float32, copy=True) for name in clip_shapes
+    }
     clip.load_state_dict(clip_state, assign=True)
-    model = DSANet(config, build_text(TextTower(clip), config))
+    model = config.build(config.text_module(TextTower(clip)))
     own = model.own_state()
     theirs = {ours: release_name(ours, config) for ours in own}
     shapes = {theirs[ours]: tuple(tensor.shape) for ours, tensor in own.items()}
     expected = shapes | _UNUSED
     _check(path, state, expected)
-    known = expected.keys() | {copy + name for copy in _CLIP_COPIES for name in clip_shapes}
+    known = expected.keys() | {copy + name for copy in form.clip_copies for name in clip_shapes}
     if extra := sorted(state.keys() - known):
         raise ValueError(
-            f"{path}: tensor {extra[0]} (of {len(extra)}) is not one of the {preset_name} release"
+            f"{path}: tensor {extra[0]} (of {len(extra)}) is not one of {detector}'s {preset_name} release"
         )
     model.load_state_dict({ours: state[name].float() for ours, name in theirs.items()}, strict=False)
     encoder = EncoderFingerprint(
@@ -104,9 +129,10 @@ def read_release(path: Path, preset_name: str) -> Release:
     return Release(model.eval(), encoder)
 
 
-def release_name(name: str, config: ModelConfig) -> str:
+def release_name(name: str, config: TextConfig) -> str:
     """What the authors call our tensor `name`."""
-    name = name.replace("text.projection.", f"text.adapters.{config.adapter_layers}.")
+    if isinstance(config, ModelConfig):  # DSANet's projection is numbered as the adapter after the last
+        name = name.replace("text.projection.", f"text.adapters.{config.adapter_layers}.")
     for pattern, replacement in _RENAMES:
         name = re.sub(pattern, replacement, name)
     return name

@@ -1,8 +1,8 @@
 """Choosing the checkpoint, by video-level figures: weak labels have no frames to go by.
 
 The AUC of the top-k anomaly score decides, the lower L_det + λ·L_align where it is equal (in a
-small split it soon is). The field chooses on the test split; `select_on="test"` does so under
-that name and leaves a note in the checkpoint.
+small split it soon is), L_det alone where the detector knows no classes. The field chooses on the
+test split; `select_on="test"` does so under that name and leaves a note in the checkpoint.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from dsanet.config import TrainConfig
 from dsanet.data import Bags, carve_validation, make_batch
+from dsanet.detector import Detector
 from dsanet.losses import alignment_loss, detection_loss
-from dsanet.model import DSANet
 from dsanet.rows import topk_mean
 from extract.dataset import VideoRecord
 
@@ -42,10 +42,11 @@ def _rank(metrics: dict[str, float]) -> tuple[float, float]:
 
 
 @torch.inference_mode()
-def validate(model: DSANet, bags: Bags, config: TrainConfig) -> dict[str, float]:
+def validate(model: Detector, bags: Bags, config: TrainConfig) -> dict[str, float]:
     """AUC, AP, class accuracy (is the likeliest class one of the video's?) and loss of the bags.
 
-    AUC and AP are left out where the bags are all normal or all anomalous.
+    AUC and AP are left out where the bags are all normal or all anomalous, what needs classes where
+    the detector knows none.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -55,13 +56,16 @@ def validate(model: DSANet, bags: Bags, config: TrainConfig) -> dict[str, float]
         batch = make_batch(bags.bags[start : start + _BATCH], model.config.bag_length).to(device)
         output = model(batch.features_BTD, batch.lengths_B, text_CD)
         video_B = topk_mean(torch.sigmoid(output.anomaly_BT)[..., None], batch.lengths_B).squeeze(-1)
-        likeliest_B = topk_mean(output.classes_BTC, batch.lengths_B).argmax(1)
         loss = detection_loss(output.anomaly_BT, batch.labels_BC, batch.lengths_B)
-        loss += config.align_weight * alignment_loss(output.classes_BTC, batch.labels_BC, batch.lengths_B)
+        if output.classes_BTC is not None:
+            likeliest_B = topk_mean(output.classes_BTC, batch.lengths_B).argmax(1)
+            hits += batch.labels_BC.take_along_dim(likeliest_B[:, None], 1).squeeze(1).tolist()
+            loss += config.align_weight * alignment_loss(output.classes_BTC, batch.labels_BC, batch.lengths_B)
         scores += video_B.tolist()
-        hits += batch.labels_BC.take_along_dim(likeliest_B[:, None], 1).squeeze(1).tolist()
         losses += [loss.item()] * len(batch.names)
-    metrics = {"val_accuracy": float(np.mean(hits)), "val_loss": float(np.mean(losses))}
+    metrics = {"val_loss": float(np.mean(losses))}
+    if hits:
+        metrics["val_accuracy"] = float(np.mean(hits))
     truth = bags.anomalous
     if truth.any() and not truth.all():
         metrics["val_auc"] = float(roc_auc_score(truth, scores))

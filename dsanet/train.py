@@ -1,9 +1,10 @@
-"""Training (sections 3.5 and 4.1): `train_step()` and a short `train()`."""
+"""Training of any detector (DSANet: sections 3.5 and 4.1): `train_step()` and a short `train()`."""
 
 import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +13,17 @@ import torch
 from dsanet.checkpoint import (
     INFO_FILE,
     CheckpointInfo,
+    clip_weights,
     load_for_training,
     load_trained,
     read_info,
     save_checkpoint,
     text_digest,
 )
-from dsanet.config import InferConfig, ModelConfig, TrainConfig, fit_classes
 from dsanet.curves import Curves
 from dsanet.data import Bags, Batch, Sampler, load_bags, make_batch
-from dsanet.losses import loss_terms, total_loss
-from dsanet.model import DSANet
+from dsanet.detector import Detector
+from dsanet.detector_config import DetectorConfig, InferConfig, TrainConfig, fit_classes
 from dsanet.optim import Scheduled, build_optimizers
 from dsanet.resume import RESUME_FILE, read_progress, restore, write_resume
 from dsanet.seeding import seeded
@@ -54,7 +55,7 @@ def train(
     records: Sequence[VideoRecord],
     features_dir: Path,
     out_dir: Path,
-    model: ModelConfig,
+    model: DetectorConfig,
     config: TrainConfig,
     *,
     infer: InferConfig | None = None,
@@ -76,7 +77,7 @@ def train(
     if (out_dir / INFO_FILE).is_file() and read_info(out_dir).run_id == run_id:
         return out_dir
     with seeded(config.seed):
-        net = (DSANet(model) if start_from is None else _continued(start_from, model)).to(
+        net = (model.build() if start_from is None else _continued(start_from, model)).to(
             resolve_device(device)
         )
         sampler = Sampler(bags.anomalous, config.batch_size, config.balanced, config.seed)
@@ -84,13 +85,15 @@ def train(
         out_dir.mkdir(parents=True, exist_ok=True)
         (out_dir / INFO_FILE).unlink(missing_ok=True)
         first, best = _resume(out_dir, run_id, net, optimizers)
-        curves, steps = Curves(out_dir, first), config.epochs * sampler.steps_per_epoch
+        curves = Curves(out_dir, first, net.terms)
+        steps = config.steps or config.epochs * sampler.steps_per_epoch
+        epochs = -(-steps // sampler.steps_per_epoch)
         for step in range(first, steps):
             epoch = step // sampler.steps_per_epoch + 1
             batch = make_batch([bags.bags[i] for i in sampler.step(step)], model.bag_length)
             losses = train_step(net, batch, optimizers, config, step)
             metrics: dict[str, float] = {}
-            if select is not None and _validation_due(step + 1, sampler.steps_per_epoch, config):
+            if select is not None and _validation_due(step + 1, steps, sampler.steps_per_epoch, config):
                 metrics = validate(net, select, config)
                 if better(metrics, best):
                     best = Best(metrics, step + 1, net.own_state())
@@ -98,7 +101,7 @@ def train(
             if (step + 1) % config.save_every == 0 and step + 1 < steps:
                 _save_state(out_dir, run_id, step + 1, net, best, optimizers)
             if on_progress is not None:
-                on_progress(TrainProgress(step + 1, steps, epoch, config.epochs, losses))
+                on_progress(TrainProgress(step + 1, steps, epoch, epochs, losses))
     if best is not None:
         load_trained(net, best.weights)
     info = CheckpointInfo(
@@ -120,7 +123,7 @@ def train(
 
 
 def train_step(
-    net: DSANet, batch: Batch, optimizers: Sequence[Scheduled], config: TrainConfig, step: int
+    net: Detector, batch: Batch, optimizers: Sequence[Scheduled], config: TrainConfig, step: int
 ) -> dict[str, float]:
     """One update. Returns the terms and `total`. Raises NonFiniteLossError before any optimiser steps."""
     net.train()
@@ -128,8 +131,8 @@ def train_step(
     bf16 = config.precision == "bf16" or (config.precision == "auto" and batch.features_BTD.is_cuda)
     with torch.autocast(batch.features_BTD.device.type, torch.bfloat16, enabled=bf16):
         output = net(batch.features_BTD, batch.lengths_B)
-    terms = loss_terms(output, batch.labels_BC, batch.lengths_B, net.config.rules)
-    total = total_loss(terms, config.align_weight)
+    terms = net.loss_terms(output, batch.labels_BC, batch.lengths_B)
+    total = net.total_loss(terms, config)
     names = (*terms, "total")
     losses = dict(zip(names, torch.stack([*terms.values(), total]).tolist(), strict=True))
     if bad := [name for name, value in losses.items() if not np.isfinite(value)]:
@@ -145,25 +148,22 @@ def train_step(
     return losses
 
 
-def _with_classes(model: ModelConfig, records: Sequence[VideoRecord]) -> ModelConfig:
+def _with_classes(model: DetectorConfig, records: Sequence[VideoRecord]) -> DetectorConfig:
     labels = [label for record in records for label in record.labels]
-    return ModelConfig.model_validate(model.model_dump() | {"classes": fit_classes(labels, model.classes)})
+    return type(model).model_validate(model.model_dump() | {"classes": fit_classes(labels, model.classes)})
 
 
 def _load(
-    records: Sequence[VideoRecord], features_dir: Path, model: ModelConfig, config: TrainConfig
+    records: Sequence[VideoRecord], features_dir: Path, model: DetectorConfig, config: TrainConfig
 ) -> tuple[Bags, Bags | None]:
     to_train, to_select = split_records(records, config)
-    bags = load_bags(to_train, features_dir, model.classes, model.bag_length)
-    if not to_select:
-        return bags, None
-    return bags, load_bags(
-        to_select, features_dir, model.classes, model.bag_length, every_crop=False, like=bags
-    )
+    load = partial(load_bags, classes=model.classes, length=model.bag_length, segmented=model.segmented)
+    bags = load(to_train, features_dir)
+    return bags, load(to_select, features_dir, every_crop=False, like=bags) if to_select else None
 
 
 def _run_id(
-    model: ModelConfig, config: TrainConfig, bags: Bags, select: Bags | None, start_from: Path | None
+    model: DetectorConfig, config: TrainConfig, bags: Bags, select: Bags | None, start_from: Path | None
 ) -> str:
     """Names a run by all that it is made from."""
     parts: list[object] = [model.model_dump(), config.model_dump()]
@@ -173,7 +173,7 @@ def _run_id(
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _continued(start_from: Path, model: ModelConfig) -> DSANet:
+def _continued(start_from: Path, model: DetectorConfig) -> Detector:
     net, info = load_for_training(start_from)
     if info.model != model:
         raise ValueError(
@@ -184,7 +184,7 @@ def _continued(start_from: Path, model: ModelConfig) -> DSANet:
 
 
 def _resume(
-    out_dir: Path, run_id: str, net: DSANet, optimizers: Sequence[Scheduled]
+    out_dir: Path, run_id: str, net: Detector, optimizers: Sequence[Scheduled]
 ) -> tuple[int, Best | None]:
     """The step to go on from and the best so far; (0, None) for a run that has no state yet."""
     progress = read_progress(out_dir)
@@ -200,7 +200,7 @@ def _save_state(
     out_dir: Path,
     run_id: str,
     step: int,
-    net: DSANet,
+    net: Detector,
     best: Best | None,
     optimizers: Sequence[Scheduled],
 ) -> None:
@@ -213,17 +213,18 @@ def _save_state(
     write_resume(out_dir, progress, weights, [scheduled.optimizer for scheduled in optimizers])
 
 
-def _validation_due(steps_done: int, steps_per_epoch: int, config: TrainConfig) -> bool:
+def _validation_due(steps_done: int, steps: int, steps_per_epoch: int, config: TrainConfig) -> bool:
     epochs_done, rest = divmod(steps_done, steps_per_epoch)
-    return rest == 0 and (epochs_done % config.validate_every == 0 or epochs_done == config.epochs)
+    return steps_done == steps or (rest == 0 and epochs_done % config.validate_every == 0)
 
 
-def _notes(model: ModelConfig, config: TrainConfig, bags: Bags, best: Best | None) -> tuple[str, ...]:
+def _notes(model: DetectorConfig, config: TrainConfig, bags: Bags, best: Best | None) -> tuple[str, ...]:
     """What every report on this checkpoint must say."""
-    random = model.clip_weights == "random" or bags.encoder.weights_digest.startswith("random")
+    random = clip_weights(model) == "random" or bags.encoder.weights_digest.startswith("random")
     notes = {
         NO_SELECTION_NOTE: best is None,
         TEST_NOTE: config.select_on == "test",
         RANDOM_NOTE: random,
+        model.stand_in: bool(model.stand_in),
     }
     return tuple(note for note, applies in notes.items() if applies)

@@ -10,7 +10,7 @@ from evaluate.annotations import frame_labels
 from evaluate.ranking import Ranking
 from evaluate.scores import expand_to_frames
 from evaluate.segment_metrics import Protocol, SegmentMetrics
-from evaluate.videos import Scored
+from evaluate.videos import Scored, why_no_classes
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,10 @@ def class_figures(
 ) -> ClassFigures:
     label = videos[0].scores.classes[index]
     own = [video for video in videos if label in video.truth.labels]
-    right = [video.predicted in video.truth.labels for video in own]
-    annotated = bool(segments) and index > 0
-    ranking = _class_ranking(index, label, videos) if annotated else None
+    knows = why_no_classes(videos) is None
+    right = [video.predicted in video.truth.labels for video in own if knows]
+    annotated = index > 0 and all(video.labels is not None for video in videos)
+    ranking = _class_ranking(index, label, videos) if annotated and knows else None
     detection = anomaly_ranking(own) if annotated else None
     return ClassFigures(
         label=label,
@@ -58,6 +59,7 @@ def _class_ranking(index: int, label: str, videos: Sequence[Scored]) -> Ranking:
     """All frames ranked by the score of one class; positive are those annotated with it."""
     values, labels = [], []
     for scores, truth, *_ in videos:
+        assert scores.classes_TC is not None
         column = scores.classes_TC[:, index]
         values.append(expand_to_frames(column, scores.snippet_length, scores.n_frames, scores.name))
         own = [segment for segment in truth.segments or () if segment.label == label]

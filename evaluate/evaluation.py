@@ -15,7 +15,7 @@ from evaluate.ranking import Ranking
 from evaluate.scores import VideoScores
 from evaluate.segment_metrics import Protocol, SegmentMetrics, summarise
 from evaluate.video_metrics import Confusion, VideoMetrics, confusions, video_metrics
-from evaluate.videos import Scored, read_videos, run_digests, why_no_frames, with_scores
+from evaluate.videos import Scored, read_videos, run_digests, why_no_classes, why_no_frames, with_scores
 from evaluate.weighted import segment_matches, weighted_figures
 
 
@@ -38,13 +38,17 @@ class VideoResult:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Everything a report shows. Frame and segment figures are None and {} where `missing` says why."""
+    """Everything a report shows. Frame and segment figures are None and {} where `missing` says why.
+
+    So are figures that need classes where `no_classes` says why.
+    """
 
     config: EvaluateConfig
     classes: tuple[str, ...]
     videos: tuple[VideoResult, ...]
     left_out: tuple[str, ...]
     missing: str | None
+    no_classes: str | None
     frame: FrameMetrics | None
     segments: dict[Protocol, SegmentMetrics]
     video: VideoMetrics
@@ -85,6 +89,7 @@ def evaluate_scores(
         videos=tuple(_result(video) for video in videos),
         left_out=left_out,
         missing=missing,
+        no_classes=why_no_classes(videos),
         frame=None if missing else _frame_metrics(videos, config.threshold),
         segments=segments,
         video=video_metrics(videos),

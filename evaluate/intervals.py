@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evaluate.predictions import ANOMALOUS
 from evaluate.scores import VideoScores
 
 
@@ -15,7 +16,7 @@ class Interval:
     end_s: float
     start_frame: int
     end_frame: int
-    label: str  # anomaly class with the highest mean belief over the interval
+    label: str  # anomaly class with the highest mean belief over the interval, or ANOMALOUS
     score: float  # mean anomaly score
     peak: float  # highest anomaly score
     peak_frame: int  # middle frame of the first snippet with that score
@@ -40,11 +41,17 @@ def _interval(scores: VideoScores, start: int, end: int) -> Interval:
         end_s=seconds_at(scores, end_frame),
         start_frame=start_frame,
         end_frame=end_frame,
-        label=scores.classes[1 + int(scores.classes_TC[start:end, 1:].mean(axis=0).argmax())],
+        label=_label(scores, start, end),
         score=float(inside.mean()),
         peak=float(inside.max()),
         peak_frame=snippet_frame(scores, start + int(inside.argmax())),
     )
+
+
+def _label(scores: VideoScores, start: int, end: int) -> str:
+    if scores.classes_TC is None:
+        return ANOMALOUS
+    return scores.classes[1 + int(scores.classes_TC[start:end, 1:].mean(axis=0).argmax())]
 
 
 def snippet_frame(scores: VideoScores, snippet: int) -> int:

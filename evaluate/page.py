@@ -94,7 +94,7 @@ def clock(seconds: float) -> str:
 
 def _headlines(figures: Figures) -> list[Headline]:
     """Those with a value: of frames and segments with the videos' accuracy, or all of whole videos."""
-    shown = [*FRAME_HEADLINES, VIDEO_HEADLINES[0]] if figures["map"] else VIDEO_HEADLINES
+    shown = [*FRAME_HEADLINES, VIDEO_HEADLINES[0]] if figures["map"] or figures["auc"] else VIDEO_HEADLINES
     return [headline for headline in shown if headline.value(figures) is not None]
 
 

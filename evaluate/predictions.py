@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from evaluate.scores import VideoScores
 
 Array = NDArray[Any]
+ANOMALOUS = "anomalous"
+"""What is said of a video or an interval by a detector that knows no classes."""
 
 
 def top_snippets(scores: VideoScores) -> Array:
@@ -25,7 +27,9 @@ def video_score(scores: VideoScores) -> float:
 
 
 def likeliest_anomaly(scores: VideoScores) -> str:
-    """The anomaly class with the highest mean belief over the top-k snippets."""
+    """The anomaly class with the highest mean belief over the top-k snippets; ANOMALOUS without classes."""
+    if scores.classes_TC is None:
+        return ANOMALOUS
     mean_C = scores.classes_TC[top_snippets(scores)].mean(axis=0)
     return scores.classes[1 + int(mean_C[1:].argmax())]
 

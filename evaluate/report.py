@@ -23,6 +23,7 @@ __all__ = ["evaluate_scores", "metrics", "read_metrics", "write_report", "write_
 
 SCHEMA_VERSION = 1
 FRAME_FIGURES = ("auc", "ap", "anomaly_auc", "far", "far_normal")
+CLASS_FIGURES = ("accuracy", "anomaly_accuracy")
 PACKAGES = ("dsanet", "numpy", "scikit-learn", "h5py", "torch", "open_clip_torch")
 
 
@@ -116,10 +117,13 @@ def _video(video: VideoResult) -> dict[str, Any]:
 
 def _missing(evaluation: Evaluation) -> dict[str, str]:
     """Reason by the name of every figure that is null."""
+    missing: dict[str, str] = {}
+    if evaluation.no_classes:
+        missing |= dict.fromkeys(("map", *CLASS_FIGURES), evaluation.no_classes)
     if evaluation.missing:
-        return dict.fromkeys((*FRAME_FIGURES, "map"), evaluation.missing)
+        return missing | dict.fromkeys((*FRAME_FIGURES, "map"), evaluation.missing)
     undefined = [name for name in FRAME_FIGURES if getattr(evaluation.frame, name) is None]
-    return dict.fromkeys(undefined, "undefined: the test set has frames of one kind only")
+    return missing | dict.fromkeys(undefined, "undefined: the test set has frames of one kind only")
 
 
 def _counts(evaluation: Evaluation) -> dict[str, int]:

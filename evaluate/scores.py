@@ -32,15 +32,16 @@ class ScoreFileError(ValueError):
 class VideoScores:
     """Scores of one video. Raises ValueError (naming the video) where a field breaks what is said here.
 
-    `anomaly_T` is the coarse score in [0, 1]; `classes_TC` the fine one after belief modulation: rows sum to
-    1 and column 0 is the normal class. `event_C` and `background_C` are the class distributions of the two
+    `anomaly_T` is the coarse score in [0, 1]; `classes_TC` the fine one: rows sum to 1 and column 0 is the
+    normal class. It is None from a detector that tells only normal from anomalous; `classes` are then those
+    of its data. `event_C` and `background_C` are the class distributions of the two
     prototypes (paper, eq. 5 and figure 6), `learned_TD` the features of figure 4, `normal_distance_T` the
     smallest cosine distance to the dynamic normal patterns (figure 5).
     """
 
     name: str
     anomaly_T: Array
-    classes_TC: Array
+    classes_TC: Array | None
     classes: tuple[str, ...]
     snippet_length: int
     n_frames: int
@@ -84,7 +85,9 @@ class VideoScores:
                 raise ValueError(f"{self.name}: {name} holds NaN or infinite values; score the video again")
         if self.anomaly_T.min() < 0 or self.anomaly_T.max() > 1:
             raise ValueError(f"{self.name}: anomaly scores must lie in [0, 1]")
-        if self.classes_TC.min() < 0 or abs(self.classes_TC.sum(axis=1) - 1).max() > 1e-3:
+        if self.classes_TC is not None and (
+            self.classes_TC.min() < 0 or abs(self.classes_TC.sum(axis=1) - 1).max() > 1e-3
+        ):
             raise ValueError(f"{self.name}: rows of classes_TC must be distributions (>= 0, sum 1)")
         if not self.fps > 0:
             raise ValueError(f"{self.name}: fps must be above 0, not {self.fps}")
@@ -157,7 +160,7 @@ def write_scores(path: Path, scores: VideoScores, provenance: Mapping[str, Any])
 def read_scores(path: Path) -> VideoScores:
     """Reads and verifies one score file. Raises FileNotFoundError or ScoreFileError naming the file."""
     attributes, arrays = _read(path)
-    values: dict[str, Any] = {name: attributes[name] for name in _SCALARS} | arrays
+    values: dict[str, Any] = {"classes_TC": None, **{name: attributes[name] for name in _SCALARS}, **arrays}
     return VideoScores(**values | {"classes": json.loads(attributes["classes"])})
 
 

@@ -76,6 +76,8 @@ def _band(scores: VideoScores) -> str:
 
     One path for each class and strength, of thick strokes: a rectangle each would be most of the page.
     """
+    if scores.classes_TC is None:
+        return ""
     x, at = _columns(scores)
     best = 1 + scores.classes_TC[at, 1:].argmax(axis=1)
     strength = np.minimum((scores.anomaly_T[at] * (BAND_STEPS + 1)).astype(int), BAND_STEPS)

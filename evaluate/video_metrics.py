@@ -14,7 +14,7 @@ from evaluate.annotations import VideoTruth
 from evaluate.frame_metrics import auc, average_precision
 from evaluate.predictions import likeliest_anomaly, video_score
 from evaluate.scores import NORMAL
-from evaluate.videos import Scored
+from evaluate.videos import Scored, why_no_classes
 
 Array = NDArray[Any]
 
@@ -25,7 +25,7 @@ class VideoMetrics:
 
     auc: float | None
     ap: float | None
-    accuracy: float  # normal below the threshold, else the likeliest anomaly class
+    accuracy: float | None  # normal below the threshold, else the likeliest anomaly class
     anomaly_accuracy: float | None  # anomalous videos: the likeliest anomaly class
     event_accuracy: float | None  # class of the event prototype (None: not in the score files)
     background_accuracy: float | None  # background prototypes that are nearest to normal
@@ -48,13 +48,15 @@ def video_metrics(videos: Sequence[Scored]) -> VideoMetrics:
     """All video-level figures of the scored videos."""
     anomalous = np.array([not video.truth.is_normal for video in videos])
     values = np.array([video_score(video.scores) for video in videos])
-    named = [likeliest_anomaly(v.scores) in v.truth.labels for v in videos if not v.truth.is_normal]
+    knows = why_no_classes(videos) is None
+    right = [video.predicted in video.truth.labels for video in videos if knows]
+    named = [likeliest_anomaly(v.scores) in v.truth.labels for v in videos if knows and not v.truth.is_normal]
     event = [found in truth.labels for found, truth in _nearest(videos, "event_C")]
     background = [found == NORMAL for found, _ in _nearest(videos, "background_C")]
     return VideoMetrics(
         auc=auc(anomalous, values),
         ap=average_precision(anomalous, values),
-        accuracy=float(np.mean([video.predicted in video.truth.labels for video in videos])),
+        accuracy=_mean(right),
         anomaly_accuracy=_mean(named),
         event_accuracy=_mean(event),
         background_accuracy=_mean(background),
@@ -65,7 +67,7 @@ def confusions(videos: Sequence[Scored]) -> list[Confusion]:
     """Confusion matrices of the videos' classes and, where the score files hold them, of both prototypes."""
     classes = videos[0].scores.classes
     pairs = {
-        "Class of the video": [(video.predicted, video.truth) for video in videos],
+        "Class of the video": [(v.predicted, v.truth) for v in videos if v.scores.classes_TC is not None],
         "Event prototype": _nearest(videos, "event_C"),
         "Background prototype": _nearest(videos, "background_C"),
     }

@@ -60,6 +60,13 @@ def why_no_frames(truths: Sequence[VideoTruth]) -> str | None:
     return f"{len(unknown)} anomalous video(s) without temporal annotation, the first is {unknown[0]}"
 
 
+def why_no_classes(videos: Sequence[Scored]) -> str | None:
+    """Why figures that need classes can't be had, or None if they can."""
+    if all(video.scores.classes_TC is not None for video in videos):
+        return None
+    return "the detector tells only normal from anomalous, no classes"
+
+
 def _read(scores_dir: Path, truth: VideoTruth, threshold: float, *, annotated: bool) -> Scored:
     scores = read_scores(score_path(scores_dir, truth.name))
     if scores.name != truth.name:
@@ -79,6 +86,10 @@ def _read(scores_dir: Path, truth: VideoTruth, threshold: float, *, annotated: b
 def _check_alike(videos: Sequence[Scored]) -> None:
     """All score files must come from models with the same classes and snippets."""
     first = videos[0].scores
+    if {scores.classes_TC is None for scores, *_ in videos} == {True, False}:
+        raise ValueError(
+            "some score files have class scores and some have none. Score all videos with one model"
+        )
     for scores, *_ in videos:
         if (scores.classes, scores.snippet_length) != (first.classes, first.snippet_length):
             raise ValueError(

@@ -12,7 +12,7 @@ from evaluate.bootstrap import map_statistic
 from evaluate.predictions import video_score
 from evaluate.ranking import Ranking
 from evaluate.segment_metrics import ClassMatches, Protocol, match_segments
-from evaluate.videos import Scored
+from evaluate.videos import Scored, why_no_classes
 
 Array = NDArray[Any]
 Statistic = Callable[[Array], float]
@@ -28,18 +28,18 @@ def weighted_figures(
     """Functions of weights (V,) by the name of their figure; NaN where the weighted videos don't have it.
 
     `ranking` and `matches` are None and empty in a set that is not annotated in time: then there are
-    figures of whole videos only. mAP is in percent, everything else a fraction.
+    figures of whole videos only. Those that need classes are left out where the detector knows none.
+    mAP is in percent, everything else a fraction.
     """
-    right_V = np.array([video.predicted in video.truth.labels for video in videos])
     whole = Ranking.of(
         [np.array([video_score(video.scores)]) for video in videos],
         [np.array([not video.truth.is_normal]) for video in videos],
     )
-    figures: dict[str, Statistic] = {
-        "accuracy": lambda w: float(w @ right_V / w.sum()),
-        "video_auc": whole.auc,
-        "video_ap": whole.average_precision,
-    }
+    figures: dict[str, Statistic] = {}
+    if why_no_classes(videos) is None:
+        right_V = np.array([video.predicted in video.truth.labels for video in videos])
+        figures["accuracy"] = lambda w: float(w @ right_V / w.sum())
+    figures |= {"video_auc": whole.auc, "video_ap": whole.average_precision}
     if ranking:
         anomalous_V = np.array([bool(np.any(video.labels)) for video in videos])
         alarms_V, normal_V = _false_alarms(videos, threshold)
@@ -55,7 +55,12 @@ def weighted_figures(
 
 
 def segment_matches(videos: Sequence[Scored]) -> dict[Protocol, list[ClassMatches]]:
-    """Proposals and hits of every class by both protocols, of videos that are annotated in time."""
+    """Proposals and hits of every class by both protocols, of videos that are annotated in time.
+
+    Empty where the detector knows no classes.
+    """
+    if why_no_classes(videos):
+        return {}
     return {protocol: _matches(videos, protocol) for protocol in PROTOCOLS}
 
 
@@ -68,7 +73,7 @@ def _matches(videos: Sequence[Scored], protocol: Protocol) -> list[ClassMatches]
     for scores, truth, *_ in videos:
         whole = Segment(normal, 0, len(scores.anomaly_T) * scores.snippet_length)
         segments[scores.name] = [whole] if truth.is_normal else truth.segments or ()
-    scores_by_name = {video.scores.name: video.scores.classes_TC for video in videos}
+    scores_by_name = {v.scores.name: v.scores.classes_TC for v in videos if v.scores.classes_TC is not None}
     return match_segments(scores_by_name, segments, classes, protocol, videos[0].scores.snippet_length)
 
 

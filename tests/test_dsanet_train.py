@@ -17,9 +17,10 @@ from sklearn.metrics import roc_auc_score
 import dsanet.model
 from dsanet.checkpoint import INFO_FILE, read_info
 from dsanet.config import InferConfig, ModelConfig, TrainConfig, preset
-from dsanet.curves import COLUMNS
+from dsanet.curves import columns
 from dsanet.data import Batch
 from dsanet.infer import infer
+from dsanet.losses import TERMS
 from dsanet.optim import build_optimizers
 from dsanet.resume import RESUME_FILE, read_progress
 from dsanet.seeding import seeded
@@ -106,7 +107,7 @@ def test_curves_and_info_say_what_happened(footage: Footage, tmp_path: Path) -> 
     train(footage.records, footage.features_dir, tmp_path, small_config(**TRAINED), CONFIG)
     with (tmp_path / "curves.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == COLUMNS
+    assert tuple(rows[0]) == columns(TERMS)
     assert [(row["epoch"], row["step"]) for row in rows] == [(str(s // 2 + 1), str(s + 1)) for s in range(6)]
     assert [bool(row["val_auc"]) for row in rows] == [False, True] * 3
     terms = ("det", "consist", "compact", "event", "bkg", "sep")

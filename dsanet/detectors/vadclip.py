@@ -25,7 +25,7 @@ from dsanet.detector_config import (
     unknown_preset,
 )
 from dsanet.losses import alignment_loss, detection_loss, separation_loss
-from dsanet.text import LearnedContext
+from dsanet.text import LearnedContext, TextTower
 
 
 class VadCLIPConfig(TwoBranchConfig):
@@ -40,6 +40,9 @@ class VadCLIPConfig(TwoBranchConfig):
     @property
     def masks_padding(self) -> bool:
         return self.mask_padding
+
+    def text_module(self, tower: TextTower) -> nn.Module:
+        return LearnedContext(tower, self.texts, self.context_tokens)
 
     def build(self, text: nn.Module | None = None) -> "VadCLIP":
         return VadCLIP(self, text)
@@ -82,7 +85,7 @@ class VadCLIP(TwoBranch):
 
     def __init__(self, config: VadCLIPConfig, text: nn.Module | None = None) -> None:
         if text is None and config.classes:
-            text = LearnedContext(text_tower(config.clip_weights), config.texts, config.context_tokens)
+            text = config.text_module(text_tower(config.clip_weights))
         super().__init__(config, text)
 
     def forward(

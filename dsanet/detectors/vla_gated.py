@@ -86,6 +86,13 @@ class VLAGatedConfig(SegmentedConfig, TextConfig):
                 raise ValueError(f"template {template!r} has no {{}} for the class's name")
         return templates
 
+    def text_module(self, tower: TextTower) -> nn.Module:
+        """A class's embedding: mean over the templates of their embeddings; both of length 1."""
+        texts = [template.format(text) for text in self.texts for template in self.templates]
+        each_PD = F.normalize(FixedText.encode(tower, texts).text_CD, dim=-1)
+        mean_CD = each_PD.unflatten(0, (len(self.texts), len(self.templates))).mean(1)
+        return FixedText(F.normalize(mean_CD, dim=-1))
+
     def build(self, text: nn.Module | None = None) -> "VLAGated":
         return VLAGated(self, text)
 
@@ -162,7 +169,7 @@ class VLAGated(Detector):
 
     def __init__(self, config: VLAGatedConfig, text: nn.Module | None = None) -> None:
         if text is None and config.classes:
-            text = template_text(text_tower(config.clip_weights), config)
+            text = config.text_module(text_tower(config.clip_weights))
         super().__init__(config, text)
         width = config.feature_dim
         self.visual, self.score = VisualBranch(config), nn.Linear(width, 1)
@@ -211,14 +218,6 @@ class VLAGated(Detector):
     def loss_weights(self, train: TrainConfig) -> dict[str, float]:
         config = self.config
         return {"align": config.align_weight, "cls": config.class_weight, "con": config.consistency_weight}
-
-
-def template_text(tower: TextTower, config: VLAGatedConfig) -> FixedText:
-    """A class's embedding: mean over the templates of their embeddings of length 1, itself of length 1."""
-    texts = [template.format(text) for text in config.texts for template in config.templates]
-    each_PD = F.normalize(FixedText.encode(tower, texts).text_CD, dim=-1)
-    mean_CD = each_PD.unflatten(0, (len(config.texts), len(config.templates))).mean(1)
-    return FixedText(F.normalize(mean_CD, dim=-1))
 
 
 def row_alignment_loss(classes_BTC: Tensor, labels_BC: Tensor, lengths_B: Tensor, part: float) -> Tensor:
