@@ -9,6 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from extract.snippets import Sampling
+
 FEATURE_DIM = 512
 """Width of a CLIP ViT-B/16 image embedding."""
 
@@ -39,6 +41,11 @@ class ExtractConfig(BaseModel):
         default="auto", description="of the image tower; auto: fp16 on CUDA (OpenAI's own), fp32 on a CPU"
     )
 
+    @property
+    def sampling(self) -> Sampling:
+        """Which frames are read."""
+        return Sampling(self.snippet_length, self.frame_pick, self.mean_frames, self.keep_last)
+
     def computes_as(self, other: "ExtractConfig") -> bool:
         """True if both give the same features of a video, given the same encoder.
 
@@ -65,6 +72,7 @@ class ExtractRuntime(BaseModel):
     timeout_s: float = Field(
         default=120.0,
         gt=0,
+        allow_inf_nan=False,
         description="seconds without a frame after which a video is given up and its decoder killed",
     )
     partial: bool = Field(default=False, description="keep the snippets before the damage of a damaged video")

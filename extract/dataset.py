@@ -84,7 +84,7 @@ def write_manifest(path: Path, records: Iterable[VideoRecord]) -> None:
 
 
 def parse_labels(text: str) -> tuple[str, ...]:
-    """Lower-case labels from `fighting|shooting`, each once. Raises ValueError for none, or `normal` and more."""
+    """Lower-case labels of `fighting|shooting`, each once. ValueError for none, or `normal` among others."""
     labels = tuple(dict.fromkeys(part.strip().lower() for part in text.split("|")))
     if not all(labels):
         raise ValueError(f"labels are {text!r}, expected one or more, joined by `|`, or `normal`")

@@ -93,7 +93,8 @@ def _picture(frame: av.VideoFrame, number: int) -> Picture:
 
 def upright_rgb(frame: av.VideoFrame) -> Picture:
     """(H, W, 3) RGB of a decoded frame, turned as its display matrix says."""
-    picture: Picture = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+    # One thread: else swscale starts one a core for every frame, which costs more than the conversion.
+    picture: Picture = frame.to_ndarray(format="rgb24", threads=1).astype(np.uint8, copy=False)
     turns = round(frame.rotation / 90)
     return np.ascontiguousarray(np.rot90(picture, turns)) if turns % 4 else picture
 
@@ -107,10 +108,8 @@ class _Plan:
     """Entry points where a stretch begins."""
     targets: set[int]
     """Packets of wanted frames."""
-
-    @property
-    def last(self) -> int:
-        return max(self.targets)
+    last: int
+    """The last of them."""
 
 
 def _plan(packets: PacketTable, indices: Sequence[int]) -> _Plan:
@@ -126,13 +125,14 @@ def _plan(packets: PacketTable, indices: Sequence[int]) -> _Plan:
     needed = np.zeros(len(packets.pts), bool)
     starts = set()
     for target in targets:
-        candidates = entries[: np.searchsorted(entries, target, side="right")]
-        not_later = candidates[packets.pts[candidates] <= packets.pts[target]]
-        start = int(not_later[-1] if len(not_later) else packets.decodable.argmax())
+        at = int(np.searchsorted(entries, target, side="right")) - 1
+        while at >= 0 and packets.pts[entries[at]] > packets.pts[target]:
+            at -= 1
+        start = int(entries[at] if at >= 0 else packets.decodable.argmax())
         stretch = slice(start, target + 1)
         needed[stretch] |= packets.pts[stretch] >= min(packets.pts[start], packets.pts[target])
         starts.add(start)
-    return _Plan(needed, starts, set(targets.tolist()))
+    return _Plan(needed, starts, set(targets.tolist()), int(targets.max()))
 
 
 def _ranks(packets: PacketTable) -> dict[int, int]:

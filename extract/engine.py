@@ -160,8 +160,7 @@ class _Run:
     _writes: deque[tuple[VideoRecord, Future[None]]] = field(default_factory=deque)
     _extracted: list[str] = field(default_factory=list)
     _failures: dict[str, Failure] = field(default_factory=dict)
-    _opened: int = 0
-    _never_opened: int = 0
+    _opened_bytes: int = 0
     _snippets_opened: int = 0
     _snippets_done: int = 0
     _footage_s: float = 0.0
@@ -170,6 +169,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self._batches: Batches[tuple[_Video, int]] = Batches(self.encoder, self.config.crops)
+        self._unopened = {record.name: _file_bytes(record) for record in self.todo}
 
     def execute(self) -> ExtractResult:
         names = {record.name for record in self.todo} | set(self.reused)
@@ -184,9 +184,10 @@ class _Run:
 
     def _extract_all(self) -> None:
         records = {record.name: record for record in self.todo}
+        # The largest first: begun last, it would keep one decoder busy and leave the others idle.
         jobs = [
-            (r.name, Job(r.path.absolute(), self.config, self.runtime.decoder, self.runtime.partial))
-            for r in self.todo
+            (r.name, Job(r.path.absolute(), self.config.sampling, self.runtime.decoder, self.runtime.partial))
+            for r in sorted(self.todo, key=lambda r: self._unopened[r.name], reverse=True)
         ]
         count = min(self.runtime.workers or os.cpu_count() or 1, len(jobs))
         with (
@@ -213,7 +214,7 @@ class _Run:
             self._videos[record.name] = _Video(
                 record, message.picks, message.duration_s, np.zeros(shape, np.float32)
             )
-            self._opened += 1
+            self._opened_bytes += self._unopened.pop(record.name)
             self._snippets_opened += message.picks.n_snippets
         elif isinstance(message, PictureData):
             video = self._videos[record.name]
@@ -224,7 +225,8 @@ class _Run:
             self._videos[record.name].finished = message
             self._write_if_complete(self._videos[record.name])
         else:
-            self._never_opened += self._videos.pop(record.name, None) is None
+            self._unopened.pop(record.name, None)
+            self._videos.pop(record.name, None)
             if record.path.is_file():  # what features there are, are of an earlier content or config
                 feature_path(self.features_dir, record.name).unlink(missing_ok=True)
             self._fail(record, message)
@@ -269,16 +271,22 @@ class _Run:
             return
         self._reported = now
         done = len(self._extracted) + len(self._failures)
-        per_video = self._snippets_opened / self._opened if self._opened else 0
-        unopened = len(self.todo) - self._opened - self._never_opened
+        per_byte = self._snippets_opened / self._opened_bytes if self._opened_bytes else 0
         self.on_progress(
             ExtractProgress(
                 videos_done=done + len(self.reused),
                 videos_total=len(self.todo) + len(self.reused),
                 snippets_done=self._snippets_done,
-                snippets_total=self._snippets_opened + round(per_video * unopened),
+                snippets_total=self._snippets_opened + round(per_byte * sum(self._unopened.values())),
                 footage_s_done=self._footage_s,
                 failures=len(self._failures),
                 elapsed_s=now - self._started,
             )
         )
+
+
+def _file_bytes(record: VideoRecord) -> int:
+    try:
+        return record.path.stat().st_size
+    except OSError:
+        return 0  # its decoder meets the same error, and names it

@@ -6,9 +6,11 @@ the video it was at is named; no lock is shared with it that it could take to it
 """
 
 import contextlib
+import os
 import queue
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -26,6 +28,7 @@ from extract.worker import Alive, Failed, Finished, Job, Opened, Picture
 
 Item = TypeVar("Item")
 _IMPORT_ROOT = Path(__file__).parents[1]
+_SEND_BUFFER_BYTES = 1 << 20  # a few small pictures: fewer turns of the two processes waiting for each other
 
 
 @dataclass(frozen=True)
@@ -44,11 +47,15 @@ class Stopped(Exception):  # noqa: N818  # not an error: the run was ended
 
 
 class DecoderProcess:
-    """One decoder process and the connection to it."""
+    """One decoder process and the connection to it. `timeout_s` without a word means that it hangs."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
         ours, theirs = socket.socketpair()
+        # The kernel's own: it also ends the wait for the rest of a picture.
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(timeout_s))
         with theirs:
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
             # A program of its own, not a multiprocessing child: that would import the caller's main
             # module (torch and more) again. A session of its own: Ctrl-C is for its owner alone.
             self._process = subprocess.Popen(
@@ -56,32 +63,42 @@ class DecoderProcess:
                 pass_fds=[theirs.fileno()],
                 cwd=_IMPORT_ROOT,  # `-m` looks there first: not in whatever folder this was started from
                 stdin=subprocess.DEVNULL,
+                env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # numpy's; nothing here multiplies matrices
                 start_new_session=True,
             )
         self._connection = Connection(ours.detach())
 
-    def decode(self, job: Job, timeout_s: float) -> Iterator[Message]:
+    def decode(self, job: Job) -> Iterator[Message]:
         """What the process says about one video, `Finished` or `Failed` last.
 
         After a timeout or a crash the process is gone, and `alive` false.
         """
         try:
             self._connection.send(job)
-            while self._connection.poll(timeout_s):
+            while True:
                 message = self._connection.recv()
                 if isinstance(message, Alive):
                     continue
                 if isinstance(message, Picture):
-                    pixels = np.empty(message.shape, np.uint8)
-                    self._connection.recv_bytes_into(pixels.data.cast("B"))
-                    message = PictureData(message.pick, pixels)
+                    message = PictureData(message.pick, self._receive_pixels(message.shape))
                 yield message
                 if isinstance(message, Finished | Failed):
                     return
+        except BlockingIOError:
             self.close()
-            yield Failed(f"the decoder hung: nothing for {timeout_s:g} s")
+            yield Failed(f"the decoder hung: nothing for {self._timeout_s:g} s")
         except (EOFError, OSError):
             yield Failed(self._how_it_died())
+
+    def _receive_pixels(self, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+        pixels = np.empty(shape, np.uint8)
+        missing = pixels.data.cast("B")
+        while missing:
+            received = os.readv(self._connection.fileno(), [missing])
+            if received == 0:
+                raise EOFError
+            missing = missing[received:]
+        return pixels
 
     @property
     def alive(self) -> bool:
@@ -107,6 +124,11 @@ class DecoderProcess:
         name = signal.Signals(-code).name
         hint = ", perhaps out of memory" if name == "SIGKILL" else ""
         return f"the decoder process died of {name}{hint}"
+
+
+def _timeval(seconds: float) -> bytes:
+    """C's struct timeval; zero would mean forever."""
+    return struct.pack("ll", *divmod(max(1, int(seconds * 1e6)), 1_000_000))
 
 
 class ByteQueue(Generic[Item]):
@@ -190,13 +212,13 @@ class Lanes:
                 except OSError as error:
                     self._put(key, Failed(f"no decoder process can be started: {error}"))
                     continue
-                for message in process.decode(job, self._timeout_s):
+                for message in process.decode(job):
                     self._put(key, message)
         if process is not None:
             process.close()
 
     def _start_process(self) -> DecoderProcess:
-        process = DecoderProcess()
+        process = DecoderProcess(self._timeout_s)
         self._processes.append(process)
         if self._stop.is_set():  # __exit__ may have looked before it was there
             process.kill()

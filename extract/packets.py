@@ -25,7 +25,6 @@ _FORMATS = (
 _MAX_PIXELS = 1 << 26
 """Of one frame: 8192 × 8192. Larger ones are declared by damaged headers, not filmed."""
 STREAMED = {"mpegts", "mpeg", "mpegvideo", "h264", "hevc"}
-NO_PTS = np.iinfo(np.int64).min
 """Containers without an index: they may begin anywhere, and lose packets without a word."""
 NO_PTS = np.iinfo(np.int64).min
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from extract.config import EncoderFingerprint, ExtractConfig, ExtractRuntime
 from extract.dataset import VideoRecord
+from extract.source import file_digest
 from extract.store import PART_SUFFIX, FeatureFileError, feature_path, read_features
-from extract.worker import file_digest
 
 
 def is_done(

@@ -5,11 +5,20 @@ Snippet t covers the frames [16t, 16t + 16); the last one may be shorter. `middl
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from extract.config import ExtractConfig
+
+@dataclass(frozen=True)
+class Sampling:
+    """The fields of `ExtractConfig` that decide which frames are read."""
+
+    snippet_length: int
+    frame_pick: Literal["middle", "first", "mean"]
+    mean_frames: int
+    keep_last: bool
 
 
 @dataclass(frozen=True)
@@ -30,19 +39,19 @@ class Picks:
         return len(self.representative)
 
 
-def pick_frames(n_frames: int, config: ExtractConfig) -> Picks:
+def pick_frames(n_frames: int, sampling: Sampling) -> Picks:
     """The picks for a video of `n_frames` frames; none if it is too short for `keep_last` = false."""
-    length = config.snippet_length
-    stop = n_frames if config.keep_last else n_frames - n_frames % length
+    length = sampling.snippet_length
+    stop = n_frames if sampling.keep_last else n_frames - n_frames % length
     starts = np.arange(0, stop, length)
     ends = np.minimum(starts + length, stop)
     middle = (starts + ends) // 2
-    if config.frame_pick == "mean":
-        picks = [_even(int(s), int(e), config.mean_frames) for s, e in zip(starts, ends, strict=True)]
+    if sampling.frame_pick == "mean":
+        picks = [_even(int(s), int(e), sampling.mean_frames) for s, e in zip(starts, ends, strict=True)]
         frames = np.concatenate([np.empty(0, np.int64), *picks])
         snippet = np.repeat(np.arange(len(starts)), [len(p) for p in picks])
         return Picks(frames, snippet, np.diff(snippet, append=len(starts)) > 0, middle)
-    frames = starts if config.frame_pick == "first" else middle
+    frames = starts if sampling.frame_pick == "first" else middle
     return Picks(frames, np.arange(len(starts)), np.ones(len(starts), bool), frames)
 
 

@@ -26,6 +26,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from extract.config import FEATURE_DIM, EncoderFingerprint, ExtractConfig
+from extract.source import SourceInfo as SourceInfo  # a part of what is read here
 
 SCHEMA_VERSION = 1
 PART_SUFFIX = ".part"
@@ -36,27 +37,6 @@ _GROUPS = ("source", "encoder", "config")
 
 class FeatureFileError(ValueError):
     """A feature file is damaged, incomplete or not one of ours."""
-
-
-class SourceInfo(BaseModel):
-    """The video a feature file was made from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    file_name: str
-    sha256: str
-    size: int
-    mtime_ns: int
-    codec: str
-    fps: float
-    """Average frame rate, frames a second."""
-    n_frames: int
-    width: int
-    height: int
-    """Of the frames as shown, after rotation."""
-    duration_s: float
-    damage: str = ""
-    """Why the file holds only the snippets before a damaged place (`partial`), else empty."""
 
 
 class FeatureMeta(BaseModel):

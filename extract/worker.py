@@ -1,18 +1,17 @@
 """A decoder process: takes one video after the other and sends its frames back.
 
 It is a process of its own because decoders hang, crash and run out of memory on odd videos: its
-owner (`extract.lanes`) watches it and kills it. It imports no torch. Protocol, over one connection:
-a `Job` comes in; `Opened`, then for each picture `Picture` and its raw bytes, then `Finished` or
-`Failed` go out; `Alive` now and then while nothing else is to be said.
+owner (`extract.lanes`) watches it and kills it. It imports neither torch nor pydantic nor h5py, for
+each starts anew. Protocol, over one connection: a `Job` comes in; `Opened`, then for each picture
+`Picture` and its raw bytes, then `Finished` or `Failed` go out; `Alive` now and then while nothing
+else is to be said.
 """
 
-import hashlib
 import os
 import stat
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,13 +19,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from extract.config import ExtractConfig
 from extract.packets import short_reason
-from extract.snippets import Picks, pick_frames
-from extract.store import SourceInfo
+from extract.snippets import Picks, Sampling, pick_frames
+from extract.source import SourceInfo, file_digest
 from extract.video import Choice, FrameReader, VideoError, VideoInfo, probe
-
-_READ_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,7 @@ class Job:
     """One video to decode."""
 
     path: Path
-    config: ExtractConfig
+    sampling: Sampling
     decoder: Choice
     partial: bool
 
@@ -108,7 +104,7 @@ def _decode(job: Job, connection: Connection) -> Finished:
     info = probe(job.path, alive)
     if info.damage is not None and not job.partial:
         raise info.damage
-    picks = pick_frames(info.n_frames, job.config)
+    picks = pick_frames(info.n_frames, job.sampling)
     if picks.n_snippets == 0:
         raise VideoError(f"has {info.n_frames} frames, fewer than one snippet, and keep_last is off")
     connection.send(Opened(picks, info.duration_s))
@@ -138,30 +134,32 @@ def _decode(job: Job, connection: Connection) -> Finished:
     finished = Finished(
         source, picks.representative, info.time_s[picks.representative], reader.decoder, reader.reason
     )
-    return finished if damage is None else _before_damage(finished, damage, job.config, info)
+    return finished if damage is None else _before_damage(finished, damage, job.sampling.snippet_length, info)
 
 
 def _send_pictures(reader: FrameReader, picks: Picks, connection: Connection) -> None:
     frames = picks.frames.tolist()
     for pick, (_, picture) in enumerate(reader.frames(frames)):
         connection.send(Picture(pick, picture.shape))
-        connection.send_bytes(np.ascontiguousarray(picture).data.cast("B"))
+        _write_all(connection.fileno(), np.ascontiguousarray(picture).data.cast("B"))
 
 
-def _before_damage(
-    finished: Finished, damage: VideoError, config: ExtractConfig, info: VideoInfo
-) -> Finished:
+def _write_all(descriptor: int, data: memoryview) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _before_damage(finished: Finished, damage: VideoError, snippet_length: int, info: VideoInfo) -> Finished:
     """The whole snippets before the damaged place, as if the video ended with them."""
-    snippets = (damage.frame or 0) // config.snippet_length
+    snippets = (damage.frame or 0) // snippet_length
     if snippets == 0:
         raise damage
-    n_frames = snippets * config.snippet_length
-    source = finished.source.model_copy(
-        update={
-            "n_frames": n_frames,
-            "duration_s": float(info.time_s[n_frames - 1]) + 1 / info.fps,
-            "damage": f"frame {damage.frame}: {damage}",
-        }
+    n_frames = snippets * snippet_length
+    source = replace(
+        finished.source,
+        n_frames=n_frames,
+        duration_s=float(info.time_s[n_frames - 1]) + 1 / info.fps,
+        damage=f"frame {damage.frame}: {damage}",
     )
     return replace(
         finished,
@@ -169,16 +167,6 @@ def _before_damage(
         frame_index=finished.frame_index[:snippets],
         time_s=finished.time_s[:snippets],
     )
-
-
-def file_digest(path: Path, tick: Callable[[], None] = lambda: None) -> str:
-    """sha256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_READ_BYTES):
-            digest.update(block)
-            tick()
-    return digest.hexdigest()
 
 
 class _Heartbeat:

@@ -53,7 +53,7 @@ def test_damage_is_named_or_harmless(name: str, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(damaged(image, random))
         try:
             info = probe(tmp_path / name)
-            wanted = pick_frames(info.n_frames, ExtractConfig()).frames.tolist()
+            wanted = pick_frames(info.n_frames, ExtractConfig().sampling).frames.tolist()
             got = [number for number, _ in FrameReader(info).frames(wanted)]
             assert got == wanted
             named += info.damage is not None

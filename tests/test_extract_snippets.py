@@ -10,23 +10,23 @@ from extract.snippets import pick_frames
 
 
 def test_the_middle_frame_of_each_snippet_and_of_a_shorter_last_one() -> None:
-    assert pick_frames(40, ExtractConfig()).frames.tolist() == [8, 24, 36]
-    assert pick_frames(33, ExtractConfig()).frames.tolist() == [8, 24, 32]
-    assert pick_frames(32, ExtractConfig()).frames.tolist() == [8, 24]
-    assert pick_frames(1, ExtractConfig()).frames.tolist() == [0]
+    assert pick_frames(40, ExtractConfig().sampling).frames.tolist() == [8, 24, 36]
+    assert pick_frames(33, ExtractConfig().sampling).frames.tolist() == [8, 24, 32]
+    assert pick_frames(32, ExtractConfig().sampling).frames.tolist() == [8, 24]
+    assert pick_frames(1, ExtractConfig().sampling).frames.tolist() == [0]
 
 
 def test_the_first_frame() -> None:
-    assert pick_frames(40, ExtractConfig(frame_pick="first")).frames.tolist() == [0, 16, 32]
+    assert pick_frames(40, ExtractConfig(frame_pick="first").sampling).frames.tolist() == [0, 16, 32]
 
 
 def test_the_last_shorter_snippet_can_be_dropped() -> None:
-    assert pick_frames(40, ExtractConfig(keep_last=False)).frames.tolist() == [8, 24]
-    assert pick_frames(15, ExtractConfig(keep_last=False)).n_snippets == 0
+    assert pick_frames(40, ExtractConfig(keep_last=False).sampling).frames.tolist() == [8, 24]
+    assert pick_frames(15, ExtractConfig(keep_last=False).sampling).n_snippets == 0
 
 
 def test_mean_takes_evenly_spaced_frames_and_no_frame_twice() -> None:
-    picks = pick_frames(35, ExtractConfig(frame_pick="mean", mean_frames=4))
+    picks = pick_frames(35, ExtractConfig(frame_pick="mean", mean_frames=4).sampling)
     assert picks.frames.tolist() == [2, 6, 10, 14, 18, 22, 26, 30, 32, 33, 34]
     assert picks.snippet.tolist() == [0] * 4 + [1] * 4 + [2] * 3
     assert picks.representative.tolist() == [8, 24, 33]
@@ -46,7 +46,7 @@ def test_every_pick_lies_in_its_snippet(
     config = ExtractConfig(
         snippet_length=length, frame_pick=pick, mean_frames=mean_frames, keep_last=keep_last
     )
-    picks = pick_frames(n_frames, config)
+    picks = pick_frames(n_frames, config.sampling)
     assert picks.n_snippets == (-(-n_frames // length) if keep_last else n_frames // length)
     assert (picks.frames // length == picks.snippet).all()
     assert (picks.representative // length == np.arange(picks.n_snippets)).all()
