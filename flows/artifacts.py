@@ -110,3 +110,9 @@ def _table(figures: Figures) -> str:
             spread = f"{interval[0]:.2f} – {interval[1]:.2f}" if interval else ""
             lines.append(f"| {headline.title} | {value:.2f} | {spread} |")
     return "\n".join(lines)
+
+
+@_shown_if_possible
+def show_text(key: str, text: str, description: str) -> None:
+    """Markdown under a key of its own."""
+    create_markdown_artifact(text, key=key, description=description)

@@ -58,7 +58,7 @@ def extract_train_eval(
     """
     names = [stage.name for stage in STAGES]
     first_refreshed = names.index(refresh) if refresh else len(names)
-    with run_log(), Workspace(workspace).locked(wait=_deployed()):
+    with run_log(), Workspace(workspace).locked(wait=deployed()):
         run = _begun(workspace, source, config)
         run.check()
         return [stage(run, refresh=position >= first_refreshed) for position, stage in enumerate(STAGES)]
@@ -134,7 +134,7 @@ def _one(
     stage: Stage, workspace: Path, refresh: bool, source: Source | None = None, **sections: BaseModel | None
 ) -> StageResult:
     given = {name: section for name, section in sections.items() if section is not None}
-    with run_log(), Workspace(workspace).locked(wait=_deployed()):
+    with run_log(), Workspace(workspace).locked(wait=deployed()):
         config = Run.of(workspace).config.model_copy(update=given) if given else None
         return stage(_begun(workspace, source, config), refresh=refresh)
 
@@ -145,6 +145,6 @@ def _begun(workspace: Path, source: Source | None, config: PipelineConfig | None
     return Run.of(workspace)
 
 
-def _deployed() -> bool:
+def deployed() -> bool:
     """Whether nobody sits before it: such a run waits for another one over the same folder."""
     return deployment.id is not None

@@ -1,9 +1,11 @@
 """What a stage is given: the workspace, its manifest's videos and the configuration."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from extract.dataset import VideoRecord, read_manifest
 from extract.store import feature_path
@@ -27,6 +29,11 @@ class Run:
         """The run that `workspace.json` below `root` describes."""
         workspace = Workspace(root)
         return cls(workspace, workspace.recall())
+
+    def with_config(self, **sections: BaseModel) -> "Run":
+        """The same with other sections of the configuration; `workspace.json` stays as it is."""
+        config = self.config.model_copy(update=sections)
+        return replace(self, inputs=self.inputs.model_copy(update={"config": config}))
 
     @property
     def config(self) -> PipelineConfig:

@@ -193,7 +193,7 @@ INFER = Stage("infer", 1, _infer_reads, _infer_work, _scores_digest, lambda run:
 # --- evaluate -----------------------------------------------------------------------------------------------
 
 
-def _truths(run: Run) -> list[VideoTruth]:
+def read_truths(run: Run) -> list[VideoTruth]:
     """Labels and segments of the test videos that could be read; what failed to decode stays out, by name."""
     annotations = read_annotations(run.inputs.annotations) if run.inputs.annotations else {}
     records = run.having_features("test")
@@ -203,7 +203,7 @@ def _truths(run: Run) -> list[VideoTruth]:
 def _evaluate_reads(run: Run) -> Any:
     check_testable(run.records)
     curves = file_digest(run.workspace.model / CURVES_FILE)
-    truths = [(truth.name, truth.labels, truth.segments) for truth in _truths(run)]
+    truths = [(truth.name, truth.labels, truth.segments) for truth in read_truths(run)]
     return _scores_digest(run), truths, run.config.evaluate, curves, run.inputs.title, _notes(run)
 
 
@@ -218,7 +218,7 @@ def _notes(run: Run) -> list[str]:
 
 def _evaluate_work(run: Run) -> str:
     workspace = run.workspace
-    evaluation = evaluate_scores(workspace.scores, _truths(run), run.config.evaluate)
+    evaluation = evaluate_scores(workspace.scores, read_truths(run), run.config.evaluate)
     write_report(
         workspace.report,
         evaluation,
