@@ -45,7 +45,7 @@ class _OneDNNLinear(torch.autograd.Function):
         (x_NI, weight_OI), needed = ctx.saved_tensors, ctx.needs_input_grad
         return (
             _product(grad_NO, weight_OI.T) if needed[0] else None,
-            _product(grad_NO.T, x_NI.T) if needed[1] else None,
+            _weight_gradient(grad_NO, x_NI) if needed[1] else None,
             grad_NO.sum(0) if needed[2] else None,
         )
 
@@ -53,3 +53,10 @@ class _OneDNNLinear(torch.autograd.Function):
 def _product(a_NK: Tensor, b_MK: Tensor, bias_M: Tensor | None = None) -> Tensor:
     """(N, M): a·bᵀ + bias."""
     return torch.ops.mkldnn._linear_pointwise(a_NK, b_MK, bias_M, "none", [], "")
+
+
+def _weight_gradient(grad_NO: Tensor, x_NI: Tensor) -> Tensor:
+    """(O, I): gradᵀ·x. The operator copies a transposed first factor: the narrower one is put there."""
+    if grad_NO.shape[1] > x_NI.shape[1]:
+        return _product(x_NI.T, grad_NO.T).T
+    return _product(grad_NO.T, x_NI.T)
