@@ -180,6 +180,16 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
+def is_finished(out_dir: Path, run_id: str) -> bool:
+    """Whether `out_dir` holds a whole checkpoint of this run: its description and the weights it describes."""
+    try:
+        info = read_info(out_dir)
+        _read_state(out_dir / WEIGHTS_FILE, info.weights_digest)
+    except (CheckpointError, FileNotFoundError):
+        return False
+    return info.run_id == run_id
+
+
 def _read_state(path: Path, digest: str) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(f"{path} is missing beside its {INFO_FILE}")

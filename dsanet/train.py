@@ -13,6 +13,7 @@ import torch
 from dsanet.checkpoint import (
     INFO_FILE,
     CheckpointInfo,
+    is_finished,
     clip_weights,
     load_for_training,
     load_trained,
@@ -74,7 +75,7 @@ def train(
     model = _with_classes(model, records)
     bags, select = _load(records, features_dir, model, config)
     run_id = _run_id(model, config, bags, select, start_from)
-    if (out_dir / INFO_FILE).is_file() and read_info(out_dir).run_id == run_id:
+    if is_finished(out_dir, run_id):
         return out_dir
     with seeded(config.seed):
         net = (model.build() if start_from is None else _continued(start_from, model)).to(
