@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows import cli_data, cli_server
+from flows import cli_data, cli_library, cli_server
 
 app = typer.Typer(
     help="Find when something goes wrong in video, and what it is, from video-level labels alone.",
@@ -166,7 +166,8 @@ _later_stage(
 def score(
     videos: Annotated[list[Path], typer.Argument(help="Video files.")],
     model: Annotated[
-        Path, typer.Option(help="A workspace with a trained model, or the model folder itself.")
+        str,
+        typer.Option(help="A workspace with a model, a model folder, `ws@champion`, or `champion` alone."),
     ],
     out: Annotated[Path, typer.Option(help="Folder for intervals.csv, timeline.png and the scores.")] = Path(
         "scored"
@@ -180,9 +181,10 @@ def score(
 ) -> None:
     """Anomalous intervals of any video: start, end, class and score, and a timeline picture."""
     from flows.launch import print_scored
+    from flows.retraining.references import checkpoint_folder
     from flows.score import score_videos
 
-    result = score_videos(videos, model, out, threshold=threshold, weights=weights)
+    result = score_videos(videos, checkpoint_folder(model), out, threshold=threshold, weights=weights)
     print_scored(result.videos, result.failures, result.notes, out)
     raise typer.Exit(0 if result.videos else 1)
 
@@ -214,6 +216,7 @@ def config(
 
 
 app.add_typer(cli_data.app)
+app.add_typer(cli_library.app)
 app.add_typer(cli_server.app)
 
 
