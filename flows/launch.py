@@ -42,6 +42,15 @@ def run_stage(name: str, out: Path, refresh: bool) -> None:
     getattr(pipeline, name)(Workspace(out).root, refresh=refresh)
 
 
+def run_retraining(out: Path, force: bool) -> None:
+    """The flow `retrain-on-new-footage` in this process, then where its report is."""
+    from flows.retraining.flow import retrain_on_new_footage
+
+    _start_prefect()
+    outcome = retrain_on_new_footage(Workspace(out).root, force=force)
+    console.print(f"report   {outcome.page}", soft_wrap=True, highlight=False)
+
+
 def _start_prefect() -> None:
     """Start Prefect's embedded server, if no other is configured, where Ctrl-C does not reach it.
 

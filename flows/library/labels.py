@@ -31,11 +31,12 @@ class Waiting:
 
 
 def set_labels(
-    library: Library, what: str, labels: str, *, known: Collection[str], by: str | None = None
+    library: Library, what: str, labels: str, *, known: Collection[str] | None, by: str | None = None
 ) -> tuple[Video, bool]:
     """Label one video, found by name, path or digest; False where it had these labels already.
 
-    `known` are the classes there are: another label is refused. Raises ValueError where nothing was changed.
+    `known` are the classes there are: another label is refused, unless it is None. Raises ValueError where
+    nothing was changed.
     """
     video = _checked(library.videos(), what)
     if video.split == "test":
@@ -45,7 +46,7 @@ def set_labels(
 
 
 def import_labels(
-    library: Library, csv_path: Path, *, known: Collection[str], by: str | None = None
+    library: Library, csv_path: Path, *, known: Collection[str] | None, by: str | None = None
 ) -> Given:
     """Label the videos of a CSV with the columns video (name, path or digest) and labels (joined by `|`).
 
@@ -88,7 +89,7 @@ def whoami() -> str:
 
 
 def _read(
-    csv_path: Path, videos: Sequence[Video], known: Collection[str]
+    csv_path: Path, videos: Sequence[Video], known: Collection[str] | None
 ) -> list[tuple[Video, tuple[str, ...]]]:
     if not csv_path.is_file():
         raise FileNotFoundError(f"no file {csv_path}; expected a CSV with the columns {', '.join(COLUMNS)}")
@@ -112,9 +113,9 @@ def _checked(videos: Sequence[Video], what: str) -> Video:
     return video
 
 
-def _parsed(labels: str, known: Collection[str]) -> tuple[str, ...]:
+def _parsed(labels: str, known: Collection[str] | None) -> tuple[str, ...]:
     parsed = parse_labels(labels)
-    if unknown := sorted(set(parsed) - set(known)):
+    if known is not None and (unknown := sorted(set(parsed) - set(known))):
         raise ValueError(
             f"no video has the label {', '.join(unknown)} yet; there are {', '.join(sorted(known))} "
             "(--new-class allows another)"

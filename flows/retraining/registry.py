@@ -132,10 +132,15 @@ class Registry:
             for side in ("champion", "challenger", "difference"):
                 self._client.log_metric(version.run_id, f"gate_{name}_{side}", getattr(one, side))
 
-    def promote(self, version: Version) -> None:
-        """Make it the champion, in one step; who was it until now is remembered."""
+    def promote(self, version: Version, *, by_hand: bool = False) -> None:
+        """Make it the champion, in one step; who was it until now is remembered.
+
+        By hand that one is taken out of service for good: the gate will not bring it back.
+        """
         champion = self.champion()
         if champion is None or champion.key != version.key:
+            if champion and by_hand:
+                self._tag(champion, WITHDRAWN, "yes")
             self._tag(version, REPLACED, champion.key if champion else "")
             self._tag(version, WITHDRAWN, "")
             self._client.set_registered_model_alias(self.name, CHAMPION, str(version.number))
@@ -197,12 +202,15 @@ class Registry:
         return found[0] if found else None
 
     def _experiment(self) -> str:
-        found = self._client.get_experiment_by_name(self.name)
+        """Where runs are written. MLflow's own files lie where the experiment began: a moved workspace begins
+        another."""
+        name, place = self.name, None
+        if "MLFLOW_TRACKING_URI" not in os.environ:
+            name, place = f"{self.name} in {self._root}", (self._root / "mlartifacts").as_uri()
+        found = self._client.get_experiment_by_name(name)
         if found is not None:
             return str(found.experiment_id)
-        own = "MLFLOW_TRACKING_URI" not in os.environ
-        place = (self._root / "mlartifacts").as_uri() if own else None
-        return str(self._client.create_experiment(self.name, artifact_location=place))
+        return str(self._client.create_experiment(name, artifact_location=place))
 
     def _record(self, training: Training) -> str:
         """Write the run of a training; what a killed one has left of it is deleted first."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dsanet.checkpoint import INFO_FILE, WEIGHTS_FILE, read_info
+from dsanet.checkpoint import INFO_FILE, read_info
 from dsanet.config import fit_classes
 from dsanet.curves import CURVES_FILE
 from evaluate.annotations import VideoTruth
@@ -20,6 +20,7 @@ from extract.store import content_digest, feature_path, read_meta
 from flows.library.founding import import_manifest
 from flows.library.inbox import Scan, scan
 from flows.library.library import Features, Library, Score, Video
+from flows.retraining.references import restore
 from flows.retraining.registry import (
     CHALLENGER,
     CHAMPION,
@@ -124,13 +125,6 @@ def in_service(work: Retraining) -> Version:
         champion = work.registry.find(CHAMPION)
     restore(work.registry, champion, work.folder(champion.key))
     return champion
-
-
-def restore(registry: Registry, version: Version, folder: VersionFolder) -> None:
-    """Bring a version's checkpoint back from the registry where its folder has lost it."""
-    if not all((folder.model / name).is_file() for name in (INFO_FILE, WEIGHTS_FILE)):
-        log.warning("version %d is not in %s any more: fetching it", version.number, folder.root)
-        registry.fetch(version, folder.model)
 
 
 def score_everything(work: Retraining, version: Version) -> dict[str, Score]:
