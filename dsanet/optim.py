@@ -1,19 +1,28 @@
-"""Optimisers and their schedules: the paper's AdamW, and the pair of the release.
+"""Optimisers and their schedules: the paper's AdamW, the pair of its release, and what other detectors use.
 
-The schedules are functions of the step, so that resuming needs nothing but the step.
+The schedules are functions of the step (and of the validation losses so far, where a plateau lowers the
+rate), so that resuming needs nothing else.
 """
 
 import math
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import Adagrad, Adam, AdamW, Optimizer
 
-from dsanet.config import TrainConfig
+from dsanet.detector_config import TrainConfig
 
 WARMUP_STEPS = 100
+DROP = 0.1
+"""What a milestone or a plateau leaves of the learning rate."""
+SINGLE: dict[str, Callable[..., Optimizer]] = {
+    "adamw": partial(AdamW, fused=True),
+    "adam": Adam,
+    "adagrad": Adagrad,
+}
 
 
 class StableAdamW(Optimizer):
@@ -58,24 +67,28 @@ class StableAdamW(Optimizer):
         parameter.addcdiv_(state["exp_avg"], scale, value=-step_size)
 
 
-class Scheduled(NamedTuple):
-    """An optimiser and its learning rate at a step (0-based)."""
+@dataclass
+class Scheduled:
+    """An optimiser and its learning rate at a step (0-based), lowered `drops` times by plateaus."""
 
     optimizer: Optimizer
     rate: Callable[[int], float]
+    drops: int = 0
 
     def step(self, step: int) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate(step)
+            group["lr"] = self.rate(step) * DROP**self.drops
         self.optimizer.step()
 
 
 def build_optimizers(model: nn.Module, config: TrainConfig, steps_per_epoch: int) -> tuple[Scheduled, ...]:
     """The optimisers of `config`; in the release's pair SG-NM (`normality.*`) has one of its own."""
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    if config.optimizer == "adamw":
-        optimizer = AdamW([p for _, p in named], lr=config.lr, weight_decay=config.weight_decay, fused=True)
-        return (Scheduled(optimizer, lambda step: config.lr),)
+    if config.optimizer in SINGLE:
+        optimizer = SINGLE[config.optimizer](
+            [p for _, p in named], lr=config.lr, weight_decay=config.weight_decay
+        )
+        return (Scheduled(optimizer, lambda step: milestone_rate(step // steps_per_epoch, config)),)
     normality = [p for name, p in named if name.startswith("normality.")]
     rest = [p for name, p in named if not name.startswith("normality.")]
     main = Scheduled(
@@ -88,6 +101,22 @@ def build_optimizers(model: nn.Module, config: TrainConfig, steps_per_epoch: int
     return main, Scheduled(
         StableAdamW(normality, lr=config.lr), lambda step: warm_cosine_rate(step, steps, config.lr)
     )
+
+
+def milestone_rate(epoch: int, config: TrainConfig) -> float:
+    """The rate in an epoch (0-based): a tenth after each milestone."""
+    return config.lr * DROP ** sum(epoch >= milestone for milestone in config.milestones)
+
+
+def plateau_drops(losses: Sequence[float], patience: int | None) -> int:
+    """How often `patience` losses in a row were no lower than the lowest before; 0 without a patience."""
+    lowest, waited, drops = math.inf, 0, 0
+    for loss in losses:
+        waited = 0 if loss < lowest else waited + 1
+        lowest = min(loss, lowest)
+        if waited == patience:
+            waited, drops = 0, drops + 1
+    return drops
 
 
 def cosine_rate(step: int, steps: int, first: float, last: float) -> float:

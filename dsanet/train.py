@@ -13,8 +13,8 @@ import torch
 from dsanet.checkpoint import (
     INFO_FILE,
     CheckpointInfo,
-    is_finished,
     clip_weights,
+    is_finished,
     load_for_training,
     load_trained,
     read_info,
@@ -25,7 +25,7 @@ from dsanet.curves import Curves
 from dsanet.data import Bags, Batch, Sampler, load_bags, make_batch
 from dsanet.detector import Detector
 from dsanet.detector_config import DetectorConfig, InferConfig, TrainConfig, fit_classes
-from dsanet.optim import Scheduled, build_optimizers
+from dsanet.optim import Scheduled, build_optimizers, plateau_drops
 from dsanet.resume import RESUME_FILE, read_progress, restore, write_resume
 from dsanet.seeding import seeded
 from dsanet.selection import Best, better, split_records, validate
@@ -85,22 +85,25 @@ def train(
         optimizers = build_optimizers(net, config, sampler.steps_per_epoch)
         out_dir.mkdir(parents=True, exist_ok=True)
         (out_dir / INFO_FILE).unlink(missing_ok=True)
-        first, best = _resume(out_dir, run_id, net, optimizers)
+        first, best, history = _resume(out_dir, run_id, net, optimizers)
         curves = Curves(out_dir, first, net.terms)
         steps = config.steps or config.epochs * sampler.steps_per_epoch
         epochs = -(-steps // sampler.steps_per_epoch)
         for step in range(first, steps):
             epoch = step // sampler.steps_per_epoch + 1
             batch = make_batch([bags.bags[i] for i in sampler.step(step)], model.bag_length)
+            for scheduled in optimizers:
+                scheduled.drops = plateau_drops(history, config.plateau)
             losses = train_step(net, batch, optimizers, config, step)
             metrics: dict[str, float] = {}
             if select is not None and _validation_due(step + 1, steps, sampler.steps_per_epoch, config):
                 metrics = validate(net, select, config)
+                history.append(metrics["val_loss"])
                 if better(metrics, best):
                     best = Best(metrics, step + 1, net.own_state())
             curves.write(epoch, step + 1, losses | metrics)
             if (step + 1) % config.save_every == 0 and step + 1 < steps:
-                _save_state(out_dir, run_id, step + 1, net, best, optimizers)
+                _save_state(out_dir, run_id, step + 1, net, best, history, optimizers)
             if on_progress is not None:
                 on_progress(TrainProgress(step + 1, steps, epoch, epochs, losses))
     if best is not None:
@@ -186,15 +189,15 @@ def _continued(start_from: Path, model: DetectorConfig) -> Detector:
 
 def _resume(
     out_dir: Path, run_id: str, net: Detector, optimizers: Sequence[Scheduled]
-) -> tuple[int, Best | None]:
-    """The step to go on from and the best so far; (0, None) for a run that has no state yet."""
+) -> tuple[int, Best | None, list[float]]:
+    """The step to go on from, the best so far and the validation losses; (0, None, []) for a new run."""
     progress = read_progress(out_dir)
     if progress is None or progress["run_id"] != run_id:
-        return 0, None
+        return 0, None, []
     weights = restore(out_dir, [scheduled.optimizer for scheduled in optimizers])
     load_trained(net, weights["model"])
     best = progress["best"] and Best(progress["best"]["metrics"], progress["best"]["step"], weights["best"])
-    return progress["step"], best
+    return progress["step"], best, progress["history"]
 
 
 def _save_state(
@@ -203,11 +206,13 @@ def _save_state(
     step: int,
     net: Detector,
     best: Best | None,
+    history: list[float],
     optimizers: Sequence[Scheduled],
 ) -> None:
     progress = {
         "run_id": run_id,
         "step": step,
+        "history": history,
         "best": best and {"metrics": best.metrics, "step": best.step},
     }
     weights = {"model": net.own_state()} | ({"best": best.weights} if best else {})

@@ -42,6 +42,13 @@ Weights = Annotated[
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="A setting, for example train.epochs=3. May be repeated.")
 ]
+DetectorName = Annotated[
+    str | None,
+    typer.Option(
+        "--detector",
+        help="mil-ranking, clip-tsa, vadclip, vla-gated or dsanet (default); replaces its settings.",
+    ),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any video could not be read.")]
 Refresh = Annotated[bool, typer.Option("--refresh", help="Run the stage though nothing changed.")]
 
@@ -80,6 +87,7 @@ def run(
     manifest: Manifest = None,
     annotations: Annotations = None,
     preset: PresetName = None,
+    detector: DetectorName = None,
     weights: Weights = None,
     settings: Settings = None,
     refresh: Annotated[
@@ -89,10 +97,10 @@ def run(
     strict: Strict = False,
 ) -> None:
     """Raw video to metrics and a report: the flow extract-train-eval, in this process."""
-    from flows.inputs import describe
+    from flows.inputs import describe, detector_settings
     from flows.launch import run_everything
 
-    describe(out, manifest, annotations, preset, weights, settings)
+    describe(out, manifest, annotations, preset, weights, detector_settings(detector, settings))
     run_everything(out, refresh)
     _exit_if_videos_failed(out, strict)
 
@@ -138,14 +146,15 @@ def _later_stage(name: str, does: str, example: str) -> None:
         manifest: Manifest = None,
         annotations: Annotations = None,
         preset: PresetName = None,
+        detector: DetectorName = None,
         weights: Weights = None,
         settings: Settings = None,
         refresh: Refresh = False,
     ) -> None:
-        from flows.inputs import describe
+        from flows.inputs import describe, detector_settings
         from flows.launch import print_metrics, run_stage
 
-        describe(out, manifest, annotations, preset, weights, settings)
+        describe(out, manifest, annotations, preset, weights, detector_settings(detector, settings))
         run_stage(name, out, refresh)
         if name == "evaluate":
             print_metrics(out)
@@ -204,15 +213,17 @@ def compare(
 @app.command(epilog="Example: dsanet config --preset xd-violence")
 def config(
     preset: PresetName = None,
+    detector: DetectorName = None,
     out: Annotated[
         Path | None, typer.Option(help="Show a workspace's configuration instead of a preset's.")
     ] = None,
     settings: Settings = None,
 ) -> None:
     """Print every setting with its value, as `--set` takes them."""
+    from flows.inputs import detector_settings
     from flows.launch import print_config
 
-    print_config(preset, out, settings)
+    print_config(preset, out, detector_settings(detector, settings))
 
 
 app.add_typer(cli_data.app)

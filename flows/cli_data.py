@@ -64,11 +64,12 @@ def import_weights(
     weights: Annotated[Path, typer.Argument(help="The authors' .pth file.")],
     preset: Annotated[str, typer.Option(help="ucf-crime or xd-violence.")],
     out: Annotated[Path, typer.Option(help="Checkpoint folder to write.")],
+    detector: Annotated[str, typer.Option(help="Whose weights: dsanet or vadclip.")] = "dsanet",
 ) -> None:
     """The authors' released weights become a checkpoint; nothing in the file is run, nothing downloaded."""
     from dsanet.checkpoint import import_weights
 
-    print(f"checkpoint  {import_weights(weights, preset, out)}")
+    print(f"checkpoint  {import_weights(weights, preset, out, detector)}")
 
 
 @features.command("show", epilog="Example: dsanet features show ws/features")

@@ -11,7 +11,8 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dsanet.config import InferConfig, ModelConfig, TrainConfig
-from dsanet.config import preset as stage_presets
+from dsanet.detector_config import TextConfig
+from dsanet.registry import DEFAULT, DETECTORS, AnyDetectorConfig, config_of, detector_preset
 from evaluate.config import EvaluateConfig
 from extract.config import ExtractConfig, ExtractRuntime
 from flows.retraining.config import RetrainConfig
@@ -48,7 +49,7 @@ class PipelineConfig(BaseModel):
     stages: StagesConfig = StagesConfig()
     extract: ExtractConfig = ExtractConfig()
     runtime: ExtractRuntime = ExtractRuntime()
-    model: ModelConfig = ModelConfig()
+    model: AnyDetectorConfig = ModelConfig()
     train: TrainSettings = TrainSettings()
     infer: InferConfig = InferConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
@@ -60,7 +61,11 @@ class PipelineConfig(BaseModel):
         name = given.get("preset", "ucf-crime") if isinstance(given, dict) else None
         if name not in PRESETS:
             return given  # which is then refused
-        values = stage_presets(name)._asdict()
+        model = given.get("model", {})
+        detector = model.get("detector", DEFAULT) if isinstance(model, dict) else DEFAULT
+        if detector not in DETECTORS:
+            return given  # which is then refused
+        values = detector_preset(detector, name)._asdict()
         begun = {section: value.model_dump() for section, value in values.items()}
         for section, settings in begun.items():
             mine = given.get(section, {})
@@ -75,6 +80,22 @@ def preset_config(name: str) -> PipelineConfig:
     return PipelineConfig.model_validate({"preset": name})
 
 
+def with_detector(config: PipelineConfig, name: str) -> PipelineConfig:
+    """`config` with the preset's settings for another detector; as it is, if it is that detector's already.
+
+    Raises ValueError for an unknown detector.
+    """
+    if config.model.detector == name:
+        return config
+    config_of(name)  # raises, saying which there are
+    kept = config.model_dump(exclude={"model", "train", "infer"})
+    changed = validated(kept | {"model": {"detector": name}})
+    if not isinstance(changed.model, TextConfig):
+        return changed
+    model = changed.model.model_copy(update={"clip_weights": config.extract.weights})
+    return changed.model_copy(update={"model": model})
+
+
 def override(config: PipelineConfig, assignments: Iterable[str]) -> PipelineConfig:
     """`config` with `key.path=value` assignments applied; a value is JSON, or else a plain string.
 
@@ -87,6 +108,9 @@ def override(config: PipelineConfig, assignments: Iterable[str]) -> PipelineConf
             raise ValueError(
                 f"{assignment!r} sets nothing; expected key.path=value, for example train.epochs=3"
             )
+        if path.strip() == "model.detector":  # which begins with that detector's settings
+            values = with_detector(validated(values), str(parse_value(text.strip()))).model_dump()
+            continue
         *parents, key = path.strip().split(".")
         node: Any = values
         for parent in parents:

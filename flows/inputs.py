@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dsanet.detector_config import TextConfig
 from flows.config import PipelineConfig, override, preset_config
 from flows.workspace import Workspace, WorkspaceInputs, default_annotations
 
@@ -85,15 +86,21 @@ def options(
             title=title or (before.title if before else None),
         )
     config = before.config if before and preset is None else preset_config(preset or "ucf-crime")
-    return source, override(config, [*weight_settings(weights), *(settings or [])])
+    return source, override(config, [*weight_settings(weights, config), *(settings or [])])
 
 
-def weight_settings(weights: str | None) -> list[str]:
-    """The settings that `--weights` stands for: both towers of CLIP."""
+def weight_settings(weights: str | None, config: PipelineConfig) -> list[str]:
+    """The settings that `--weights` stands for: CLIP's image tower, and its text tower where there is one."""
     if weights is None:
         return []
-    place = weights if weights in ("openai", "random") else str(Path(weights).absolute())
-    return [f"extract.weights={json.dumps(place)}", f"model.clip_weights={json.dumps(place)}"]
+    place = json.dumps(weights if weights in ("openai", "random") else str(Path(weights).absolute()))
+    text = [f"model.clip_weights={place}"] if isinstance(config.model, TextConfig) else []
+    return [f"extract.weights={place}", *text]
+
+
+def detector_settings(detector: str | None, settings: Sequence[str] | None) -> list[str]:
+    """The settings that `--detector` and `--set` stand for: the detector's own come first."""
+    return [*([f"model.detector={detector}"] if detector else []), *(settings or [])]
 
 
 def runtime_settings(**values: object) -> list[str]:

@@ -61,3 +61,28 @@ def test_what_is_not_given_takes_the_values_of_the_given_preset() -> None:
     assert config.train.lr == preset_config("xd-violence").train.lr
     assert config.model == preset_config("xd-violence").model
     assert PipelineConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_another_detector_begins_with_its_own_settings_of_the_preset() -> None:
+    before = override(preset_config("small"), ["extract.weights=random", "train.epochs=3", "infer.beta=9"])
+    after = override(before, ["model.detector=vadclip", "model.separation=0.5"])
+    assert (after.model.detector, after.model.clip_weights, after.model.separation) == (
+        "vadclip",
+        "random",
+        0.5,
+    )
+    assert after.train.epochs != 3
+    assert after.extract == before.extract
+    assert override(after, ["train.epochs=3", "model.detector=vadclip"]).train.epochs == 3
+    assert type(after).model_validate_json(after.model_dump_json()) == after
+
+
+@pytest.mark.parametrize("assignment", ["model.detector=sultani", "model.window=4", "model.clip_weights=x"])
+def test_a_setting_that_the_detector_has_not_is_refused(assignment: str) -> None:
+    with pytest.raises(ValueError, match=r"no setting 'model|no detector 'sultani'; there are mil-ranking"):
+        override(preset_config("small"), ["model.detector=clip-tsa", assignment])
+
+
+def test_a_bad_value_of_a_detector_is_named_by_its_path() -> None:
+    with pytest.raises(ValueError, match=r"setting model\.nominated:.*given: 2"):
+        override(preset_config("small"), ["model.detector=clip-tsa", "model.nominated=2"])
