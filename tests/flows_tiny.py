@@ -1,5 +1,6 @@
 """The smallest footage on which the whole pipeline runs: four real clips of one snippet each."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from evaluate.annotations import Segment, write_annotations
@@ -11,18 +12,33 @@ SETTINGS = ("extract.snippet_length=64", "model.bag_length=16", "train.epochs=1"
 N_FRAMES, EVENT = 32, (8, 24)
 
 
+@dataclass(frozen=True)
+class TinyClip:
+    """A clip of one snippet; `event` is the frame span of the fire in it."""
+
+    path: Path
+    label: str
+    event: tuple[int, int] | None
+
+
+def write_tiny_clip(path: Path, seed: int, *, burns: bool) -> TinyClip:
+    """A street of 32 frames, calm or with a fire."""
+    clip = TinyClip(path, *("fire", EVENT) if burns else ("normal", None))
+    write_clip(path, ClipPlan(path.stem, "train", clip.label, N_FRAMES, clip.event, seed))
+    return clip
+
+
 def tiny_footage(folder: Path) -> Path:
-    """A manifest with a normal and a burning street in `train` and in `test`, and its annotations."""
+    """A manifest with a calm and a burning street in `train` and in `test`, and its annotations."""
     folder.mkdir(parents=True)
     records, truth = [], {}
     for seed, split in enumerate(("train", "test")):
-        for label, event in (("normal", None), ("fire", EVENT)):
-            name = f"{split}-{label}"
-            path = folder / f"{name}.mp4"
-            write_clip(path, ClipPlan(name, split, label, N_FRAMES, event, seed))
-            records.append(VideoRecord(name, path, (label,), split))
-            if event and split == "test":
-                truth[path] = [Segment(label, *event)]
+        for burns in (False, True):
+            path = folder / f"{split}-{'burns' if burns else 'calm'}.mp4"
+            clip = write_tiny_clip(path, seed, burns=burns)
+            records.append(VideoRecord(path.stem, path, (clip.label,), split))
+            if clip.event and split == "test":
+                truth[path] = [Segment(clip.label, *clip.event)]
     write_manifest(folder / "manifest.csv", records)
     write_annotations(folder / "manifest.annotations.csv", truth)
     return folder / "manifest.csv"
