@@ -164,11 +164,28 @@ def _later_stage(name: str, does: str, example: str) -> None:
 
 _later_stage("train", "Only the training, on the features that are there.", "--set train.epochs=20")
 _later_stage(
-    "infer", "Only the scores of the test videos, by the model that is there.", "--set infer.beta=1.0"
-)
-_later_stage(
     "evaluate", "Only metrics and report, from the scores that are there.", "--set evaluate.threshold=0.4"
 )
+
+
+@app.command(epilog="Example: dsanet infer --out ws --model champion")
+def infer(
+    out: Out,
+    model: Annotated[
+        str | None,
+        typer.Option(help="champion, challenger or a version's number: its scores go to its own folder."),
+    ] = None,
+    manifest: Manifest = None,
+    annotations: Annotations = None,
+    settings: Settings = None,
+    refresh: Refresh = False,
+) -> None:
+    """Only the scores of the test videos, by the model that is there, or by a registered one."""
+    from flows.inputs import describe
+    from flows.launch import run_stage
+
+    describe(out, manifest, annotations, settings=settings)
+    run_stage("infer", out, refresh, model=model)
 
 
 @app.command(epilog="Example: dsanet score camera1.mp4 camera2.mkv --model ws")

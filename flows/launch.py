@@ -32,14 +32,14 @@ def run_everything(out: Path, refresh: StageName | None = None) -> None:
     print_metrics(out)
 
 
-def run_stage(name: str, out: Path, refresh: bool) -> None:
-    """The flow of one stage in this process."""
+def run_stage(name: str, out: Path, refresh: bool, **more: object) -> None:
+    """The flow of one stage in this process; `more` are parameters that only that flow has."""
     from flows import pipeline
     from flows.run import Run
 
     Run.of(out).records  # noqa: B018 - a wrong manifest is found before Prefect starts
     _start_prefect()
-    getattr(pipeline, name)(Workspace(out).root, refresh=refresh)
+    getattr(pipeline, name)(Workspace(out).root, refresh=refresh, **more)
 
 
 def run_retraining(out: Path, force: bool) -> None:

@@ -18,6 +18,7 @@ from extract.config import ExtractConfig, ExtractRuntime
 from flows.cached import Stage, StageResult
 from flows.config import PipelineConfig, StageName, TrainSettings
 from flows.inputs import Source, take_in
+from flows.retraining.references import version_folder
 from flows.run import Run
 from flows.runlog import run_log
 from flows.stages import EVALUATE, EXTRACT, INFER, TRAIN
@@ -104,16 +105,21 @@ def train(
 
 @flow(name="infer", flow_run_name=_run_name)
 def infer(
-    workspace: Path = WORKSPACE, infer: InferConfig | None = None, refresh: bool = False
+    workspace: Path = WORKSPACE,
+    infer: InferConfig | None = None,
+    model: str | None = None,
+    refresh: bool = False,
 ) -> StageResult:
-    """Only the scores of the test videos, by the model that is there.
+    """Only the scores of the test videos, by the model that is there, or by a registered one.
 
     Args:
         workspace: folder that has features and a model
         infer: how they are scored; empty: the workspace's settings
+        model: champion, challenger or a version's number, which scores as it was meant to into its own folder;
+            empty: the workspace's own model
         refresh: run though nothing changed
     """
-    return _one(INFER, workspace, refresh, infer=infer)
+    return _one(INFER, workspace, refresh, version=model, infer=infer)
 
 
 @flow(name="evaluate", flow_run_name=_run_name)
@@ -131,12 +137,21 @@ def evaluate(
 
 
 def _one(
-    stage: Stage, workspace: Path, refresh: bool, source: Source | None = None, **sections: BaseModel | None
+    stage: Stage,
+    workspace: Path,
+    refresh: bool,
+    source: Source | None = None,
+    *,
+    version: str | None = None,
+    **sections: BaseModel | None,
 ) -> StageResult:
     given = {name: section for name, section in sections.items() if section is not None}
     with run_log(), Workspace(workspace).locked(wait=deployed()):
         config = Run.of(workspace).config.model_copy(update=given) if given else None
-        return stage(_begun(workspace, source, config), refresh=refresh)
+        run = _begun(workspace, source, config)
+        if version is not None:
+            run = version_folder(version, run.workspace).run(run, run.records)
+        return stage(run, refresh=refresh)
 
 
 def _begun(workspace: Path, source: Source | None, config: PipelineConfig | None) -> Run:
