@@ -8,22 +8,20 @@ import shutil
 from pathlib import Path
 
 import pytest
+from flows_tiny import SETTINGS, tiny_footage
 
 from extract.dataset import NORMAL, read_manifest, write_manifest
 from flows.cached import StageResult
-from flows.footage import make_footage
 from flows.inputs import describe
 from flows.pipeline import evaluate, extract, extract_train_eval, infer, train
 from flows.score import score_videos
 from flows.workspace import Workspace
 
-SETTINGS = ["extract.snippet_length=64", "model.bag_length=16", "train.epochs=3", "evaluate.bootstrap=50"]
-
 
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A manifest of 13 real clips."""
-    return make_footage(tmp_path_factory.mktemp("footage"), seed=1, normal=2, per_event=1)[0]
+    """A manifest of four real clips."""
+    return tiny_footage(tmp_path_factory.mktemp("footage") / "clips")
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +31,6 @@ def finished(footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspa
     describe(root, footage, preset="small", weights="random", settings=SETTINGS)
     extract_train_eval(root)
     return Workspace(root)
-
-
-def times(workspace: Workspace) -> dict[str, int]:
-    """When each output was last written; the caches, locks and failure lists are no outputs."""
-    found = [*workspace.features.glob("*.h5"), *workspace.scores.glob("*.h5"), *workspace.report.iterdir()]
-    found += [workspace.model / "model.safetensors", workspace.model / "model.json"]
-    return {str(path.relative_to(workspace.root)): path.stat().st_mtime_ns for path in found}
-
-
-def rewritten(before: dict[str, int], after: dict[str, int]) -> set[str]:
-    return {path for path in after if after[path] != before.get(path)}
 
 
 def test_a_run_leaves_features_model_scores_metrics_and_report(finished: Workspace, footage: Path) -> None:
@@ -57,54 +44,6 @@ def test_a_run_leaves_features_model_scores_metrics_and_report(finished: Workspa
     page = (finished.report / "index.html").read_text()
     assert all(name in page for name in tests)
     assert "random CLIP weights" in page
-
-
-def test_nothing_changed_means_nothing_is_done(
-    finished: Workspace, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = times(finished)
-
-    def forbidden(*args: object, **kwargs: object) -> None:
-        raise AssertionError("a cached stage did its work")
-
-    for work in ("extract_videos", "train", "infer", "evaluate_scores"):
-        monkeypatch.setattr(f"flows.stages.{work}", forbidden)
-    with caplog.at_level("INFO", logger="flows"):
-        results = extract_train_eval(finished.root)
-    assert [result.stage for result in results] == ["extract", "train", "infer", "evaluate"]
-    assert [line.endswith("(Cached)") for line in caplog.messages] == [True] * 4
-    assert rewritten(before, times(finished)) == set()
-
-
-def test_another_threshold_evaluates_and_nothing_else(finished: Workspace) -> None:
-    before = times(finished)
-    describe(finished.root, settings=["evaluate.threshold=0.25"])
-    extract_train_eval(finished.root)
-    assert rewritten(before, times(finished)) == {"report/index.html", "report/metrics.json"}
-
-
-@pytest.mark.parametrize("damage", ["deleted", "truncated", "edited"])
-def test_a_lost_feature_file_alone_is_made_again(finished: Workspace, damage: str) -> None:
-    before = times(finished)
-    path = sorted(finished.features.glob("*.h5"))[0]
-    content = path.read_bytes()
-    if damage == "deleted":
-        path.unlink()
-    elif damage == "truncated":
-        path.write_bytes(content[:-100])
-    else:
-        path.write_bytes(content[:-100] + bytes([content[-100] ^ 1]) + content[-99:])
-    extract_train_eval(finished.root)
-    assert path.read_bytes() == content
-    assert rewritten(before, times(finished)) == {f"features/{path.name}"}
-
-
-def test_a_lost_score_file_alone_is_made_again(finished: Workspace) -> None:
-    before = times(finished)
-    path = sorted(finished.scores.glob("*.h5"))[0]
-    path.unlink()
-    infer(finished.root)
-    assert rewritten(before, times(finished)) == {f"scores/{path.name}"}
 
 
 def test_refresh_forces_a_stage_and_the_same_inputs_give_the_same_bytes(finished: Workspace) -> None:
