@@ -115,8 +115,8 @@ def infer(
     Args:
         workspace: folder that has features and a model
         infer: how they are scored; empty: the workspace's settings
-        model: champion, challenger or a version's number, which scores as it was meant to into its own folder;
-            empty: the workspace's own model
+        model: champion, challenger or a version's number, whose scores go to its own folder; empty: the
+            workspace's own model
         refresh: run though nothing changed
     """
     return _one(INFER, workspace, refresh, version=model, infer=infer)
