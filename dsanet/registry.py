@@ -8,7 +8,9 @@ import importlib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, SerializeAsAny
+from pydantic import BeforeValidator, GetJsonSchemaHandler, SerializeAsAny
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from dsanet.detector_config import DetectorConfig, Preset
 
@@ -43,5 +45,16 @@ def _of_its_detector(values: Any) -> Any:
     return config_of(values.get("detector", DEFAULT)).model_validate(values)
 
 
-AnyDetectorConfig = Annotated[DetectorConfig, BeforeValidator(_of_its_detector), SerializeAsAny()]
+class _SchemaOfEvery:
+    """JSON Schema of whichever detector: the base class's alone would refuse what only one of them has."""
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"anyOf": [handler(config_of(name).__pydantic_core_schema__) for name in DETECTORS]}
+
+
+AnyDetectorConfig = Annotated[
+    DetectorConfig, BeforeValidator(_of_its_detector), SerializeAsAny(), _SchemaOfEvery()
+]
 """For fields that hold any detector's config: read and written in full."""

@@ -1,7 +1,9 @@
 """Composed configuration: presets, dotted overrides, closed models."""
 
+import jsonschema
 import pytest
 
+from dsanet.registry import DETECTORS, config_of
 from flows.config import PRESETS, PipelineConfig, override, preset_config
 
 
@@ -86,3 +88,12 @@ def test_a_setting_that_the_detector_has_not_is_refused(assignment: str) -> None
 def test_a_bad_value_of_a_detector_is_named_by_its_path() -> None:
     with pytest.raises(ValueError, match=r"setting model\.nominated:.*given: 2"):
         override(preset_config("small"), ["model.detector=clip-tsa", "model.nominated=2"])
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_a_form_made_of_the_schema_takes_every_detector_and_no_unknown_setting(detector: str) -> None:
+    model = {"detector": detector, **config_of(detector)().model_dump(mode="json")}
+    schema = PipelineConfig.model_json_schema()
+    jsonschema.validate({"model": model}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"model": {**model, "windows": 4}}, schema)
