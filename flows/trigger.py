@@ -1,15 +1,16 @@
 """Starting a deployed run from the command line, with one line for each thing that may be missing."""
 
-import asyncio
+import logging
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import httpx
-from prefect.cli.flow_runs_watching import watch_flow_run
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import FlowRun, WorkerStatus
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.objects import FlowRun, State, WorkerStatus
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -19,6 +20,7 @@ from flows import services
 from flows.config import parse_value
 
 DEPLOYMENT = "default"
+SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def trigger(flow: str, parameters: dict[str, Any], *, watch: bool, console: Console) -> bool:
@@ -27,18 +29,13 @@ def trigger(flow: str, parameters: dict[str, Any], *, watch: bool, console: Cons
     Returns False if it was watched and did not complete. Raises ValueError, in one line, where the server,
     the deployment or a worker is missing, and for parameters that the deployment refuses.
     """
-    with temporary_settings({PREFECT_API_URL: _api_url()}):
-        with get_client(sync_client=True) as client:
-            deployment = _deployment(client, flow)
-            _require_worker(client, deployment)
-            run = _created(client, deployment, parameters)
-        url = str(PREFECT_API_URL.value()).removesuffix("/api")
-        console.print(f"run    {run.name}", highlight=False)
-        console.print(f"watch  {url}/runs/flow-run/{run.id}", soft_wrap=True, highlight=False)
-        if not watch:
-            return True
-        finished = asyncio.run(watch_flow_run(run.id, console))
-        return finished.state is not None and finished.state.is_completed()
+    with temporary_settings({PREFECT_API_URL: _api_url()}), get_client(sync_client=True) as client:
+        deployment = _deployment(client, flow)
+        _require_worker(client, deployment)
+        run = _created(client, deployment, parameters)
+        url = str(client.api_url).rstrip("/").removesuffix("/api")
+        console.print(f"run {url}/runs/flow-run/{run.id}", soft_wrap=True, highlight=False)
+        return _followed(client, run, console) if watch else True
 
 
 def parameters_of(workspace: Path | None, given: Iterable[str]) -> dict[str, Any]:
@@ -110,3 +107,39 @@ def _created(
         if error.response.status_code not in (409, 422):
             raise
         raise ValueError(f"parameters refused: {error.response.json().get('detail')}") from None
+
+
+def _followed(client: SyncPrefectClient, run: FlowRun, console: Console) -> bool:
+    """Print the stages' lines and each change of state until the run ends; whether it completed."""
+    said: str | None = None
+    lines = 0
+    while True:
+        try:
+            state = client.read_flow_run(run.id).state
+            lines += _print_log(client, run, lines, console)
+        except httpx.HTTPError:
+            raise ValueError(
+                f"the server at {client.api_url} is gone; the run may still be going on"
+            ) from None
+        assert state is not None
+        if state.name != said:
+            said = state.name
+            console.print(_told(state), highlight=False, markup=False)
+        if state.is_final():
+            return state.is_completed()
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _print_log(client: SyncPrefectClient, run: FlowRun, after: int, console: Console) -> int:
+    """The run's lines from number `after` on, the project's own and errors; returns how many there were."""
+    entries = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id])), offset=after)
+    for entry in entries:
+        if entry.name.startswith("flows") or entry.level >= logging.ERROR:
+            first = entry.message.strip().splitlines()[0]
+            console.print(f"{entry.timestamp.astimezone():%H:%M:%S}  {first}", highlight=False, markup=False)
+    return len(entries)
+
+
+def _told(state: State) -> str:
+    message = f": {state.message.splitlines()[0]}" if state.message else ""
+    return f"{state.timestamp.astimezone():%H:%M:%S}  {state.name}{message}"
