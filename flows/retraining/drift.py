@@ -1,11 +1,12 @@
 """Is the new footage still like what the champion was trained on? Two distributions, one value a video.
 
 - Features: how far a video (its mean feature) is from the nearest training video, in cosine distance. For the
-  training videos: from the nearest other one.
+  training videos: from the nearest other one. Footage that is nearer than that is no drift.
 - Scores: what the champion makes of a video, from normal (0) to anomalous (1).
 
 The distance of two distributions is Kolmogorov and Smirnov's: the widest gap between the two cumulative
-curves, in [0, 1]. Videos, not snippets, are counted: snippets of one video say nearly the same thing.
+curves, in [0, 1]; of features the gap to the far side. Videos, not snippets, are counted: snippets of one
+video say nearly the same thing.
 
 Shapes: V videos, D width of a feature.
 """
@@ -59,14 +60,18 @@ def feature_drift(
     training_V, new_V = (
         neighbours.kneighbors(videos)[0][:, 0] for videos in (None, _means(features_dir, new))
     )
-    return _drift("features", "cosine distance to the nearest training video", training_V, new_V, config)
+    found = ks_2samp(training_V, new_V, alternative="greater")  # the training's curve above: it is nearer
+    label = "cosine distance to the nearest training video"
+    return _drift("features", label, training_V, new_V, found, config)
 
 
 def score_drift(training: Sequence[float], new: Sequence[float], config: DriftConfig) -> Drift | None:
     """By the champion's video scores in [0, 1]; None where there is nothing to compare."""
     if not training or not new:
         return None
-    return _drift("scores", "anomaly score of a video", np.array(training), np.array(new), config)
+    training_V, new_V = np.array(training), np.array(new)
+    found = ks_2samp(training_V, new_V)
+    return _drift("scores", "anomaly score of a video", training_V, new_V, found, config)
 
 
 def drift_charts(drift: Drift, config: DriftConfig) -> tuple[Markup, Markup]:
@@ -90,8 +95,7 @@ def drift_charts(drift: Drift, config: DriftConfig) -> tuple[Markup, Markup]:
     )
 
 
-def _drift(name: str, label: str, training_V: Array, new_V: Array, config: DriftConfig) -> Drift:
-    found = ks_2samp(training_V, new_V)
+def _drift(name: str, label: str, training_V: Array, new_V: Array, found: Any, config: DriftConfig) -> Drift:
     distance, chance = float(found.statistic), float(found.pvalue)
     warns = distance >= config.distance and chance < config.significance
     return Drift(name, label, training_V, new_V, distance, chance, warns)
