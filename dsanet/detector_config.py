@@ -205,7 +205,7 @@ class InferConfig(Closed):
     crop: Literal["mean"] | int = Field(
         "mean", description="several crops: mean of their scores, or one crop's number"
     )
-    batch_size: int = Field(32, ge=1, description="windows in a batch, of as many videos as it takes")
+    batch_size: int = Field(8, ge=1, description="windows in a batch, of as many videos as it takes")
     learned_features: bool = Field(False, description="keep F_video in the score files (fig. 4)")
     normal_distance: bool = Field(
         False, description="keep each snippet's distance to the video's normal patterns (fig. 5); runs SG-NM"
