@@ -23,8 +23,8 @@ class Source(BaseModel):
     title: str | None = Field(None, description="of the report; default: the manifest's name")
 
 
-def take_in(workspace: Workspace, source: Source | None, config: PipelineConfig | None) -> None:
-    """Write `workspace.json`; what is None stays as it was, or is the preset `ucf-crime` in a new workspace.
+def merged(workspace: Workspace, source: Source | None, config: PipelineConfig | None) -> WorkspaceInputs:
+    """What `workspace.json` is to hold: None stays as it was, in a new workspace it is `ucf-crime`.
 
     Raises FileNotFoundError for files that aren't there and for a new workspace without a source.
     """
@@ -37,13 +37,12 @@ def take_in(workspace: Workspace, source: Source | None, config: PipelineConfig 
     for path in (source.manifest, annotations):
         if path is not None and not path.is_file():
             raise FileNotFoundError(f"no file {path}; give --manifest and --annotations paths of CSV files")
-    inputs = WorkspaceInputs(
+    return WorkspaceInputs(
         manifest=source.manifest.absolute(),
         annotations=annotations.absolute() if annotations else None,
         config=config or (before.config if before else preset_config("ucf-crime")),
         title=source.title or source.manifest.stem,
     )
-    workspace.remember(inputs)
 
 
 def describe(
@@ -62,8 +61,9 @@ def describe(
     """
     workspace = Workspace(out)
     source, config = options(workspace, manifest, annotations, preset, weights, settings, title)
+    inputs = merged(workspace, source, config)
     with workspace.locked():
-        take_in(workspace, source, config)
+        workspace.remember(inputs)
 
 
 def options(

@@ -17,7 +17,7 @@ from evaluate.config import EvaluateConfig
 from extract.config import ExtractConfig, ExtractRuntime
 from flows.cached import Stage, StageResult
 from flows.config import PipelineConfig, StageName, TrainSettings
-from flows.inputs import Source, take_in
+from flows.inputs import Source, merged
 from flows.retraining.references import version_folder
 from flows.run import Run
 from flows.runlog import run_log
@@ -156,7 +156,7 @@ def _one(
 
 def _begun(workspace: Path, source: Source | None, config: PipelineConfig | None) -> Run:
     if source is not None or config is not None:
-        take_in(Workspace(workspace), source, config)
+        Workspace(workspace).remember(merged(Workspace(workspace), source, config))
     return Run.of(workspace)
 
 

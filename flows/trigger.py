@@ -41,7 +41,7 @@ def trigger(flow: str, parameters: dict[str, Any], *, watch: bool, console: Cons
 def parameters_of(workspace: Path | None, given: Iterable[str]) -> dict[str, Any]:
     """Parameters from `name=value` and `name.key=value` pairs; a value is JSON, or else a plain string.
 
-    Raises ValueError for a pair without `=`.
+    Raises ValueError for a pair without `=`, or one that contradicts another.
     """
     parameters: dict[str, Any] = {"workspace": str(workspace.absolute())} if workspace else {}
     for pair in given:
@@ -52,6 +52,8 @@ def parameters_of(workspace: Path | None, given: Iterable[str]) -> dict[str, Any
         place = parameters
         for parent in parents:
             place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise ValueError(f"{parent} is given twice: as a whole, and by {path}")
         place[key] = parse_value(text)
     return parameters
 
