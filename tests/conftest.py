@@ -5,8 +5,10 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from browser import find_browser, running_browser
 from postgres import PostgresServer, find_binaries, running_postgres
 
 from flows import quiet
@@ -35,3 +37,14 @@ def postgres() -> Iterator[PostgresServer]:
         pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
     with running_postgres(binaries) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A headless Chromium; the test skips where none is installed."""
+    pytest.importorskip("selenium", reason="selenium is not installed")
+    found = find_browser()
+    if found is None:
+        pytest.skip("chromium and chromedriver (Debian: chromium-driver) are not installed")
+    with running_browser(*found, tmp_path_factory.mktemp("browser")) as running:
+        yield running

@@ -1,8 +1,6 @@
 """The pages in a real headless browser: no error, no request to anywhere, sorting, filtering, no overflow."""
 
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +14,7 @@ from evaluate.config import EvaluateConfig
 from evaluate.report import evaluate_scores, write_report
 from evaluate.scores import read_scores, score_path
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (BROWSER and DRIVER), reason="chromium and chromedriver (Debian: chromium-driver) are not installed"
-)
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 HOSTILE = '"><img src=x onerror=alert(1)>'
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture(scope="module")
@@ -122,11 +99,13 @@ def test_videos_can_be_sorted_and_filtered(browser: Any, pages: dict[str, Path])
 
 
 def test_the_pointer_reads_time_and_score(browser: Any, pages: dict[str, Path]) -> None:
+    from selenium.webdriver import ActionChains  # where there is no selenium, the fixture has skipped
+
     opened(browser, pages["report"])
     card = browser.find_element("css selector", "article[data-name=fire]")
     picture = card.find_element("css selector", ".timeline")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", picture)
-    webdriver.ActionChains(browser).move_to_element(picture).perform()  # to its middle
+    ActionChains(browser).move_to_element(picture).perform()  # to its middle
     read = card.find_element("css selector", ".at").text
     scores = read_scores(score_path(pages["report"].parents[1] / "scores", "fire"))
     middle = scores.n_frames // 2 // scores.snippet_length
