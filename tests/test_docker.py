@@ -1,0 +1,154 @@
+"""The container files, as far as they can be checked without a container engine."""
+
+import http.server
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+PROJECT = Path(__file__).parents[1]
+DOCKER = PROJECT / "docker"
+COMPOSE = yaml.safe_load((DOCKER / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+DOCKERFILE = re.sub(r"\\\n\s*", "", (DOCKER / "Dockerfile").read_text())
+
+
+def run(*words: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **variables}
+    return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True)
+
+
+def stage(name: str) -> str:
+    """The text of a stage of the Dockerfile and of the stages that it begins with."""
+    found = re.search(rf"^FROM (\S+) AS {name}\n(.*?)(?=^FROM|\Z)", DOCKERFILE, re.MULTILINE | re.DOTALL)
+    if found is None:
+        return f"FROM {name}\n"
+    return stage(found[1]) + found[2]
+
+
+@pytest.mark.parametrize("target", ["cpu", "cuda"])
+def test_both_images_are_made_by_make_setup_as_no_root_and_say_how_they_are(target: str) -> None:
+    steps = stage(target)
+    assert re.match(r"FROM python:\d+\.\d+\.\d+-slim-\w+\n", steps)  # pinned
+    user, setup = steps.index("USER 1000"), steps.index("make setup")
+    assert user < setup
+    assert "USER root" not in steps
+    assert re.search(r"^HEALTHCHECK .*healthy\.py", steps, re.MULTILINE)
+    assert setup < steps.index("COPY . .")  # editing the code leaves the dependencies' layer alone
+    assert "constraints.txt" in steps[:setup]
+
+
+def test_what_the_images_run_is_in_them_and_as_prefect_yaml_has_it() -> None:
+    allowed = [line[1:] for line in (PROJECT / ".dockerignore").read_text().splitlines() if line[:1] == "!"]
+    assert {"dsanet", "evaluate", "extract", "flows", "prefect.yaml", "docker/*.py"} <= set(allowed)
+    assert all(list(PROJECT.glob(pattern)) for pattern in allowed)
+    for script in re.findall(r"/opt/dsanet/(docker/\w+\.py)", DOCKERFILE):
+        assert (PROJECT / script).is_file()
+    (command,) = re.findall(r"^CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
+    words = json.loads(command)
+    pool = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["definitions"]["work_pool"]["name"]
+    assert words[words.index("--pool") + 1] == pool
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_is_pinned_checked_and_waits_for_what_it_needs(name: str) -> None:
+    service = SERVICES[name]
+    assert re.fullmatch(r"\S+:(?!latest)\S+", service["image"])
+    assert "healthcheck" in service or name == "worker"  # whose image has one
+    for needed, how in service.get("depends_on", {}).items():
+        assert needed in SERVICES
+        assert how == {"condition": "service_healthy"}
+    for port in service.get("ports", []):
+        assert port.startswith("${DSANET_BIND:-127.0.0.1}:")
+    for variable in service.get("environment", {}):
+        assert not re.search(r"(PASSWORD|SECRET|TOKEN|CONNECTION_URL)$", variable)  # those are named ..._FILE
+    assert not service.get("privileged")
+    assert "network_mode" not in service
+
+
+def test_secrets_are_files_and_footage_is_read_only() -> None:
+    assert all(set(secret) == {"file"} for secret in COMPOSE["secrets"].values())
+    for service in SERVICES.values():
+        for name, value in service.get("environment", {}).items():
+            if name.endswith("_FILE"):
+                assert Path(value).name in service["secrets"]
+    assert any(volume.endswith(":/footage:ro") for volume in SERVICES["worker"]["volumes"])
+    gpu = yaml.safe_load((DOCKER / "compose.gpu.yaml").read_text())["services"]
+    assert set(gpu) <= set(SERVICES)
+
+
+@pytest.mark.parametrize("file", ["compose.yaml", "compose.gpu.yaml"])
+def test_compose_files_satisfy_the_compose_specification(file: str) -> None:
+    if importlib.util.find_spec("check_jsonschema") is None:
+        pytest.skip("check-jsonschema is not installed")
+    checked = run("-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", DOCKER / file)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_a_linter_has_nothing_to_say_about_the_dockerfile() -> None:
+    linter = shutil.which("hadolint")
+    if linter is None:
+        pytest.skip("hadolint is not installed")
+    linted = subprocess.run([linter, DOCKER / "Dockerfile"], capture_output=True, text=True)
+    assert linted.returncode == 0, linted.stdout
+
+
+@pytest.mark.parametrize("name", [n for n, service in SERVICES.items() if service.get("command")])
+def test_a_services_command_is_one_that_prefect_has(name: str) -> None:
+    program, *words = SERVICES[name]["command"]
+    assert program == "prefect"
+    shown = run("-m", "prefect", *words, "--help")
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    for option in words:
+        assert not option.startswith("--") or option in shown.stdout
+
+
+SHOW = "import os; print(os.environ['PREFECT_SERVER_DATABASE_PASSWORD'])"
+
+
+def test_the_entrypoint_takes_secrets_from_files_whatever_is_in_them(tmp_path: Path) -> None:
+    secret = "a b'c\"$(touch x)`;@:/%"
+    (tmp_path / "secret").write_text(f"{secret}\n")
+    path = {"PREFECT_SERVER_DATABASE_PASSWORD_FILE": str(tmp_path / "secret")}
+    assert run(DOCKER / "entrypoint.py", sys.executable, "-c", SHOW, **path).stdout == f"{secret}\n"
+    (tmp_path / "secret").unlink()
+    refused = run(DOCKER / "entrypoint.py", sys.executable, "-c", SHOW, **path)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("a secret cannot be read")
+    assert len(refused.stderr.splitlines()) == 1
+
+
+@pytest.fixture
+def answering() -> Iterator[str]:
+    """A server that is well at /health and not elsewhere."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/health" else 503)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_health_is_what_the_service_answers(answering: str) -> None:
+    assert run(DOCKER / "healthy.py", f"{answering}/health").returncode == 0
+    assert run(DOCKER / "healthy.py", f"{answering}/ready").returncode == 1
+    assert run(DOCKER / "healthy.py", "http://127.0.0.1:9/health").returncode == 1
