@@ -63,6 +63,7 @@ def retrain_on_new_footage(
 
 def _retrain(work: Retraining, force: bool) -> Outcome:
     config = work.run.config.retrain
+    steps.require_model(work)
     scanned = steps.gather(work)
     steps.extract_new(work)
     check_measurable(steps.truths(work), config.gate)

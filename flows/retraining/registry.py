@@ -18,6 +18,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy.exc import SADeprecationWarning
+
 from flows import quiet
 from flows.retraining.decision import Decision
 
@@ -187,8 +189,8 @@ class Registry:
             os.environ.setdefault(variable, value)
         uri = os.environ.get("MLFLOW_TRACKING_URI") or self._own_store
         with warnings.catch_warnings():
-            # SQLAlchemy 2.1 tells MLflow that a way of loading will go; nothing that we could change.
-            warnings.filterwarnings("ignore", message="The ``noload`` loader strategy")
+            # Of MLflow's tables, and of Prefect's where they are loaded: nothing that could be changed here.
+            warnings.simplefilter("ignore", SADeprecationWarning)
             from mlflow import MlflowClient
 
             return MlflowClient(tracking_uri=uri, registry_uri=uri)

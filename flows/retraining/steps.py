@@ -93,38 +93,37 @@ def extract_new(work: Retraining) -> None:
     work.library.note_features(made)
 
 
-def in_service(work: Retraining) -> Version:
-    """The champion. The workspace's own model is registered where it is not yet, and is the first.
-
-    Raises FileNotFoundError where nothing was trained yet.
-    """
+def require_model(work: Retraining) -> None:
+    """Raises FileNotFoundError, before any work is done, where nothing was trained yet."""
     own = work.run.workspace.model
-    if (own / INFO_FILE).is_file():
-        key = checkpoint_key(own)
-        folder = work.folder(key)
-        if work.registry.by_key(key) is None:
-            if not folder.has_model:
-                folder.take_over(own)
-            known = read_info(own).feature_digests
-            manifest = {record.name for record in work.run.records}
-            learned = [
-                v for v in work.having_features() if known and v.name in manifest and v.split != "test"
-            ]
-            folder.remember_training(learned)
-            register(work, key)
+    if not (own / INFO_FILE).is_file() and not work.registry.versions():
+        root = work.run.workspace.root
+        raise FileNotFoundError(f"no model in {root} yet; `dsanet run --out {root}` trains the first one")
+
+
+def in_service(work: Retraining) -> Version:
+    """The champion. The workspace's own model is registered where it is not yet, and is the first."""
+    own = work.run.workspace.model
+    if (own / INFO_FILE).is_file() and work.registry.by_key(checkpoint_key(own)) is None:
+        _adopt(work, own)
     work.registry.tidy()
-    champion = work.registry.champion()
-    if champion is None:
-        adopted = work.registry.versions()
-        if not adopted:
-            raise FileNotFoundError(
-                f"no model in {work.run.workspace.root} yet; `dsanet run --out {work.run.workspace.root}` "
-                "trains the first one"
-            )
-        work.registry.promote(adopted[0])
-        champion = work.registry.find(CHAMPION)
+    if work.registry.champion() is None:
+        work.registry.promote(work.registry.versions()[0])
+    champion = work.registry.find(CHAMPION)
     restore(work.registry, champion, work.folder(champion.key))
     return champion
+
+
+def _adopt(work: Retraining, model: Path) -> None:
+    """Register a model that was trained by `dsanet run`, on what the manifest has."""
+    key = checkpoint_key(model)
+    folder = work.folder(key)
+    if not folder.has_model:
+        folder.take_over(model)
+    known = read_info(model).feature_digests  # none of imported weights: everything is new to them
+    manifest = {record.name for record in work.run.records if record.split != "test"}
+    folder.remember_training(v for v in work.having_features() if known and v.name in manifest)
+    register(work, key)
 
 
 def score_everything(work: Retraining, version: Version) -> dict[str, Score]:
