@@ -174,11 +174,10 @@ class _Run:
     def execute(self) -> ExtractResult:
         names = {record.name for record in self.todo} | set(self.reused)
         self._earlier = [f for f in read_failures(self.features_dir) if f.name not in names]
-        self._list_failures()
         self._report(force=True)
         if self.todo:
             self._extract_all()
-            self._list_failures()
+        self._list_failures()
         self._report(force=True)
         return ExtractResult(sorted(self._extracted), self.reused, list(self._failures.values()))
 
@@ -227,8 +226,6 @@ class _Run:
         else:
             self._unopened.pop(record.name, None)
             self._videos.pop(record.name, None)
-            if record.path.is_file():  # what features there are, are of an earlier content or config
-                feature_path(self.features_dir, record.name).unlink(missing_ok=True)
             self._fail(record, message)
 
     def _embed_pending(self, *, leave: int = 0) -> None:
@@ -259,11 +256,21 @@ class _Run:
 
     def _fail(self, record: VideoRecord, failed: Failed) -> None:
         self._failures[record.name] = Failure(record.name, record.path, failed.reason, failed.frame)
-        with suppress(OSError):  # of a full disk, say; `execute` tries once more at the end
+        with suppress(OSError, ValueError):  # a full disk, say; `execute` tries once more at the end
+            if record.path.is_file():  # what features there are, are of an earlier content or config
+                feature_path(self.features_dir, record.name).unlink(missing_ok=True)
             self._list_failures()
 
     def _list_failures(self) -> None:
-        write_failures(self.features_dir, [*self._earlier, *self._failures.values()])
+        try:
+            write_failures(self.features_dir, [*self._earlier, *self._failures.values()])
+        except OSError as error:
+            first = next(iter(self._failures.values()), None)
+            raise ValueError(
+                f"the list of failures can't be written to {self.features_dir}: {error.strerror}; "
+                f"{len(self._failures)} videos failed"
+                + (f", {first.name} first: {first.reason}" if first else "")
+            ) from error
 
     def _report(self, *, force: bool = False) -> None:
         now = time.monotonic()

@@ -1,10 +1,12 @@
 """The failure list, `failures.csv`: which videos have no features, and why."""
 
 import csv
-import os
+import io
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+
+from extract.atomic import write_atomically
 
 
 @dataclass(frozen=True)
@@ -34,20 +36,17 @@ def read_failures(features_dir: Path) -> list[Failure]:
 
 
 def write_failures(features_dir: Path, failures: Iterable[Failure]) -> None:
-    """Replace the list at once; without failures there is no file."""
+    """Replace the list at once; without failures there is no file. OSError where the disk refuses."""
     path = failures_path(features_dir)
     rows = [asdict(failure) for failure in sorted(failures, key=lambda failure: failure.name)]
     if not rows:
         path.unlink(missing_ok=True)
         return
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Failure)])
-        writer.writeheader()
-        writer.writerows(rows)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, [field.name for field in fields(Failure)])
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue().encode())
 
 
 def _number(text: str) -> int | None:

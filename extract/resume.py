@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from extract.atomic import PART_SUFFIX
 from extract.config import EncoderFingerprint, ExtractConfig, ExtractRuntime
 from extract.dataset import VideoRecord
 from extract.source import file_digest
-from extract.store import PART_SUFFIX, FeatureFileError, feature_path, read_features
+from extract.store import FeatureFileError, feature_path, read_features
 
 
 def is_done(
@@ -25,7 +26,7 @@ def is_done(
     """
     try:
         meta = read_features(feature_path(features_dir, record.name)).meta
-    except (FileNotFoundError, FeatureFileError):
+    except (OSError, FeatureFileError):  # none, unreadable, or damaged: written anew
         return False
     source = meta.source
     if (

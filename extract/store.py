@@ -14,7 +14,6 @@ flipped bit of the file is found, in the data and in HDF5's own structures alike
 
 import hashlib
 import io
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +24,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from extract.atomic import write_atomically
 from extract.config import FEATURE_DIM, EncoderFingerprint, ExtractConfig
 from extract.source import SourceInfo as SourceInfo  # a part of what is read here
 
 SCHEMA_VERSION = 1
-PART_SUFFIX = ".part"
 _BLOCK_BYTES = 512
 _MAGIC = b"dsanet-features sha256 "
 _GROUPS = ("source", "encoder", "config")
@@ -76,18 +75,7 @@ def write_features(path: Path, features: VideoFeatures) -> None:
     """
     _check_shapes(features)
     image = _hdf5_image(features)
-    part = path.with_name(f".{path.name}{PART_SUFFIX}")
-    try:
-        with part.open("wb") as file:
-            file.write(_user_block(image) + image[_BLOCK_BYTES:])
-            file.flush()
-            os.fsync(file.fileno())
-        read_features(part)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+    write_atomically(path, _user_block(image) + image[_BLOCK_BYTES:], check=read_features)
 
 
 def read_features(path: Path) -> VideoFeatures:
@@ -172,12 +160,3 @@ def _check_shapes(features: VideoFeatures) -> None:
         raise ValueError(f"features of {features.name} are {got}, expected {wanted} float16")
     if features.frame_index.shape != features.time_s.shape or features.frame_index.ndim != 1:
         raise ValueError(f"frame_index and time_s of {features.name} need one value a snippet")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -116,7 +116,10 @@ def _decode(job: Job, connection: Connection) -> Finished:
         if not job.partial:
             raise
         damage = error
-    after = job.path.stat()
+    try:
+        after = job.path.stat()
+    except FileNotFoundError as error:
+        raise VideoError("the file vanished while it was read") from error
     if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise VideoError("the file changed while it was read")
     source = SourceInfo(
