@@ -37,7 +37,7 @@ class TwoBranch(Detector):
 
     config: TwoBranchConfig
 
-    def __init__(self, config: TwoBranchConfig, text: nn.Module | None) -> None:
+    def __init__(self, config: TwoBranchConfig, text: nn.Module | None = None) -> None:
         super().__init__(config, text)
         width = config.feature_dim
         self.temporal = TemporalModel(

@@ -181,7 +181,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def is_finished(out_dir: Path, run_id: str) -> bool:
-    """Whether `out_dir` holds a whole checkpoint of this run: its description and the weights it describes."""
+    """Whether `out_dir` holds a whole checkpoint of this run: its description and its weights."""
     try:
         info = read_info(out_dir)
         _read_state(out_dir / WEIGHTS_FILE, info.weights_digest)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dsanet.belief import belief_modulation
-from dsanet.detector_config import DetectorConfig, InferConfig, TrainConfig
+from dsanet.detector_config import DetectorConfig, InferConfig, TextConfig, TrainConfig
 from dsanet.text import TextTower
 from extract.clip import build_clip
 
@@ -37,7 +37,9 @@ class Output(Protocol):
 class Detector(nn.Module):
     """Base of all detectors. `terms` are the names of its loss terms.
 
-    `text` is the module that embeds the classes, where there is one: calling it gives (C, D).
+    `text` is the module that embeds the classes, where there is one: calling it gives (C, D). One that is
+    given (a checkpoint's constant embeddings, an imported tower) takes the place of the config's; without
+    it the tower comes from `clip_weights`, and FileNotFoundError says so where it can't be had.
     """
 
     terms: ClassVar[tuple[str, ...]]
@@ -46,6 +48,8 @@ class Detector(nn.Module):
         super().__init__()
         if not config.classes:
             raise ValueError("the model's classes are empty; set them, or take them from the labels")
+        if text is None and isinstance(config, TextConfig):
+            text = config.text_module(text_tower(config.clip_weights))
         self.config = config
         self.text = text
 

@@ -5,6 +5,7 @@ The release differs in `Variant.detection_in_log_space`, `label_smoothing`, `bac
 Everything in float32. `labels_BC` are multi-hot, column 0 = normal.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -45,7 +46,7 @@ def loss_terms(
     return terms
 
 
-def total_loss(terms: dict[str, Tensor], align_weight: float) -> Tensor:
+def total_loss(terms: Mapping[str, Tensor], align_weight: float) -> Tensor:
     """Eq. (11): L_det + λ·L_align + the other terms."""
     return torch.stack([align_weight * t if name == "align" else t for name, t in terms.items()]).sum()
 

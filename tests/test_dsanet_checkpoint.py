@@ -7,7 +7,7 @@ import pytest
 import torch
 from dsanet_helpers import ENCODER, padded_bags, random_clip, small_config, small_model, weights_of
 
-import dsanet.model
+import dsanet.detector
 from dsanet.checkpoint import (
     CheckpointError,
     CheckpointInfo,
@@ -40,7 +40,7 @@ def test_a_checkpoint_scores_as_the_model_did_and_without_clip(
 ) -> None:
     model = small_model(small_config(text_tuning=mode, variant=variant))
     save(tmp_path, model)
-    monkeypatch.delattr(dsanet.model, "build_clip")
+    monkeypatch.delattr(dsanet.detector, "build_clip")
     loaded, info = load_checkpoint(tmp_path)
     features, lengths = padded_bags([32, 5], 32)
     with torch.no_grad():
@@ -56,7 +56,7 @@ def test_a_checkpoint_scores_as_the_model_did_and_without_clip(
 def test_training_goes_on_with_the_text_tower(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = small_model()
     save(tmp_path, model)
-    monkeypatch.setattr(dsanet.model, "build_clip", lambda weights: (random_clip(), "random"))
+    monkeypatch.setattr(dsanet.detector, "build_clip", lambda weights: (random_clip(), "random"))
     loaded, _ = load_for_training(tmp_path)
     assert torch.equal(model.text_embeddings(), loaded.text_embeddings())
     assert loaded.text_embeddings().requires_grad

@@ -14,6 +14,7 @@ import torch
 from dsanet_helpers import ENCODER, TRAINED, Footage, make_footage, small_config, weights_of, write_video
 from sklearn.metrics import roc_auc_score
 
+import dsanet.detector
 import dsanet.model
 from dsanet.checkpoint import INFO_FILE, read_info
 from dsanet.config import InferConfig, ModelConfig, TrainConfig, preset
@@ -39,7 +40,7 @@ SMALL = preset("small")._replace(
 def one_random_clip() -> object:
     """The real random CLIP, built once: every training starts with it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dsanet.model, "build_clip", cache(dsanet.model.build_clip))
+        patch.setattr(dsanet.detector, "build_clip", cache(dsanet.detector.build_clip))
         yield
 
 

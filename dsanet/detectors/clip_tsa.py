@@ -53,7 +53,7 @@ class CLIPTSAConfig(SegmentedConfig):
             raise unknown_preset(name)
         source = TrainConfig(steps=4000, batch_size=16, optimizer="adam", lr=1e-3, weight_decay=5e-3)
         if name == "small":
-            source = source.model_copy(update={"steps": None, "epochs": 60, "batch_size": 8})
+            source = source.model_copy(update={"steps": None, "epochs": 200, "batch_size": 8, "lr": 1e-4})
             return Preset(cls(bag_length=16), source, InferConfig())
         nominated = 0.95 if name == "ucf-crime" else 0.9
         return Preset(cls(classes=CLASSES[name], nominated=nominated), source, InferConfig())

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from dsanet.branches import TwoBranch, to_length
-from dsanet.detector import Output, text_tower
+from dsanet.detector import Output
 from dsanet.detector_config import (
     CLASSES,
     InferConfig,
@@ -82,11 +82,6 @@ class VadCLIP(TwoBranch):
 
     config: VadCLIPConfig
     terms = ("det", "align", "sep")
-
-    def __init__(self, config: VadCLIPConfig, text: nn.Module | None = None) -> None:
-        if text is None and config.classes:
-            text = config.text_module(text_tower(config.clip_weights))
-        super().__init__(config, text)
 
     def forward(
         self, features_BTD: Tensor, lengths_B: Tensor, text_CD: Tensor | None = None

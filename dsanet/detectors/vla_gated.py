@@ -30,7 +30,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from dsanet.alignment import alignment_map
-from dsanet.detector import Detector, Output, text_tower
+from dsanet.detector import Detector, Output
 from dsanet.detector_config import (
     CLASSES,
     InferConfig,
@@ -168,8 +168,6 @@ class VLAGated(Detector):
     terms = ("main", "align", "cls", "con")
 
     def __init__(self, config: VLAGatedConfig, text: nn.Module | None = None) -> None:
-        if text is None and config.classes:
-            text = config.text_module(text_tower(config.clip_weights))
         super().__init__(config, text)
         width = config.feature_dim
         self.visual, self.score = VisualBranch(config), nn.Linear(width, 1)
