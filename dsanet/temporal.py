@@ -20,7 +20,8 @@ class QuickGELU(nn.Module):
     """CLIP's activation, x · sigmoid(1.702 x)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.silu(1.702 * x).div_(1.702)  # the same, with one saved tensor and a short backward
+        # The same with one saved tensor, or none, and a short backward.
+        return F.silu(1.702 * x, inplace=not torch.is_grad_enabled()).div_(1.702)
 
 
 class MLP(nn.Sequential):
