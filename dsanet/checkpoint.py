@@ -49,6 +49,8 @@ class CheckpointInfo(Closed):
     feature_digests: dict[str, str] = Field(default_factory=dict)
     """Content digest of each feature file it was trained on."""
     step: int = 0
+    parameters: int = 0
+    """Numbers that training changes."""
     metrics: dict[str, float] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
     """What a report must say: random weights, chosen on the test split, other features than the source's."""

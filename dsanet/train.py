@@ -117,6 +117,7 @@ def train(
         text_digest=text_digest(net),
         feature_digests=dict(bags.digests),
         step=best.step if best else steps,
+        parameters=sum(p.numel() for p in net.parameters() if p.requires_grad),
         metrics=best.metrics if best else {},
         notes=_notes(model, config, bags, best),
         run_id=run_id,

@@ -44,7 +44,7 @@ def paired_differences(
     `high` is the quantile 1 - `low`. Resamples that lack the figure are left out. Raises ValueError for
     a figure that these videos don't have, naming why, and for what `evaluate_scores` would refuse.
     """
-    first, second = _figures(first_dir, truths), _figures(second_dir, truths)
+    first, second = scored_figures(first_dir, truths), scored_figures(second_dir, truths)
     if lacking := [name for name in figures if name not in first]:
         reason = why_no_frames(truths) or f"there are {', '.join(first)}"
         raise ValueError(f"the test split has no {', '.join(lacking)}: {reason}")
@@ -62,7 +62,8 @@ def paired_differences(
     return result
 
 
-def _figures(scores_dir: Path, truths: Sequence[VideoTruth]) -> dict[str, Statistic]:
+def scored_figures(scores_dir: Path, truths: Sequence[VideoTruth]) -> dict[str, Statistic]:
+    """The figures of a folder of score files as functions of video weights (V,); see `weighted_figures`."""
     videos = read_videos(scores_dir, truths, threshold=0.5)  # which these figures don't depend on
     annotated = why_no_frames(truths) is None
     ranking = anomaly_ranking(videos) if annotated else None

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows import cli_data, cli_library, cli_server
+from flows import cli_bench, cli_data, cli_library, cli_server
 
 app = typer.Typer(
     help="Find when something goes wrong in video, and what it is, from video-level labels alone.",
@@ -243,6 +243,7 @@ def config(
     print_config(preset, out, detector_settings(detector, settings))
 
 
+app.add_typer(cli_bench.app)
 app.add_typer(cli_data.app)
 app.add_typer(cli_library.app)
 app.add_typer(cli_server.app)

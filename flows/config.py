@@ -81,12 +81,7 @@ def preset_config(name: str) -> PipelineConfig:
 
 
 def with_detector(config: PipelineConfig, name: str) -> PipelineConfig:
-    """`config` with the preset's settings for another detector; as it is, if it is that detector's already.
-
-    Raises ValueError for an unknown detector.
-    """
-    if config.model.detector == name:
-        return config
+    """`config` with the preset's settings for a detector, whatever it had. ValueError for an unknown one."""
     config_of(name)  # raises, saying which there are
     kept = config.model_dump(exclude={"model", "train", "infer"})
     changed = validated(kept | {"model": {"detector": name}})
@@ -109,7 +104,9 @@ def override(config: PipelineConfig, assignments: Iterable[str]) -> PipelineConf
                 f"{assignment!r} sets nothing; expected key.path=value, for example train.epochs=3"
             )
         if path.strip() == "model.detector":  # which begins with that detector's settings
-            values = with_detector(validated(values), str(parse_value(text.strip()))).model_dump()
+            name = str(parse_value(text.strip()))
+            if name != values["model"]["detector"]:
+                values = with_detector(validated(values), name).model_dump()
             continue
         *parents, key = path.strip().split(".")
         node: Any = values
