@@ -16,7 +16,7 @@ from extract_media import NumberEncoder, make_clip, records_of
 
 from extract.config import ExtractConfig, ExtractRuntime
 from extract.engine import ExtractResult, extract_videos
-from extract.lanes import ByteQueue, Stopped
+from extract.lanes import ByteQueue, DecoderProcess, Stopped
 from extract.store import read_features
 from extract.worker import Failed, Job, Opened, Picture, serve
 
@@ -141,6 +141,17 @@ def test_a_decoder_that_hangs_or_dies_costs_one_video(
     assert reason in result[0].failures[0].reason
     assert len(result[0].extracted) == len(NAMES) - 1
     assert not decoder_processes(os.getpid())
+
+
+def test_a_decoder_that_stops_in_the_middle_of_a_picture_is_given_up(tmp_path: Path) -> None:
+    video = make_clip(tmp_path / "a.mp4", 2, size=(1920, 1080), options={"preset": "ultrafast"})
+    process = DecoderProcess(timeout_s=2)
+    messages = process.decode(Job(video, ExtractConfig().sampling, "auto", partial=False))
+    assert isinstance(next(messages), Opened)
+    assert process._connection.poll(10)  # the picture has begun, and is larger than any socket's buffer
+    os.kill(process._process.pid, signal.SIGSTOP)
+    assert list(messages) == [Failed("the decoder hung: nothing for 2 s")]
+    assert not process.alive
 
 
 def test_a_disk_that_takes_no_more_fails_only_what_does_not_fit(tmp_path: Path) -> None:
