@@ -1,8 +1,8 @@
 """The four stages: what each reads, how it does its work, and what it leaves behind.
 
 EXTRACT   videos → features/NAME.h5     the frozen CLIP image tower
-TRAIN     features → model/             DSANet
-INFER     model, features → scores/     windows and Hierarchical Belief Modulation
+TRAIN     features → model/             a detector (model.detector), DSANet by default
+INFER     model, features → scores/     windows, DSANet's belief modulation
 EVALUATE  scores, annotations → report/ metrics.json, index.html
 """
 
@@ -137,7 +137,8 @@ def _train_work(run: Run) -> str:
             start_from=run.start_from,
             on_progress=show,
         )
-    return f"{sum(r.split == 'train' for r in records)} videos, {config.train.epochs} epochs"
+    amount = f"{config.train.steps} steps" if config.train.steps else f"{config.train.epochs} epochs"
+    return f"{sum(r.split == 'train' for r in records)} videos, {amount}"
 
 
 def _model_digest(run: Run) -> str | None:
