@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 from flows_library_footage import EVENTS, first_footage, new_footage
+from postgres import PostgresServer
 
 from dsanet.infer import infer
 from evaluate.scores import read_provenance, score_path
 from extract.dataset import NORMAL
 from flows import cli
 from flows.inputs import describe
+from flows.library.database import URL_VARIABLE
 from flows.library.library import Library, find
 from flows.locks import BusyError
 from flows.pipeline import extract_train_eval
@@ -73,12 +75,14 @@ def dsanet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     def run(*arguments: str | Path) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["dsanet", *map(str, arguments)])
         monkeypatch.setenv("COLUMNS", "200")
+        log = logging.getLogger("flows")
+        handlers = log.handlers
         code = 0
         try:
             cli.main()
         except SystemExit as stop:
             code = int(stop.code or 0)
-        logging.getLogger("flows").propagate = True  # for caplog: the command has switched it off
+        log.handlers, log.propagate = handlers, True  # as before the command, and for caplog
         out = capsys.readouterr()
         return code, out.out, out.err
 
@@ -200,8 +204,9 @@ def test_from_the_first_training_to_a_rollback(
     assert trained_names(root, Registry(root).find("challenger").key) == training | set(place.labels)
 
     # The same labels again: the question has been answered.
-    monkeypatch.setattr("flows.retraining.flow.judge", lambda *args: pytest.fail("judged twice"))
-    retrain_on_new_footage(root)
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.retraining.flow.judge", lambda *args: pytest.fail("judged twice"))
+        retrain_on_new_footage(root)
     assert len(Registry(root).versions()) == 3
 
     # Rollback: one step, at once; the next run does not bring back what was taken out of service.
@@ -212,8 +217,12 @@ def test_from_the_first_training_to_a_rollback(
     assert re.search(r"1 +champion", out)
     assert re.search(r"2 .*promoted, not worse.*taken out of service by hand", out)
     assert re.search(r"3 +challenger .*refused, worse than the champion: auc -0", out)
-    code, out, _ = dsanet("models", "rollback", "--out", root)
-    assert code == 2
+    assert dsanet("models", "rollback", "--out", root)[0] == 2  # there is nothing before the first
+    right = {**dict(names), **{name: (label,) for name, label in place.labels.items()}}
+    csv_path.write_text("video,labels\n" + "".join(f"{name},{ls[0]}\n" for name, ls in right.items() if ls))
+    assert dsanet("label", "import", csv_path, "--out", root)[0] == 0
+    outcome = retrain_on_new_footage(root)  # asks again for version 2, which was good enough
+    assert (outcome.champion, outcome.newly_labelled, len(Registry(root).versions())) == (1, 6, 3)
 
 
 def test_inference_finishes_on_the_champion_that_it_began_with(place: Place, tmp_path: Path) -> None:
@@ -315,7 +324,24 @@ def test_the_library_of_the_run_is_plain_sql(place: Place) -> None:
             " WHERE name = 'new-fire-1' ORDER BY labels.id"
         ).fetchall()
     connection.close()
-    assert rows == [("fire", "ada", "labels.csv"), ("normal", "mallory", "labels.csv")]
+    assert rows[:2] == [("fire", "ada", "labels.csv"), ("normal", "mallory", "labels.csv")]
+    assert len(rows) == 3
+
+
+def test_a_library_in_postgresql_serves_as_well(
+    place: Place, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (place.root / "library.db").read_bytes()
+    monkeypatch.setenv(URL_VARIABLE, postgres.new_database())
+    outcome = retrain_on_new_footage(place.root)
+    with Library.of(place.root) as library:
+        videos = {video.name: video.labels for video in library.videos()}
+        assert library.scores(Registry(place.root).find("champion").key)
+    # A library of its own: the manifest's labels, and none yet of what has arrived.
+    assert [videos[name] for name in place.labels] == [None] * len(place.labels)
+    assert videos["train-fire-0"] == ("fire",)
+    assert (outcome.challenger, outcome.newly_labelled) == (3, 0)
+    assert (place.root / "library.db").read_bytes() == before
 
 
 def test_help_stays_quick() -> None:

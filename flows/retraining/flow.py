@@ -72,7 +72,7 @@ def _retrain(work: Retraining, force: bool) -> Outcome:
     usable = [video for video in work.having_features() if video.labels and video.split != "test"]
     waiting = newly_labelled(usable, work.folder(champion.key).recall_training())
     before = champion
-    if waiting and (force or len(waiting) >= config.min_new_labels):
+    if force or len(waiting) >= config.min_new_labels:
         challenger = steps.train_challenger(work, champion, usable)
         champion = _decide(work, champion, challenger)
     if champion != before:
