@@ -333,14 +333,16 @@ def test_a_library_in_postgresql_serves_as_well(
 ) -> None:
     before = (place.root / "library.db").read_bytes()
     monkeypatch.setenv(URL_VARIABLE, postgres.new_database())
+    versions = Registry(place.root).versions()
     outcome = retrain_on_new_footage(place.root)
+    assert Registry(place.root).versions() == versions
     with Library.of(place.root) as library:
         videos = {video.name: video.labels for video in library.videos()}
         assert library.scores(Registry(place.root).find("champion").key)
     # A library of its own: the manifest's labels, and none yet of what has arrived.
     assert [videos[name] for name in place.labels] == [None] * len(place.labels)
     assert videos["train-fire-0"] == ("fire",)
-    assert (outcome.challenger, outcome.newly_labelled) == (3, 0)
+    assert outcome.newly_labelled == 0
     assert (place.root / "library.db").read_bytes() == before
 
 

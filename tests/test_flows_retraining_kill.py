@@ -137,7 +137,7 @@ def state(root: Path) -> dict[str, Any]:
 
 
 def score_values(root: Path) -> dict[str, Any]:
-    """Every score file's values. The last bits depend on what else was in the batch, so on where it was killed."""
+    """Every score file. The last bits depend on what else was in the batch, so on where it was killed."""
     files = sorted(root.glob("models/*/scores/*.h5"))
     return {str(path.relative_to(root)): read_scores(path) for path in files}
 
