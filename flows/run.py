@@ -1,7 +1,8 @@
 """What a stage is given: the workspace, its manifest's videos and the configuration."""
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from pydantic import BaseModel
 from extract.dataset import VideoRecord, read_manifest
 from extract.store import feature_path
 from flows.config import PipelineConfig
-from flows.workspace import Workspace, WorkspaceInputs, check_testable, check_trainable
+from flows.workspace import Workspace, WorkspaceInputs, check_testable, check_trainable, file_digest
+
+SETTLED_NS = 100_000_000
+"""A file changed more recently may change again within one tick of the file system's clock."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,7 @@ class Run:
     """Instead of the manifest's."""
     start_from: Path | None = None
     """Checkpoint that training begins with, instead of new weights."""
+    _digests: dict[tuple[int, ...], str | None] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, root: Path) -> "Run":
@@ -43,6 +48,22 @@ class Run:
     def records(self) -> list[VideoRecord]:
         """Every video of the manifest, or those given instead."""
         return read_manifest(self.inputs.manifest) if self.videos is None else list(self.videos)
+
+    def digest(self, path: Path) -> str | None:
+        """sha256 of a file, None where there is none; read once a run while it stays the same file.
+
+        Every stage asks for the same feature files.
+        """
+        if not path.is_file():
+            return None
+        now = path.stat()
+        file = (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+        if file in self._digests:
+            return self._digests[file]
+        digest = file_digest(path)
+        if time.time_ns() - now.st_ctime_ns > SETTLED_NS:
+            self._digests[file] = digest
+        return digest
 
     def check(self) -> None:
         """Raises ValueError if the manifest cannot serve a whole run: nothing to learn or to measure on."""

@@ -32,7 +32,7 @@ from flows.locks import device_turn
 from flows.progress import Report, show_extraction, stage_progress
 from flows.run import Run
 from flows.thumbnails import thumbnailer
-from flows.workspace import check_testable, check_trainable, digest_of, file_digest
+from flows.workspace import check_testable, check_trainable, digest_of
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def _at_work(run: Run, stage: str, unit: str) -> Iterator[Report]:
 def _extract_reads(run: Run) -> Any:
     sources = {record.name: _source_digest(run, record) for record in run.records}
     config = run.config.extract
-    weights = file_digest(Path(config.weights))  # of a path: what is in it, not what it is called
+    weights = run.digest(Path(config.weights))  # of a path: what is in it, not what it is called
     return (
         sources,
         config.model_dump(exclude={"weights"}),
@@ -64,9 +64,9 @@ def _source_digest(run: Run, record: VideoRecord) -> str | None:
     try:
         source = read_meta(feature_path(run.workspace.features, record.name)).source
     except (FileNotFoundError, FeatureFileError):
-        return file_digest(record.path)
+        return run.digest(record.path)
     unchanged = (source.size, source.mtime_ns) == (status.st_size, status.st_mtime_ns)
-    return source.sha256 if unchanged else file_digest(record.path)
+    return source.sha256 if unchanged else run.digest(record.path)
 
 
 def _extract_work(run: Run) -> str:
@@ -93,7 +93,7 @@ def _features_digest(run: Run) -> str:
 
 
 def _digests(run: Run, records: Iterable[VideoRecord]) -> dict[str, str | None]:
-    return {r.name: file_digest(feature_path(run.workspace.features, r.name)) for r in records}
+    return {r.name: run.digest(feature_path(run.workspace.features, r.name)) for r in records}
 
 
 EXTRACT = Stage("extract", 1, _extract_reads, _extract_work, _extract_written, show_failures)
@@ -111,7 +111,7 @@ def _train_records(run: Run) -> list[VideoRecord]:
 def _train_reads(run: Run) -> Any:
     records = _train_records(run)
     labels = {record.name: (record.labels, record.split) for record in records}
-    begins_with = file_digest(run.start_from / WEIGHTS_FILE) if run.start_from else None
+    begins_with = run.digest(run.start_from / WEIGHTS_FILE) if run.start_from else None
     return labels, _digests(run, records), run.config.model, run.config.train, begins_with
 
 
@@ -142,7 +142,7 @@ def _train_work(run: Run) -> str:
 
 
 def _model_digest(run: Run) -> str | None:
-    parts = [file_digest(run.workspace.model / name) for name in (WEIGHTS_FILE, INFO_FILE)]
+    parts = [run.digest(run.workspace.model / name) for name in (WEIGHTS_FILE, INFO_FILE)]
     return digest_of(parts) if all(parts) else None
 
 
@@ -186,7 +186,7 @@ def _infer_work(run: Run) -> str:
 
 def _scores_digest(run: Run) -> str:
     names = [record.name for record in run.records if record.split == "test"]
-    return digest_of({name: file_digest(score_path(run.workspace.scores, name)) for name in names})
+    return digest_of({name: run.digest(score_path(run.workspace.scores, name)) for name in names})
 
 
 INFER = Stage("infer", 1, _infer_reads, _infer_work, _scores_digest, lambda run: None)
@@ -203,7 +203,7 @@ def read_truths(run: Run) -> list[VideoTruth]:
 
 def _evaluate_reads(run: Run) -> Any:
     check_testable(run.records)
-    curves = file_digest(run.workspace.model / CURVES_FILE)
+    curves = run.digest(run.workspace.model / CURVES_FILE)
     truths = [(truth.name, truth.labels, truth.segments) for truth in read_truths(run)]
     return _scores_digest(run), truths, run.config.evaluate, curves, run.inputs.title, _notes(run)
 
@@ -240,13 +240,13 @@ def _raw_features(run: Run) -> Callable[[str], NDArray[np.float16]]:
 
 
 def _digests_of_inputs(run: Run) -> dict[str, str]:
-    annotations = file_digest(run.inputs.annotations) if run.inputs.annotations else None
+    annotations = run.digest(run.inputs.annotations) if run.inputs.annotations else None
     digests = {"features": _features_digest(run), "model": _model_digest(run), "annotations": annotations}
     return {name: digest for name, digest in digests.items() if digest}
 
 
 def _report_digest(run: Run) -> str | None:
-    parts = [file_digest(run.workspace.report / name) for name in ("metrics.json", "index.html")]
+    parts = [run.digest(run.workspace.report / name) for name in ("metrics.json", "index.html")]
     return digest_of(parts) if all(parts) else None
 
 
