@@ -48,7 +48,7 @@ def run_retraining(out: Path, force: bool) -> None:
 
     _start_prefect()
     outcome = retrain_on_new_footage(Workspace(out).root, force=force)
-    console.print(f"report   {outcome.page}", soft_wrap=True, highlight=False)
+    console.print(f"page     {outcome.page}", soft_wrap=True, highlight=False)
 
 
 def _start_prefect() -> None:

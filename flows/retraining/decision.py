@@ -67,7 +67,7 @@ class Decision(BaseModel):
         for name, one in self.figures.items():
             lines.append(
                 f"| {name} | {one.champion:.4f} | {one.challenger:.4f} | {one.difference:+.4f} "
-                f"| {one.low:+.4f} – {one.high:+.4f} | {one.margin:g} | {'yes' if one.holds else 'no'} |"
+                f"| {one.low:+.4f} to {one.high:+.4f} | {one.margin:g} | {'yes' if one.holds else 'no'} |"
             )
         return "\n".join(lines)
 

@@ -16,7 +16,7 @@ from evaluate.predictions import predicted_class, top_snippets, video_score
 from evaluate.report import read_metrics
 from evaluate.scores import VideoScores, read_scores, score_path
 from extract.dataset import NORMAL, VideoRecord
-from extract.store import content_digest, feature_path, read_meta
+from extract.store import content_digest, feature_path, read_features
 from flows.library.founding import import_manifest
 from flows.library.inbox import Scan, scan
 from flows.library.library import Features, Library, Score, Video
@@ -87,9 +87,9 @@ def extract_new(work: Retraining) -> None:
         path = feature_path(work.run.workspace.features, video.name)
         digest = content_digest(path)
         if video.digest not in noted or noted[video.digest].digest != digest:
-            meta = read_meta(path)
-            snippets = -(-meta.source.n_frames // meta.config.snippet_length)
-            made[video.digest] = Features(digest, meta.encoder.digest, snippets, meta.source.duration_s)
+            found = read_features(path)
+            encoder, seconds = found.meta.encoder.digest, found.meta.source.duration_s
+            made[video.digest] = Features(digest, encoder, len(found.features), seconds)
     work.library.note_features(made)
 
 
