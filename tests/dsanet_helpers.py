@@ -84,6 +84,8 @@ class Footage(NamedTuple):
     features_dir: Path
     truth: Mapping[str, np.ndarray]
     """Anomalous snippets of each video."""
+    measured: Mapping[str, np.ndarray] = {}
+    """Snippets in which something happens, anomalous or harmless, where harmless things do."""
 
 
 def write_video(
@@ -117,26 +119,38 @@ def write_video(
 
 
 def make_footage(
-    folder: Path, *, train: int = 24, test: int = 10, seed: int = 0, snippets: int = 12
+    folder: Path,
+    *,
+    train: int = 24,
+    test: int = 10,
+    seed: int = 0,
+    snippets: int = 12,
+    harmless: bool = False,
 ) -> Footage:
-    """Gaussian features around one scene; in every other video 4 snippets are shifted its class's way."""
+    """Gaussian features around one scene; in every other video 4 snippets are shifted its class's way.
+
+    With `harmless`, 4 snippets of the normal videos are shifted too, in one of two other ways.
+    """
     random = np.random.default_rng(seed)
-    scene, *shifts = random.normal(size=(3, 512)) * 0.4
-    records, truth = [], {}
+    scene, *shifts = random.normal(size=(5 if harmless else 3, 512)) * 0.4
+    records, truth, measured = [], {}, {}
     for i in range(train + test):
         label = "normal" if i % 2 == 0 else ("fire", "riot")[i // 2 % 2]
         count = snippets + int(random.integers(-3, 4))
         features = scene + 0.15 * random.normal(size=(count, 512))
         anomalous = np.zeros(count, dtype=bool)
-        if label != "normal":
+        if label != "normal" or harmless:
             start = int(random.integers(0, count - 4))
-            anomalous[start : start + 4] = True
-            features[anomalous] += shifts[("fire", "riot").index(label)]
+            shown = slice(start, start + 4)
+            features[shown] += shifts[i // 2 % 2 + 2 * (label == "normal")]
+            anomalous[shown] = label != "normal"
+            if harmless:
+                measured[f"video{i:03d}"] = np.arange(start, start + 4)
         name = f"video{i:03d}"
         write_video(folder, name, features)
         records.append(VideoRecord(name, Path(f"{name}.mp4"), (label,), "train" if i < train else "test"))
         truth[name] = anomalous
-    return Footage(records, folder, truth)
+    return Footage(records, folder, truth, measured)
 
 
 TRAINED = {"bag_length": 16, "window": 2, "decoder_layers": 1, "adapter_layers": 1, "classes": ()}

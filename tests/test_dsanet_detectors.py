@@ -1,4 +1,4 @@
-"""All detectors by the one protocol: registry, padding, training, resume, checkpoints, scores, what they learn."""
+"""All detectors by the one protocol: registry, padding, training, checkpoints, scores, what they learn."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -236,7 +236,7 @@ def truth_of(footage: Footage, name: str, labels: tuple[str, ...]) -> VideoTruth
 
 # --- what they learn ----------------------------------------------------------------------------------------
 
-EPOCHS = {"mil-ranking": 40, "clip-tsa": 40, "vla-gated": 15, "vadclip": 15}
+EPOCHS = {"mil-ranking": 40, "clip-tsa": 30, "vla-gated": 8, "vadclip": 15}
 
 
 def frame_auc(detector: str, footage: Footage, folder: Path, seed: int = 0) -> float:
@@ -245,8 +245,10 @@ def frame_auc(detector: str, footage: Footage, folder: Path, seed: int = 0) -> f
     out = train(footage.records, footage.features_dir, folder / "model", model, config)
     names = [record.name for record in footage.records if record.split == "test"]
     infer(names, footage.features_dir, out, folder / "scores", infer_config)
-    scores = np.concatenate([read_scores(score_path(folder / "scores", name)).anomaly_T for name in names])
-    return float(roc_auc_score(np.concatenate([footage.truth[name] for name in names]), scores))
+    rows = {name: footage.measured.get(name, slice(None)) for name in names}
+    scores = [read_scores(score_path(folder / "scores", name)).anomaly_T[rows[name]] for name in names]
+    truth = [footage.truth[name][rows[name]] for name in names]
+    return float(roc_auc_score(np.concatenate(truth), np.concatenate(scores)))
 
 
 @pytest.mark.parametrize(
@@ -259,17 +261,29 @@ def test_it_learns_where_from_video_labels(detector: str, footage: Footage, tmp_
 @pytest.mark.slow
 @pytest.mark.parametrize("detector", OTHERS)
 def test_shuffled_labels_show_no_skill(detector: str, tmp_path: Path) -> None:
-    """Of the videos of each true label every other one is called normal, the rest by an anomaly's name."""
+    """Of the videos of each true label every other one is called normal, the rest by an anomaly's name.
+
+    Then the others are: what little such labels agree with the truth by chance, these disagree. In normal
+    videos something harmless happens, and only what happens is measured: that something stands out needs
+    no labels, and detectors that go by the length of features see it without.
+    """
     found = []
-    for seed in range(4):
-        footage = make_footage(tmp_path / f"features{seed}", train=32, test=20, seed=seed)
+    for run in range(6):
+        seed, called_normal = divmod(run, 2)
+        footage = make_footage(tmp_path / f"features{run}", train=32, test=20, seed=seed, harmless=True)
         turn: dict[str, int] = {}
         records = []
         for record in footage.records:
             place = turn[record.labels[0]] = turn.get(record.labels[0], -1) + 1
-            label = "normal" if place % 2 == seed % 2 else ("fire", "riot")[place // 2 % 2]
+            label = "normal" if place % 2 == called_normal else ("fire", "riot")[place // 2 % 2]
             labels = record.labels if record.split == "test" else (label,)
             records.append(type(record)(record.name, record.path, labels, record.split))
         planted = footage._replace(records=records)
-        found.append(frame_auc(detector, planted, tmp_path / f"run{seed}", seed))
-    assert 0.3 <= np.mean(found) <= 0.7, found
+        found.append(frame_auc(detector, planted, tmp_path / f"run{run}", seed))
+    assert 0.25 <= np.mean(found) <= 0.75, found
+
+
+def test_harmless_events_are_told_from_anomalies_by_labels_alone(tmp_path: Path) -> None:
+    """The footage of the test above can be learned: what shuffled labels lack is the labels."""
+    footage = make_footage(tmp_path / "features", train=32, test=20, harmless=True)
+    assert frame_auc("mil-ranking", footage, tmp_path) >= 0.85
