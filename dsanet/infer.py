@@ -110,6 +110,7 @@ class Scorer:
         self.classes = checkpoint.info.model.classes
         self.config = config
         self.length = checkpoint.info.model.window_rows
+        self.trims = checkpoint.info.model.segmented  # nothing in it has a fixed number of rows
         with torch.inference_mode():
             self.text_CD = self.model.text_embeddings()
 
@@ -144,7 +145,8 @@ class Scorer:
     @torch.inference_mode()
     def _run(self, queue: Sequence[tuple[_Video, np.ndarray]]) -> Iterator[VideoScores]:
         lengths = [len(window_TD) for _, window_TD in queue]
-        features_BTD = torch.zeros(len(queue), self.length, self.model.config.feature_dim)
+        rows = max(lengths) if self.trims else self.length
+        features_BTD = torch.zeros(len(queue), rows, self.model.config.feature_dim)
         for row_TD, (_, window_TD) in zip(features_BTD, queue, strict=True):
             row_TD[: len(window_TD)] = torch.from_numpy(window_TD)
         device = next(self.model.parameters()).device

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+PRINTED = ("auc", "ap", "anomaly_auc", "map_corrected", "accuracy")
+"""Figures that fit on a terminal; the files have all."""
+
 
 @app.command(epilog="Example: dsanet bench --detectors all --seeds 3 --manifest videos.csv --out ws")
 def bench(
@@ -58,17 +61,19 @@ def _print(rows: "Sequence[Standing]", page: Path) -> None:
     from evaluate.standings import COMPARED, HEADLINES
     from flows.launch import console
 
-    figures = Table(
-        "model", title=f"test split, mean ± deviation over {max(row.seeds for row in rows)} seeds"
-    )
-    for headline in (shown := [h for h in HEADLINES if any(h.key in row.figures for row in rows)]):
+    figures = Table(title=f"test split, mean ± deviation over {max(row.seeds for row in rows)} seeds")
+    shown = [h for h in HEADLINES if h.key in PRINTED and any(h.key in row.figures for row in rows)]
+    compared = next((key for key in COMPARED if any(key in row.margins for row in rows)), "")
+    costs = Table(title="against dsanet, and what it costs")
+    for table in (figures, costs):
+        table.add_column("model", no_wrap=True)
+    for headline in shown:
         figures.add_column(headline.title, justify="right")
-    costs = Table("model", title="against dsanet, and what it costs")
-    for heading in ("AUC, 95 % of resamples", "parameters", "training", "snippets/s"):
+    for heading in (compared.upper(), "parameters", "training", "snippets/s"):
         costs.add_column(heading, justify="right")
     for row in rows:
         figures.add_row(row.name, *(_spread(row.figures.get(headline.key)) for headline in shown))
-        margin = next((row.margins[key] for key in COMPARED if key in row.margins), None)
+        margin = row.margins.get(compared)
         against = f"{margin.difference:+.1f} ({margin.low:+.1f} to {margin.high:+.1f})" if margin else ""
         trained = "–" if row.train_s is None else f"{row.train_s:.1f} s"
         costs.add_row(row.name, against, f"{row.parameters:,}", trained, f"{row.snippets_per_s:,.0f}")

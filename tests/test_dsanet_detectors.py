@@ -204,7 +204,7 @@ def test_a_checkpoint_scores_without_clip_and_can_be_trained_on(
 def test_a_detector_without_classes_says_so_instead_of_guessing(footage: Footage, tmp_path: Path) -> None:
     model, config, infer_config = small("mil-ranking", epochs=1)
     out = train(footage.records, footage.features_dir, tmp_path / "model", model, config)
-    assert "mil-ranking: CLIP features in place of the paper's C3D" in read_info(out).notes
+    assert "CLIP features in place of the C3D of Sultani et al." in read_info(out).notes
     tests = [record for record in footage.records if record.split == "test"]
     infer([r.name for r in tests], footage.features_dir, out, tmp_path / "scores", infer_config)
     evaluation = evaluate_scores(

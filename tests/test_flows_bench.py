@@ -67,7 +67,7 @@ def test_one_table_of_all_and_nothing_is_done_twice(tmp_path: Path, caplog: pyte
     assert "map_corrected" in reference.figures
     assert "map_corrected" not in ranking.figures
     assert any("only normal from anomalous" in note for note in ranking.notes)
-    assert any("in place of the paper's C3D" in note for note in ranking.notes)
+    assert any("in place of the C3D of Sultani" in note for note in ranking.notes)
     assert any("random CLIP weights" in note for note in ranking.notes)
 
     folder = root / "bench"

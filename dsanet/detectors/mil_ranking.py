@@ -30,7 +30,7 @@ from dsanet.rows import Rows
 class MILRankingConfig(SegmentedConfig):
     """Defaults are the paper's."""
 
-    stand_in: ClassVar[str] = "mil-ranking: CLIP features in place of the paper's C3D"
+    stand_in: ClassVar[str] = "CLIP features in place of the C3D of Sultani et al."
 
     detector: Literal["mil-ranking"] = "mil-ranking"
     hidden: tuple[int, int] = Field((512, 32), description="widths of the hidden layers")

@@ -50,7 +50,7 @@ class VLAGatedConfig(SegmentedConfig, TextConfig):
     """Defaults are the paper's; where it says nothing, the description says so."""
 
     stand_in: ClassVar[str] = (
-        "vla-gated: CLIP ViT-B/16 features in place of the paper's I3D and ViT-B/32 text"
+        "CLIP ViT-B/16 features and text in place of the I3D and ViT-B/32 of Zhao et al."
     )
 
     detector: Literal["vla-gated"] = "vla-gated"
