@@ -54,7 +54,9 @@ def _draw(axis: Axes, scores: VideoScores, intervals: Sequence[Interval], thresh
     axis.axhline(threshold, color=RULE_COLOUR, linewidth=0.8, linestyle=(0, (4, 4)))
     named: set[str] = set()
     for interval in intervals:
-        shade = class_colour(scores.classes.index(interval.label))
+        # A detector without classes calls all of them the same: the first anomaly's colour.
+        known = interval.label in scores.classes
+        shade = class_colour(scores.classes.index(interval.label) if known else 1)
         label = None if interval.label in named else interval.label
         axis.axvspan(interval.start_s, interval.end_s, color=shade, alpha=0.25, linewidth=0, label=label)
         named.add(interval.label)

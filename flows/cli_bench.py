@@ -61,7 +61,9 @@ def _print(rows: "Sequence[Standing]", page: Path) -> None:
     from evaluate.standings import COMPARED, HEADLINES
     from flows.launch import console
 
-    figures = Table(title=f"test split, mean ± deviation over {max(row.seeds for row in rows)} seeds")
+    seeds = max(row.seeds for row in rows)
+    over = f"mean ± deviation over {seeds} seeds" if seeds > 1 else "one seed"
+    figures = Table(title=f"test split, {over}")
     shown = [h for h in HEADLINES if h.key in PRINTED and any(h.key in row.figures for row in rows)]
     compared = next((key for key in COMPARED if any(key in row.margins for row in rows)), "")
     costs = Table(title="against dsanet, and what it costs")

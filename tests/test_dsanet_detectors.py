@@ -24,6 +24,7 @@ from dsanet.train import TrainProgress, train
 from evaluate.annotations import Segment, VideoTruth
 from evaluate.config import EvaluateConfig
 from evaluate.intervals import anomalous_intervals
+from evaluate.plots import save_timeline
 from evaluate.report import evaluate_scores, read_metrics, write_report
 from evaluate.scores import read_scores, score_path
 
@@ -221,7 +222,9 @@ def test_a_detector_without_classes_says_so_instead_of_guessing(footage: Footage
     assert metrics["per_class"][1]["detection_auc"] is not None
     assert "no classes" in page.read_text()
     scores = read_scores(score_path(tmp_path / "scores", tests[1].name))
-    assert {interval.label for interval in anomalous_intervals(scores, 0.0)} == {"anomalous"}
+    intervals = anomalous_intervals(scores, 0.0)
+    assert {interval.label for interval in intervals} == {"anomalous"}
+    assert save_timeline(tmp_path / "timeline.png", scores, intervals).is_file()
 
 
 def truth_of(footage: Footage, name: str, labels: tuple[str, ...]) -> VideoTruth:
