@@ -1,4 +1,4 @@
-"""A first training's footage and what arrives later: clips of two snippets, some with an event in the second."""
+"""A first training's footage and what arrives later: clips of two snippets, some with an event in one."""
 
 from pathlib import Path
 

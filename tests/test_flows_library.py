@@ -276,7 +276,7 @@ def test_many_processes_may_open_a_new_library_at_once(tmp_path: Path) -> None:
 def test_a_database_that_cannot_be_used_is_named_without_its_password(
     postgres: PostgresServer, tmp_path: Path
 ) -> None:
-    url = database_url(tmp_path, postgres.new_database().replace(postgres.password, "wrong-secret"))
+    url = database_url(tmp_path, postgres.new_database()).set(password="wrong-secret")
     with pytest.raises(
         ValueError, match=r"postgres:\*\*\*@127.0.0.1.*password authentication failed"
     ) as told:
@@ -292,8 +292,10 @@ def test_a_database_that_cannot_be_used_is_named_without_its_password(
 def test_a_library_of_a_later_version_is_refused(tmp_path: Path) -> None:
     with Library.of(tmp_path):
         pass
-    with open_database(database_url(tmp_path)).begin() as connection:
+    engine = open_database(database_url(tmp_path))
+    with engine.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
     with pytest.raises(ValueError, match="of a later version of dsanet"), Library.of(tmp_path):
         pass
     assert URL_VARIABLE not in os.environ

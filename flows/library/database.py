@@ -53,9 +53,11 @@ def open_database(url: URL) -> Engine:
         with engine.begin() as connection:
             _migrate(connection)
     except DBAPIError as error:
+        engine.dispose()
         reason = str(error.orig).strip().splitlines()[0]
         raise ValueError(f"the library at {url.render_as_string()} can't be opened: {reason}") from None
     except CommandError as error:
+        engine.dispose()
         raise ValueError(
             f"the library at {url.render_as_string()} is of a later version of dsanet ({error})"
         ) from None
