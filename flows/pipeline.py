@@ -12,7 +12,8 @@ from prefect import flow
 from prefect.runtime import deployment, flow_run
 from pydantic import BaseModel
 
-from dsanet.config import InferConfig, ModelConfig
+from dsanet.config import InferConfig
+from dsanet.registry import AnyDetectorConfig
 from evaluate.config import EvaluateConfig
 from extract.config import ExtractConfig, ExtractRuntime
 from flows.cached import Stage, StageResult
@@ -88,7 +89,7 @@ def extract(
 @flow(name="train", flow_run_name=_run_name)
 def train(
     workspace: Path = WORKSPACE,
-    model: ModelConfig | None = None,
+    model: AnyDetectorConfig | None = None,
     train: TrainSettings | None = None,
     refresh: bool = False,
 ) -> StageResult:

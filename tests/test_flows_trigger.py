@@ -24,7 +24,10 @@ def test_pairs_become_nested_parameters(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("given", "complaint"),
-    [(["refresh"], "'refresh' gives nothing"), (["config=1", "config.preset=small"], "config is given twice")],
+    [
+        (["refresh"], "'refresh' gives nothing"),
+        (["config=1", "config.preset=small"], "config is given twice"),
+    ],
 )
 def test_a_pair_that_says_nothing_is_refused(given: list[str], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
