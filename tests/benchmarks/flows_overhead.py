@@ -34,7 +34,7 @@ from extract.engine import extract_videos
 from extract.source import file_digest
 from extract.store import FeatureMeta, VideoFeatures, feature_path, read_features, write_features
 from flows.config import override, preset_config
-from flows.inputs import describe, weight_settings
+from flows.inputs import describe
 from flows.workspace import Workspace
 
 ROUNDS = 3
@@ -47,7 +47,7 @@ def make_pictures(folder: Path) -> tuple[list[TinyClip], list[VideoFeatures]]:
     folder.mkdir(parents=True)
     clips = [write_tiny_clip(folder / f"picture-{i}.mp4", i, burns=i % 2 == 1) for i in range(PICTURES)]
     records = [VideoRecord(clip.path.stem, clip.path, (clip.label,), "train") for clip in clips]
-    config = override(preset_config("small"), [*SETTINGS, *weight_settings("random")])
+    config = override(preset_config("small"), [*SETTINGS, "extract.weights=random"])
     extract_videos(records, folder / "features", config.extract, config.runtime)
     return clips, [read_features(feature_path(folder / "features", record.name)) for record in records]
 
