@@ -67,6 +67,8 @@ class Registry:
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
+        for variable, value in quiet.DEFAULTS.items():  # before MLflow's first import, which phones home
+            os.environ.setdefault(variable, value)
 
     @property
     def is_begun(self) -> bool:
@@ -185,8 +187,6 @@ class Registry:
 
     @cached_property
     def _client(self) -> "MlflowClient":
-        for variable, value in quiet.DEFAULTS.items():
-            os.environ.setdefault(variable, value)
         uri = os.environ.get("MLFLOW_TRACKING_URI") or self._own_store
         with warnings.catch_warnings():
             # Of MLflow's tables, and of Prefect's where they are loaded: nothing that could be changed here.
