@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
-from scipy.stats import ks_2samp  # type: ignore[import-untyped]
+from scipy.stats import ks_2samp
 from sklearn.neighbors import NearestNeighbors
 
 from evaluate.charts import Axis, Series, histogram, line_chart
