@@ -5,6 +5,7 @@
 """
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import psutil
 from prefect.settings import get_current_settings
 from pydantic import BaseModel, ValidationError
 
+from flows.dead_runs import give_up_dead_runs
 from flows.deployments import DECLARED_IN, declared
 
 HOST = "127.0.0.1"
@@ -100,8 +102,11 @@ def up(port: int, database_url: str | None, workspace: Path | None, say: Say) ->
         _start(services, "server", ["server", "start", "--host", HOST, "--port", str(port)], environment)
         _wait_for(services)
         say("starting a worker and making the deployments")
+        worker = f"dsanet on {socket.gethostname()}"
+        give_up_dead_runs(services.api, worker)
         pool = declared()[0].work_pool["name"]
-        _start(services, "worker", ["worker", "start", "--pool", pool, "--type", "process"], environment)
+        command = ["worker", "start", "--name", worker, "--pool", pool, "--type", "process"]
+        _start(services, "worker", command, environment)
         _deploy(environment)
     except BaseException:
         down(say)

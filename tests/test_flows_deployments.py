@@ -175,10 +175,7 @@ def begun(machine: Machine, tmp_path: Path) -> tuple[Path, list[str], dict[str, 
 
 
 def completes_from_there(machine: Machine, workspace: Path, given: list[str], kept: dict[str, int]) -> None:
-    """The same run again ends well, and what was extracted before is as it was.
-
-    Where the run's process was killed, Prefect keeps its place in the queue for up to five minutes.
-    """
+    """The same run again ends well, and what was extracted before is as it was."""
     again = machine.prefect("deployment", "run", DEPLOYMENT, *given, "--watch")
     assert again.returncode == 0, again.stdout + again.stderr
     assert (workspace / "report" / "index.html").is_file()
