@@ -6,7 +6,6 @@ is checked.
 """
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from dsanet.detector_config import Closed, DetectorConfig, InferConfig, TextConf
 from dsanet.registry import DEFAULT, AnyDetectorConfig, detector_preset
 from dsanet.release import read_release
 from dsanet.text import FixedText, TextTower
+from extract.atomic import write_atomically
 from extract.config import EncoderFingerprint, ExtractConfig
 
 SCHEMA_VERSION = 1
@@ -166,20 +166,6 @@ def text_digest(model: Detector) -> str:
     """Digest of CLIP's text tower in the model; empty where it has none."""
     tower = getattr(model.text, "tower", None)  # FixedText has none
     return tower.digest if isinstance(tower, TextTower) else ""
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Temporary name, flush to disk, rename: `path` is whole or as it was."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def is_finished(out_dir: Path, run_id: str) -> bool:

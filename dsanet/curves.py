@@ -4,8 +4,8 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dsanet.checkpoint import write_atomically
 from dsanet.selection import METRICS
+from extract.atomic import write_atomically
 
 CURVES_FILE = "curves.csv"
 

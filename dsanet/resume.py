@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from dsanet.checkpoint import write_atomically
+from extract.atomic import write_atomically
 
 RESUME_FILE = "resume.safetensors"
 _HEADER = "state"

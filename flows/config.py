@@ -8,10 +8,10 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from dsanet.config import InferConfig, ModelConfig, TrainConfig
-from dsanet.detector_config import TextConfig
+from dsanet.detector_config import Closed, TextConfig
 from dsanet.registry import DEFAULT, DETECTORS, AnyDetectorConfig, config_of, detector_preset
 from evaluate.config import EvaluateConfig
 from extract.config import ExtractConfig, ExtractRuntime
@@ -22,10 +22,8 @@ PRESETS: tuple[str, ...] = get_args(Preset)
 StageName = Literal["extract", "train", "infer", "evaluate"]
 
 
-class StagesConfig(BaseModel):
+class StagesConfig(Closed):
     """How a stage is tried again and given up; never changes a result."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     retries: int = Field(2, ge=0, le=10, description="after an I/O error that may pass, and nothing else")
     retry_delay_s: float = Field(5, gt=0, description="before the first retry; doubled before each later one")
@@ -40,10 +38,8 @@ class TrainSettings(TrainConfig):
     )
 
 
-class PipelineConfig(BaseModel):
+class PipelineConfig(Closed):
     """What every stage is told. `runtime` says how it is run (device, workers) and never changes a result."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     preset: Preset = Field("ucf-crime", description="gives every value that is not given")
     stages: StagesConfig = StagesConfig()

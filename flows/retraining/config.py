@@ -3,16 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from dsanet.detector_config import Closed
 
 Figure = Literal["auc", "ap", "anomaly_auc", "map_corrected", "map_published", "video_auc", "video_ap"]
 """What a challenger may be measured by: all are better the higher, and none depends on a threshold."""
-
-
-class Closed(BaseModel):
-    """Frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class GateConfig(Closed):
