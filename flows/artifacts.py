@@ -27,6 +27,7 @@ from dsanet.curves import CURVES_FILE
 from evaluate.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Figures
 from evaluate.plots import training_picture
 from extract.failures import read_failures
+from flows import server
 from flows.run import Run
 
 Given = ParamSpec("Given")
@@ -38,24 +39,23 @@ log = logging.getLogger(__name__)
 
 
 def _shown_if_possible(show: Callable[Given, None]) -> Callable[Given, bool]:
-    """Whether it could be shown: not outside of a flow run, and not while the server is gone."""
+    """Not outside of a flow run, and not while the server is gone; False where it refuses."""
 
     @wraps(show)
     def attempt(*args: Given.args, **kwargs: Given.kwargs) -> bool:
-        if FlowRunContext.get() is None:
-            return False
-        try:
-            show(*args, **kwargs)
-        except (httpx.HTTPError, PrefectException) as error:
-            log.warning("Prefect's server takes no artifacts (%s); the work goes on", type(error).__name__)
-            return False
+        if FlowRunContext.get() is not None and server.is_there():
+            try:
+                show(*args, **kwargs)
+            except (httpx.HTTPError, PrefectException) as error:
+                log.warning("Prefect's server takes no artifact (%s); the work goes on", type(error).__name__)
+                return False
         return True
 
     return attempt
 
 
 def progress_record(stage: str) -> Record:
-    """A function that keeps the progress of `stage` in an artifact, and gives up where it cannot."""
+    """A function that keeps the progress of `stage` in an artifact, until that is refused."""
     made: list[UUID] = []
     going, last = True, 0.0
 

@@ -32,7 +32,8 @@ def _lives(run: FlowRun) -> bool:
     if run.infrastructure_pid is None or run.state is None:
         return False
     try:
-        began = psutil.Process(int(run.infrastructure_pid)).create_time()
+        process = psutil.Process(int(run.infrastructure_pid))
+        began, ended = process.create_time(), process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-    return run.state.is_pending() or began <= run.state.timestamp.timestamp()
+    return not ended and (run.state.is_pending() or began <= run.state.timestamp.timestamp())

@@ -3,7 +3,8 @@
 import json
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 console = Console()
 
+TRIES_TO_END = 3
+"""How often a command tells a lost server again how the run ended: half a minute; a deployed run, two."""
+
 
 def run_everything(out: Path, refresh: StageName | None = None) -> None:
     """The flow `extract-train-eval` in this process, then the figures."""
@@ -27,8 +31,8 @@ def run_everything(out: Path, refresh: StageName | None = None) -> None:
     from flows.run import Run
 
     Run.of(out).check()
-    _start_prefect()
-    extract_train_eval(Workspace(out).root, refresh=refresh)
+    with _prefect():
+        extract_train_eval(Workspace(out).root, refresh=refresh)
     print_metrics(out)
 
 
@@ -38,21 +42,47 @@ def run_stage(name: str, out: Path, refresh: bool, **more: object) -> None:
     from flows.run import Run
 
     Run.of(out).records  # noqa: B018 - a wrong manifest is found before Prefect starts
-    _start_prefect()
-    getattr(pipeline, name)(Workspace(out).root, refresh=refresh, **more)
+    with _prefect():
+        getattr(pipeline, name)(Workspace(out).root, refresh=refresh, **more)
 
 
 def run_retraining(out: Path, force: bool) -> None:
     """The flow `retrain-on-new-footage` in this process, then where its report is."""
     from flows.retraining.flow import retrain_on_new_footage
 
-    _start_prefect()
-    outcome = retrain_on_new_footage(Workspace(out).root, force=force)
+    with _prefect():
+        outcome = retrain_on_new_footage(Workspace(out).root, force=force)
     console.print(f"page     {outcome.page}", soft_wrap=True, highlight=False)
 
 
+@contextmanager
+def _prefect() -> Iterator[None]:
+    """Prefect's server, for a flow in this process. Raises ValueError where it does not answer."""
+    import httpx
+    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    from flows.server import answers
+
+    api = PREFECT_API_URL.value()
+    if api is None:
+        _start_prefect()
+    elif not answers(api):
+        raise ValueError(
+            f"no Prefect server answers at {api}; start one with `dsanet up`, or unset PREFECT_API_URL: the "
+            "run then brings its own"
+        )
+    try:
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: TRIES_TO_END}):
+            yield
+    except httpx.TransportError:
+        raise ValueError(
+            "Prefect's server is gone and was not told how the run ended; finished work is kept, the same "
+            "command goes on from there"
+        ) from None
+
+
 def _start_prefect() -> None:
-    """Start Prefect's embedded server, if no other is configured, where Ctrl-C does not reach it.
+    """Start Prefect's embedded server where Ctrl-C does not reach it.
 
     A terminal interrupts the whole process group; a server that went down with the flow could not be told
     that the flow has ended, and Prefect would ask it for a minute. The signal mask is inherited.

@@ -21,7 +21,7 @@ from flows.config import PipelineConfig, StageName, TrainSettings
 from flows.inputs import Source, merged
 from flows.retraining.references import version_folder
 from flows.run import Run
-from flows.runlog import run_log
+from flows.server import reported
 from flows.stages import EVALUATE, EXTRACT, INFER, TRAIN
 from flows.workspace import Workspace
 
@@ -60,7 +60,7 @@ def extract_train_eval(
     """
     names = [stage.name for stage in STAGES]
     first_refreshed = names.index(refresh) if refresh else len(names)
-    with run_log(), Workspace(workspace).locked(wait=deployed()):
+    with reported(), Workspace(workspace).locked(wait=deployed()):
         run = _begun(workspace, source, config)
         run.check()
         return [stage(run, refresh=position >= first_refreshed) for position, stage in enumerate(STAGES)]
@@ -147,7 +147,7 @@ def _one(
     **sections: BaseModel | None,
 ) -> StageResult:
     given = {name: section for name, section in sections.items() if section is not None}
-    with run_log(), Workspace(workspace).locked(wait=deployed()):
+    with reported(), Workspace(workspace).locked(wait=deployed()):
         config = Run.of(workspace).config.model_copy(update=given) if given else None
         run = _begun(workspace, source, config)
         if version is not None:

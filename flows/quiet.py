@@ -23,7 +23,9 @@ def apply(*, debug: bool) -> None:
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
+    os.environ.setdefault("PREFECT_INTERNAL_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
     os.environ.setdefault("HF_HUB_VERBOSITY", "debug" if debug else "error")  # open_clip downloads by it
+    logging.raiseExceptions = debug  # Prefect, too, keeps by it to itself that it could not deliver a line
     log = logging.getLogger("flows")
     log.handlers = [logging.StreamHandler()]
     log.setLevel(logging.DEBUG if debug else logging.INFO)

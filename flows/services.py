@@ -13,15 +13,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import httpx
 import psutil
 from prefect.settings import get_current_settings
 from pydantic import BaseModel, ValidationError
 
 from flows.dead_runs import give_up_dead_runs
 from flows.deployments import DECLARED_IN, declared
+from flows.server import answers
 
 HOST = "127.0.0.1"
+SERVER, WORKER = "server", "worker"
 SECONDS_TO_START = 180.0
 SECONDS_TO_STOP = 20.0
 
@@ -56,9 +57,13 @@ class Services(BaseModel):
     def api(self) -> str:
         return f"{self.url}/api"
 
+    def has(self, name: str) -> bool:
+        """Whether the service of this name still runs."""
+        return any(service.name == name and service.process() for service in self.started)
+
     def running(self) -> bool:
         """Whether all of it still runs."""
-        return bool(self.started) and all(service.process() for service in self.started)
+        return self.has(SERVER) and self.has(WORKER)
 
 
 def home() -> Path:
@@ -80,16 +85,14 @@ def recall() -> Services | None:
 
 
 def up(port: int, database_url: str | None, workspace: Path | None, say: Say) -> Services:
-    """Start server, worker and deployments; what is already up is left alone.
+    """Start server, worker and deployments; what is already up is left alone, and with it the runs under way.
 
     Raises ValueError where the port is taken or a part does not start; nothing is then left running.
     """
-    known = recall()
-    if known is not None and known.running():
-        return known
-    down(say)
-    services = Services(url=f"http://{HOST}:{port}")
-    if _answers(services):
+    services = _what_is_left(f"http://{HOST}:{port}", say)
+    if services.running():
+        return services
+    if not services.has(SERVER) and answers(services.api):
         raise ValueError(f"a server already answers at {services.url}; stop it, or give another --port")
     environment = os.environ | {"PREFECT_API_URL": services.api, "PREFECT_WORKER_QUERY_SECONDS": "2"}
     environment["PREFECT_LOGGING_LEVEL"] = "INFO"  # of the services' log files; nobody reads them on a screen
@@ -98,20 +101,31 @@ def up(port: int, database_url: str | None, workspace: Path | None, say: Say) ->
     if workspace is not None:
         environment["DSANET_WORKSPACE"] = str(workspace.absolute())
     try:
-        say("starting Prefect's server (the first time it makes its database: up to a minute)")
-        _start(services, "server", ["server", "start", "--host", HOST, "--port", str(port)], environment)
-        _wait_for(services)
-        say("starting a worker and making the deployments")
-        worker = f"dsanet on {socket.gethostname()}"
-        give_up_dead_runs(services.api, worker)
-        pool = declared()[0].work_pool["name"]
-        command = ["worker", "start", "--name", worker, "--pool", pool, "--type", "process"]
-        _start(services, "worker", command, environment)
+        if not services.has(SERVER):
+            say("starting Prefect's server (the first time it makes its database: up to a minute)")
+            command = ["server", "start", "--host", HOST, "--port", str(port)]
+            _wait_for(services, _start(services, SERVER, command, environment))
+        if not services.has(WORKER):
+            say("starting a worker")
+            name, pool = f"dsanet on {socket.gethostname()}", declared()[0].work_pool["name"]
+            give_up_dead_runs(services.api, name)
+            command = ["worker", "start", "--name", name, "--pool", pool, "--type", "process"]
+            _start(services, WORKER, command, environment)
+        say("making the deployments")
         _deploy(environment)
     except BaseException:
         down(say)
         raise
     return services
+
+
+def _what_is_left(url: str, say: Say) -> Services:
+    """What still runs of an earlier `up`: all of it, wherever it is, or the part that belongs to `url`."""
+    known = recall()
+    if known is None or (known.url != url and not known.running()):
+        down(say)
+        return Services(url=url)
+    return Services(url=known.url, started=[service for service in known.started if service.process()])
 
 
 def down(say: Say) -> list[str]:
@@ -120,7 +134,7 @@ def down(say: Say) -> list[str]:
     if services is None:
         return []
     stopped = []
-    for service in reversed(services.started):
+    for service in sorted(services.started, key=lambda service: service.name == SERVER):
         process = service.process()
         if process is not None:
             say(f"stopping the {service.name}")
@@ -135,7 +149,7 @@ def log_file(name: str) -> Path:
     return home() / f"dsanet-{name}.log"
 
 
-def _start(services: Services, name: str, command: list[str], environment: dict[str, str]) -> None:
+def _start(services: Services, name: str, command: list[str], environment: dict[str, str]) -> Service:
     home().mkdir(parents=True, exist_ok=True)
     with log_file(name).open("wb") as log:
         process = subprocess.Popen(
@@ -148,28 +162,23 @@ def _start(services: Services, name: str, command: list[str], environment: dict[
             start_new_session=True,  # a Ctrl-C on the terminal is not for them
         )
     created = psutil.Process(process.pid).create_time()
-    services.started.append(Service(name=name, pid=process.pid, created=created))
+    service = Service(name=name, pid=process.pid, created=created)
+    services.started.append(service)
     note().write_text(services.model_dump_json(indent=2) + "\n")
+    return service
 
 
-def _wait_for(services: Services) -> None:
+def _wait_for(services: Services, server: Service) -> None:
     """Until the server answers. Raises ValueError with its last line if it ends or takes too long."""
     deadline = time.monotonic() + SECONDS_TO_START
-    while not _answers(services):
-        ended = services.started[0].process() is None
+    while not answers(services.api):
+        ended = server.process() is None
         if ended or time.monotonic() > deadline:
             log = log_file("server")
             lines = log.read_text(errors="replace").strip().splitlines() or ["(nothing)"]
             how = "ended" if ended else f"did not answer within {SECONDS_TO_START:.0f} s"
             raise ValueError(f"Prefect's server {how}; its last words in {log}: {lines[-1]}")
         time.sleep(0.3)
-
-
-def _answers(services: Services) -> bool:
-    try:
-        return httpx.get(f"{services.api}/health", timeout=5).is_success
-    except httpx.HTTPError:
-        return False
 
 
 def _deploy(environment: dict[str, str]) -> None:

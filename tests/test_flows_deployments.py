@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from flows_tiny import tiny_footage
+from flows_tiny import run_arguments, tiny_footage
 from postgres import free_port
 
 from flows.footage import make_footage
@@ -35,6 +35,7 @@ CONFIG = {
 }
 ARTIFACTS = {"metrics", "curves", "extract-progress", "train-progress"}
 ARTIFACTS_TAB = "//li[normalize-space()='Artifacts']"
+DSANET = ("-c", "from flows.cli import main; main()")
 STAGES = ("extract", "train", "infer", "evaluate")
 PATIENCE_S = 240
 SECONDS_TO_STOP = 30
@@ -49,17 +50,24 @@ class Machine:
     workspace: Path
 
     def dsanet(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return self._call("-c", "from flows.cli import main; main()", *words)
+        return finished_process(self.begin(*DSANET, *words))
 
     def prefect(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return self._call("-m", "prefect", *words)
+        return finished_process(self.begin("-m", "prefect", *words))
 
-    def _call(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def begin(self, *words: str) -> subprocess.Popen[str]:
         environment = {**os.environ, "PREFECT_HOME": str(self.home), "PREFECT_API_URL": f"{self.url}/api"}
-        command = [sys.executable, *words]
-        return subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=2 * PATIENCE_S
+        return subprocess.Popen(
+            [sys.executable, *words],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
+
+    def up(self) -> None:
+        up = self.dsanet("up", "--port", self.url.rpartition(":")[2], "--out", str(self.workspace))
+        assert up.returncode == 0, up.stdout + up.stderr
 
     def ask(self, path: str, body: Any) -> Any:
         """The server's answer; SQLite may be locked for a moment, and Prefect's own clients try again too."""
@@ -84,16 +92,21 @@ class Machine:
         return {service["name"]: psutil.Process(service["pid"]) for service in noted["started"]}
 
 
+def finished_process(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    """Its end and what it said."""
+    out, errors = process.communicate(timeout=2 * PATIENCE_S)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
+
+
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """Up for this module's tests; at the end `dsanet down` leaves no process."""
     folder = tmp_path_factory.mktemp("machine")
-    port = free_port()
-    machine = Machine(folder / "prefect", f"http://127.0.0.1:{port}", folder / "ws")
-    up = machine.dsanet("up", "--port", str(port), "--out", str(machine.workspace))
-    assert up.returncode == 0, up.stdout + up.stderr
+    machine = Machine(folder / "prefect", f"http://127.0.0.1:{free_port()}", folder / "ws")
+    machine.up()
     started = list(machine.processes().values())
     yield machine
+    started += machine.processes().values()
     down = machine.dsanet("down")
     assert "stopped: worker, server" in down.stdout, down.stdout + down.stderr
     assert not any(process.is_running() for process in started)
@@ -222,10 +235,45 @@ def test_a_worker_killed_in_the_middle_of_a_stage_and_the_rerun_completes(
     for process in [worker, *worker.children(recursive=True)]:  # as when the machine loses its power
         process.kill()
     kept = feature_times(workspace)
-    port = machine.url.rpartition(":")[2]
-    up = machine.dsanet("up", "--port", port, "--out", str(machine.workspace))
-    assert up.returncode == 0, up.stdout + up.stderr
+    machine.up()
     completes_from_there(machine, workspace, given, kept)
+
+
+@pytest.mark.slow
+def test_a_run_works_on_while_its_server_is_gone(
+    machine: Machine, finished: dict[str, Any], tmp_path: Path
+) -> None:
+    workspace, given, run = begun(machine, tmp_path)
+    machine.processes()["server"].kill()
+    kept = feature_times(workspace)
+    until("another video is extracted without it", lambda: len(feature_times(workspace)) > len(kept))
+    machine.up()  # the worker and its run are left alone
+    completed = {"id": {"any_": [run["id"]]}, "state": {"type": {"any_": ["COMPLETED"]}}}
+    until("the server is told of the end", lambda: machine.runs(**completed))
+    completes_from_there(machine, workspace, given, kept)
+
+
+@pytest.mark.slow
+def test_a_command_whose_server_is_gone_ends_soon_and_goes_on_when_run_again(
+    machine: Machine, finished: dict[str, Any], tmp_path: Path
+) -> None:
+    workspace = tmp_path / "ws"
+    words = (*DSANET, *run_arguments(tiny_footage(tmp_path / "footage"), workspace))
+    first = machine.begin(*words)
+    until("a video is extracted", lambda: feature_times(workspace))
+    machine.processes()["server"].kill()
+    kept = feature_times(workspace)
+    ended = finished_process(first)
+    machine.up()
+    assert ended.returncode == 2
+    assert "does not answer; the work goes on without it" in ended.stderr
+    assert "finished work is kept, the same command goes on from there" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert (workspace / "report" / "index.html").is_file()
+    again = finished_process(machine.begin(*words))
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("(Cached)") == len(STAGES)
+    assert kept.items() <= feature_times(workspace).items()
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ from flows.retraining.registry import Registry, Version
 from flows.retraining.steps import Retraining
 from flows.retraining.versions import newly_labelled
 from flows.run import Run
-from flows.runlog import run_log
+from flows.server import reported
 from flows.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def retrain_on_new_footage(
         force: train a challenger though few new labels have come
     """
     place = Workspace(workspace)
-    with run_log(), place.locked(wait=deployed()):
+    with reported(), place.locked(wait=deployed()):
         run = Run.of(place.root)
         if retrain is not None:
             run = run.with_config(retrain=retrain)
