@@ -24,15 +24,21 @@ def failures_path(features_dir: Path) -> Path:
 
 
 def read_failures(features_dir: Path) -> list[Failure]:
-    """The list of a feature folder; empty if there is none."""
+    """The list of a feature folder; empty if there is none. ValueError for a file that is no such list."""
     path = failures_path(features_dir)
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Failure(row["name"], Path(row["path"]), row["reason"], _number(row["frame"]))
-            for row in csv.DictReader(file)
-        ]
+        try:
+            return [
+                Failure(row["name"], Path(row["path"]), row["reason"], _number(row["frame"]))
+                for row in csv.DictReader(file)
+            ]
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
+            raise ValueError(
+                f"{path} is no list of failures with the columns name,path,reason,frame; delete it, the next "
+                "extraction writes it again"
+            ) from error
 
 
 def write_failures(features_dir: Path, failures: Iterable[Failure]) -> None:

@@ -60,33 +60,23 @@ def describe(
     run holds the folder.
     """
     workspace = Workspace(out)
-    source, config = options(workspace, manifest, annotations, preset, weights, settings, title)
-    inputs = merged(workspace, source, config)
+    before = workspace.recall() if manifest is None or workspace.inputs_file.is_file() else None
+    config = before.config if before and preset is None else preset_config(preset or "ucf-crime")
+    config = override(config, [*weight_settings(weights, config), *(settings or [])])
+    inputs = merged(workspace, _source(before, manifest, annotations, title), config)
     with workspace.locked():
         workspace.remember(inputs)
 
 
-def options(
-    workspace: Workspace,
-    manifest: Path | None,
-    annotations: Path | None,
-    preset: str | None,
-    weights: str | None,
-    settings: Sequence[str] | None,
-    title: str | None = None,
-) -> tuple[Source | None, PipelineConfig]:
-    """A command's options as the flows take them: the source (None: as it was), all settings."""
-    before = workspace.recall() if manifest is None or workspace.inputs_file.is_file() else None
-    source = None
-    if before is None or manifest or annotations or title:
-        kept = before.annotations if before and manifest is None else None
-        source = Source(
-            manifest=manifest or (before.manifest if before else Path()),
-            annotations=annotations or kept,
-            title=title or (before.title if before else None),
-        )
-    config = before.config if before and preset is None else preset_config(preset or "ucf-crime")
-    return source, override(config, [*weight_settings(weights, config), *(settings or [])])
+def _source(
+    before: WorkspaceInputs | None, manifest: Path | None, annotations: Path | None, title: str | None
+) -> Source:
+    """The footage that a command's options describe; a new manifest has annotations of its own."""
+    if before is not None:
+        annotations = annotations or (before.annotations if manifest is None else None)
+        manifest, title = manifest or before.manifest, title or before.title
+    assert manifest is not None  # or the workspace would have been asked
+    return Source(manifest=manifest, annotations=annotations, title=title)
 
 
 def weight_settings(weights: str | None, config: PipelineConfig) -> list[str]:

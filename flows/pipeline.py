@@ -30,7 +30,7 @@ WORKSPACE = Path(os.environ.get("DSANET_WORKSPACE", "workspace"))
 """Where a deployed run works that is not told; relative to the folder it was deployed from."""
 
 
-def _run_name() -> str:
+def run_name() -> str:
     """For example `extract-train-eval ucf-crime 2026-11-20`: the flow, the footage, the day."""
     given = flow_run.parameters
     source, workspace = given.get("source"), Workspace(given.get("workspace", WORKSPACE))
@@ -41,7 +41,7 @@ def _run_name() -> str:
     return f"{flow_run.flow_name} {title} {date.today()}"
 
 
-@flow(name="extract-train-eval", flow_run_name=_run_name)
+@flow(name="extract-train-eval", flow_run_name=run_name)
 def extract_train_eval(
     workspace: Path = WORKSPACE,
     source: Source | None = None,
@@ -66,7 +66,7 @@ def extract_train_eval(
         return [stage(run, refresh=position >= first_refreshed) for position, stage in enumerate(STAGES)]
 
 
-@flow(name="extract", flow_run_name=_run_name)
+@flow(name="extract", flow_run_name=run_name)
 def extract(
     workspace: Path = WORKSPACE,
     source: Source | None = None,
@@ -86,7 +86,7 @@ def extract(
     return _one(EXTRACT, workspace, refresh, source, extract=extract, runtime=runtime)
 
 
-@flow(name="train", flow_run_name=_run_name)
+@flow(name="train", flow_run_name=run_name)
 def train(
     workspace: Path = WORKSPACE,
     model: AnyDetectorConfig | None = None,
@@ -104,7 +104,7 @@ def train(
     return _one(TRAIN, workspace, refresh, model=model, train=train)
 
 
-@flow(name="infer", flow_run_name=_run_name)
+@flow(name="infer", flow_run_name=run_name)
 def infer(
     workspace: Path = WORKSPACE,
     infer: InferConfig | None = None,
@@ -123,7 +123,7 @@ def infer(
     return _one(INFER, workspace, refresh, version=model, infer=infer)
 
 
-@flow(name="evaluate", flow_run_name=_run_name)
+@flow(name="evaluate", flow_run_name=run_name)
 def evaluate(
     workspace: Path = WORKSPACE, evaluate: EvaluateConfig | None = None, refresh: bool = False
 ) -> StageResult:

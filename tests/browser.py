@@ -29,5 +29,7 @@ def running_browser(browser: str, driver: str, profile: Path) -> Iterator[Any]:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     running = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield running
-    running.quit()
+    try:
+        yield running
+    finally:
+        running.quit()

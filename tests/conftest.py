@@ -1,7 +1,9 @@
 """Shared by all tests: where optional shared data lies, and Prefect kept to a temporary home."""
 
+import atexit
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # Before anything imports Prefect, which reads its settings once: no look-ups, the user's home untouched.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-")
+atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
 quiet.apply(debug=False)
 logging.getLogger("flows").propagate = True  # for caplog
 
@@ -40,7 +43,7 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A headless Chromium; the test skips where none is installed."""
     pytest.importorskip("selenium", reason="selenium is not installed")
     found = find_browser()
@@ -48,3 +51,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         pytest.skip("chromium and chromedriver (Debian: chromium-driver) are not installed")
     with running_browser(*found, tmp_path_factory.mktemp("browser")) as running:
         yield running
+
+
+@pytest.fixture
+def browser(chromium: Any) -> Iterator[Any]:
+    """The browser for one test. A page left open would go on drawing: Prefect's UI takes a whole core."""
+    yield chromium
+    chromium.get("about:blank")

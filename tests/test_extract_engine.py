@@ -165,6 +165,16 @@ def test_a_bad_video_is_listed_and_the_rest_goes_on(videos: Path, tmp_path: Path
     assert [failure.name for failure in read_failures(out)] == ["vanished"]
 
 
+DAMAGED_LISTS = [b"name,path\na,b\n", b"name,path,reason,frame\na,b,c,first\n", b"\xff\xfe"]
+
+
+@pytest.mark.parametrize("damaged", DAMAGED_LISTS)
+def test_a_damaged_list_of_failures_is_named(damaged: bytes, tmp_path: Path) -> None:
+    (tmp_path / "failures.csv").write_bytes(damaged)
+    with pytest.raises(ValueError, match=r"failures\.csv is no list of failures .* delete it"):
+        read_failures(tmp_path)
+
+
 def test_features_of_an_earlier_content_do_not_outlive_it(videos: Path, tmp_path: Path) -> None:
     run(videos, tmp_path / "out")
     (videos / "a.mp4").write_bytes(b"now something else")

@@ -8,16 +8,14 @@ uninterrupted one would have.
 """
 
 import logging
-from datetime import date
 from pathlib import Path
 
 from prefect import flow
-from prefect.runtime import flow_run
 
 from flows.artifacts import show_text
 from flows.library.inbox import Scan
 from flows.library.library import Library, Score, Video
-from flows.pipeline import WORKSPACE, deployed
+from flows.pipeline import WORKSPACE, deployed, run_name
 from flows.retraining import steps
 from flows.retraining.config import RetrainConfig
 from flows.retraining.decision import check_measurable, judge, question
@@ -33,13 +31,7 @@ from flows.workspace import Workspace
 log = logging.getLogger(__name__)
 
 
-def _run_name() -> str:
-    """For example `retrain-on-new-footage ws 2026-11-20`."""
-    workspace = Workspace(flow_run.parameters.get("workspace", WORKSPACE))
-    return f"{flow_run.flow_name} {workspace.root.name} {date.today()}"
-
-
-@flow(name="retrain-on-new-footage", flow_run_name=_run_name)
+@flow(name="retrain-on-new-footage", flow_run_name=run_name)
 def retrain_on_new_footage(
     workspace: Path = WORKSPACE, retrain: RetrainConfig | None = None, force: bool = False
 ) -> Outcome:
