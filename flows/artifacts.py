@@ -27,7 +27,7 @@ from dsanet.curves import CURVES_FILE
 from evaluate.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Figures
 from evaluate.plots import training_picture
 from extract.failures import read_failures
-from flows import server
+from flows import connection
 from flows.run import Run
 
 Given = ParamSpec("Given")
@@ -43,7 +43,7 @@ def _shown_if_possible(show: Callable[Given, None]) -> Callable[Given, bool]:
 
     @wraps(show)
     def attempt(*args: Given.args, **kwargs: Given.kwargs) -> bool:
-        if FlowRunContext.get() is not None and server.is_there():
+        if FlowRunContext.get() is not None and connection.is_there():
             try:
                 show(*args, **kwargs)
             except (httpx.HTTPError, PrefectException) as error:

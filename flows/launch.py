@@ -61,7 +61,7 @@ def _prefect() -> Iterator[None]:
     import httpx
     from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-    from flows.server import answers
+    from flows.connection import answers
 
     api = PREFECT_API_URL.value()
     if api is None:

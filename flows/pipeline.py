@@ -18,10 +18,10 @@ from evaluate.config import EvaluateConfig
 from extract.config import ExtractConfig, ExtractRuntime
 from flows.cached import Stage, StageResult
 from flows.config import PipelineConfig, StageName, TrainSettings
+from flows.connection import reported
 from flows.inputs import Source, merged
 from flows.retraining.references import version_folder
 from flows.run import Run
-from flows.server import reported
 from flows.stages import EVALUATE, EXTRACT, INFER, TRAIN
 from flows.workspace import Workspace
 

@@ -17,9 +17,9 @@ import psutil
 from prefect.settings import get_current_settings
 from pydantic import BaseModel, ValidationError
 
+from flows.connection import answers
 from flows.dead_runs import give_up_dead_runs
 from flows.deployments import DECLARED_IN, declared
-from flows.server import answers
 
 HOST = "127.0.0.1"
 SERVER, WORKER = "server", "worker"

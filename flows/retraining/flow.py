@@ -13,6 +13,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.artifacts import show_text
+from flows.connection import reported
 from flows.library.inbox import Scan
 from flows.library.library import Library, Score, Video
 from flows.pipeline import WORKSPACE, deployed, run_name
@@ -25,7 +26,6 @@ from flows.retraining.registry import Registry, Version
 from flows.retraining.steps import Retraining
 from flows.retraining.versions import newly_labelled
 from flows.run import Run
-from flows.server import reported
 from flows.workspace import Workspace
 
 log = logging.getLogger(__name__)

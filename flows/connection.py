@@ -1,4 +1,4 @@
-"""Prefect's server as a run sees it: told what happens while it is there, not waited for when it is gone.
+"""A run's connection to Prefect's server: told what happens while it is there, not waited for when it is gone.
 
 The work itself needs no server. What waits for one by Prefect's own rules is the run's final state.
 """

@@ -9,7 +9,7 @@ import pytest
 from flows_tiny import tiny_footage
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import server
+from flows import connection
 from flows.inputs import describe
 from flows.launch import run_stage
 
@@ -33,14 +33,14 @@ def test_a_command_with_a_server_that_is_not_there_begins_nothing(nobody: str, t
 
 
 def test_a_lost_server_is_spoken_of_once(nobody: str, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger="flows.server")
+    caplog.set_level(logging.INFO, logger="flows.connection")
     with temporary_settings({PREFECT_API_URL: nobody}):
-        assert [server.is_there() for _ in range(2)] == [False, False]
+        assert [connection.is_there() for _ in range(2)] == [False, False]
     (line,) = caplog.messages
     assert line == f"Prefect's server at {nobody} does not answer; the work goes on without it"
 
 
 def test_one_that_is_silent_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(connection, "PATIENCE_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the question and says nothing
-        assert not server.answers(f"http://127.0.0.1:{silent.getsockname()[1]}/api")
+        assert not connection.answers(f"http://127.0.0.1:{silent.getsockname()[1]}/api")
