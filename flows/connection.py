@@ -1,4 +1,4 @@
-"""A run's connection to Prefect's server: told what happens while it is there, not waited for when it is gone.
+"""A run's connection to Prefect's server: used while it is there, not waited for when it is gone.
 
 The work itself needs no server. What waits for one by Prefect's own rules is the run's final state.
 """
