@@ -184,8 +184,8 @@ def begun(machine: Machine, tmp_path: Path) -> tuple[Path, list[str], dict[str, 
     given = [word for name, value in values.items() for word in ("-p", f"{name}={json.dumps(value)}")]
     assert machine.prefect("deployment", "run", DEPLOYMENT, *given).returncode == 0
     until("two videos are extracted", lambda: len(feature_times(workspace)) >= 2)
-    (run,) = machine.runs(state={"type": {"any_": ["RUNNING"]}})
-    return workspace, given, run
+    newest = machine.runs(state={"type": {"any_": ["RUNNING"]}})[0]
+    return workspace, given, newest
 
 
 def completes_from_there(machine: Machine, workspace: Path, given: list[str], kept: dict[str, int]) -> None:
