@@ -86,6 +86,23 @@ def test_secrets_are_files_and_footage_is_read_only() -> None:
     assert set(gpu) <= set(SERVICES)
 
 
+def test_links_lead_to_where_the_server_is_published() -> None:
+    (port,) = SERVICES["server"]["ports"]
+    clients = [service["environment"] for service in SERVICES.values() if "PREFECT_API_URL" in str(service)]
+    assert len(clients) == 2
+    for environment in clients:
+        assert port == f"{environment['PREFECT_UI_URL'].removeprefix('http://')}:4200"
+
+
+@pytest.mark.parametrize("file", ["compose.yaml", "compose.gpu.yaml", "../README.md"])
+def test_the_command_that_starts_all_takes_an_end_for_no_failure(file: str) -> None:
+    ends = [name for name, service in SERVICES.items() if str(service["restart"]).startswith("on-failure")]
+    assert ends == ["deploy"]
+    started = re.findall(r"docker compose .* up (.*?)[`\n]", (DOCKER / file).read_text() + "\n")
+    assert started
+    assert all("--wait" not in options for options in started)  # which fails as soon as a service ends
+
+
 @pytest.mark.parametrize("file", ["compose.yaml", "compose.gpu.yaml"])
 def test_compose_files_satisfy_the_compose_specification(file: str) -> None:
     if importlib.util.find_spec("check_jsonschema") is None:
