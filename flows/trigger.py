@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import FlowRun, State, WorkerStatus
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.utilities.urls import url_for
 from rich.console import Console
 
 from flows import services
@@ -21,6 +22,8 @@ from flows.config import parse_value
 
 DEPLOYMENT = "default"
 SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_FOR_LAST_LINES = 3.0
+"""Prefect sends a run's lines every two seconds, the last ones after its end."""
 
 
 def trigger(flow: str, parameters: dict[str, Any], *, watch: bool, console: Console) -> bool:
@@ -33,8 +36,8 @@ def trigger(flow: str, parameters: dict[str, Any], *, watch: bool, console: Cons
         deployment = _deployment(client, flow)
         _require_worker(client, deployment)
         run = _created(client, deployment, parameters)
-        url = str(client.api_url).rstrip("/").removesuffix("/api")
-        console.print(f"run {url}/runs/flow-run/{run.id}", soft_wrap=True, highlight=False)
+        # PREFECT_UI_URL, where the server has another address for browsers than for its clients
+        console.print(f"run {url_for(run)}", soft_wrap=True, highlight=False)
         return _followed(client, run, console) if watch else True
 
 
@@ -118,6 +121,8 @@ def _followed(client: SyncPrefectClient, run: FlowRun, console: Console) -> bool
     while True:
         try:
             state = client.read_flow_run(run.id).state
+            if state is not None and state.is_final():
+                time.sleep(SECONDS_FOR_LAST_LINES)
             lines += _print_log(client, run, lines, console)
         except httpx.HTTPError:
             raise ValueError(
@@ -126,7 +131,7 @@ def _followed(client: SyncPrefectClient, run: FlowRun, console: Console) -> bool
         assert state is not None
         if state.name != said:
             said = state.name
-            console.print(_told(state), highlight=False, markup=False)
+            console.print(_told(state), soft_wrap=True, highlight=False, markup=False)
         if state.is_final():
             return state.is_completed()
         time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -138,7 +143,8 @@ def _print_log(client: SyncPrefectClient, run: FlowRun, after: int, console: Con
     for entry in entries:
         if entry.name.startswith("flows") or entry.level >= logging.ERROR:
             first = entry.message.strip().splitlines()[0]
-            console.print(f"{entry.timestamp.astimezone():%H:%M:%S}  {first}", highlight=False, markup=False)
+            line = f"{entry.timestamp.astimezone():%H:%M:%S}  {first}"
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
     return len(entries)
 
 

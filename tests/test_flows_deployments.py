@@ -36,6 +36,7 @@ CONFIG = {
 ARTIFACTS = {"metrics", "curves", "extract-progress", "train-progress"}
 ARTIFACTS_TAB = "//li[normalize-space()='Artifacts']"
 DSANET = ("-c", "from flows.cli import main; main()")
+FOR_BROWSERS = "http://prefect.example:4200"  # as PREFECT_UI_URL says, where clients use another address
 STAGES = ("extract", "train", "infer", "evaluate")
 PATIENCE_S = 240
 SECONDS_TO_STOP = 30
@@ -113,13 +114,20 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 
 @pytest.fixture(scope="module")
-def finished(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A run that the command line started and watched to its end, as the server knows it."""
+def watched(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What `dsanet trigger` told of a run that it started and watched to its end."""
     manifest = tiny_footage(tmp_path_factory.mktemp("tiny") / "footage")
-    source = json.dumps({"manifest": str(manifest)})
-    given = ["-p", f"source={source}", "-p", f"config={json.dumps(CONFIG)}"]
-    done = machine.prefect("deployment", "run", DEPLOYMENT, *given, "--watch")
+    given = ["--param", f"source.manifest={manifest}", "--param", f"config={json.dumps(CONFIG)}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_UI_URL", FOR_BROWSERS)
+        done = machine.dsanet("trigger", "extract-train-eval", *given, "--watch")
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.fixture(scope="module")
+def finished(machine: Machine, watched: list[str]) -> dict[str, Any]:
+    """The watched run, as the server knows it."""
     (run,) = machine.runs()
     return run
 
@@ -147,6 +155,15 @@ def test_a_run_from_the_command_line_finishes_and_shows_itself(
     artifacts = machine.ask("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [finished["id"]]}}})
     assert {artifact["key"] for artifact in artifacts} >= ARTIFACTS
     assert [line.split()[0] for line in machine.stage_lines(finished)] == list(STAGES)
+
+
+def test_watching_a_run_tells_its_page_its_stages_and_its_end(
+    finished: dict[str, Any], watched: list[str]
+) -> None:
+    assert watched[0] == f"run {FOR_BROWSERS}/runs/flow-run/{finished['id']}"
+    told = [line.split()[1] for line in watched[1:]]
+    assert [word for word in told if word in STAGES] == list(STAGES)
+    assert told[-1] == "Completed"
 
 
 def test_a_bad_value_is_refused_before_anything_runs(machine: Machine, finished: dict[str, Any]) -> None:
