@@ -100,7 +100,15 @@ def test_the_command_that_starts_all_takes_an_end_for_no_failure(file: str) -> N
     assert ends == ["deploy"]
     started = re.findall(r"docker compose .* up (.*?)[`\n]", (DOCKER / file).read_text() + "\n")
     assert started
-    assert all("--wait" not in options for options in started)  # which fails as soon as a service ends
+    assert all("--wait" not in options for options in started)  # which fails for a service that ends
+
+
+def test_starting_again_finds_the_images_that_the_containers_run() -> None:
+    gpu = yaml.safe_load((DOCKER / "compose.gpu.yaml").read_text())["services"]
+    services = {**SERVICES, **{f"{name} with a GPU": service for name, service in gpu.items()}}
+    built = [service["image"] for service in services.values() if "build" in service]
+    assert sorted(built) == ["dsanet:cpu", "dsanet:cuda"]  # by one service each: Compose labels what it builds
+    assert {service["image"] for service in services.values()} <= {*built, SERVICES["database"]["image"]}
 
 
 @pytest.mark.parametrize("file", ["compose.yaml", "compose.gpu.yaml"])
