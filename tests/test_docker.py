@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,39 @@ def test_the_entrypoint_takes_secrets_from_files_whatever_is_in_them(tmp_path: P
     assert refused.returncode == 1
     assert refused.stderr.startswith("a secret cannot be read")
     assert len(refused.stderr.splitlines()) == 1
+
+
+CHILD = """
+import pathlib, signal, sys, time
+def end(*_):
+    time.sleep(0.5)
+    pathlib.Path(sys.argv[1], "ended").touch()
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+pathlib.Path(sys.argv[1], "began").touch()
+time.sleep(60)
+"""
+PARENT = """
+import signal, subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", *sys.argv[1:]], start_new_session=True)
+signal.signal(signal.SIGTERM, lambda *_: (child.kill(), sys.exit()))
+child.wait()
+signal.pause()
+"""
+
+
+def test_a_stopped_worker_waits_for_its_runs_to_end(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", PARENT, CHILD, tmp_path]
+    with subprocess.Popen([sys.executable, DOCKER / "stop_in_order.py", *words]) as stopped:
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "began").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        stopped.terminate()
+        stopped.wait(timeout=30)
+    assert (tmp_path / "ended").exists()
+    assert json.loads(re.findall(r"^CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)[0])[1].endswith(
+        "stop_in_order.py"
+    )
 
 
 @pytest.fixture
