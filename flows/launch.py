@@ -75,6 +75,8 @@ def _prefect() -> Iterator[None]:
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: TRIES_TO_END}):
             yield
     except httpx.TransportError:
+        if api is None or answers(api):
+            raise  # it was another connection, such as a download's
         raise ValueError(
             "Prefect's server is gone and was not told how the run ended; finished work is kept, the same "
             "command goes on from there"
