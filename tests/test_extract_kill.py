@@ -11,6 +11,7 @@ from collections.abc import Callable
 from multiprocessing import Pipe
 from pathlib import Path
 
+import psutil
 import pytest
 from extract_media import NumberEncoder, make_clip, records_of
 
@@ -149,7 +150,9 @@ def test_a_decoder_that_stops_in_the_middle_of_a_picture_is_given_up(tmp_path: P
     messages = process.decode(Job(video, ExtractConfig().sampling, "auto", partial=False))
     assert isinstance(next(messages), Opened)
     assert process._connection.poll(10)  # the picture has begun, and is larger than any socket's buffer
-    os.kill(process._process.pid, signal.SIGSTOP)
+    decoder = psutil.Process(process._process.pid)
+    decoder.suspend()
+    wait_for(lambda: decoder.status() == psutil.STATUS_STOPPED)  # reading before makes room for the rest
     assert list(messages) == [Failed("the decoder hung: nothing for 2 s")]
     assert not process.alive
 
