@@ -1,7 +1,7 @@
 """Runs that the server takes for running though their process is gone, as after a loss of power.
 
-Prefect frees a deployment's place in its queue five minutes after such a run's last sign of life, and never
-where the server, too, has started anew: it remembers those times only. Called dead, a run frees it at once.
+Prefect frees a deployment's place in its queue five minutes after such a run's last sign of life. Called
+dead, a run frees it at once.
 """
 
 import psutil

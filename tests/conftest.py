@@ -4,6 +4,7 @@ import atexit
 import logging
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,14 @@ def postgres() -> Iterator[PostgresServer]:
         pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
     with running_postgres(binaries) as server:
         yield server
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """The address of a Prefect server that is not there: a port is bound, but nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}/api"
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,14 @@
-"""The tree of the `dsanet` command, flattened, for the tests that walk it."""
+"""The `dsanet` command for tests: to run as a process of its own, and its tree, flattened, to walk."""
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import typer.main
 
 from flows import cli
+
+DSANET = (sys.executable, "-c", "from flows.cli import main; main()")
 
 
 def _leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:

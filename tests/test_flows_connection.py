@@ -2,7 +2,6 @@
 
 import logging
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,14 +11,6 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows import connection
 from flows.inputs import describe
 from flows.launch import run_stage
-
-
-@pytest.fixture
-def nobody() -> Iterator[str]:
-    """The address of a server that is not there: a port is bound, but nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{taken.getsockname()[1]}/api"
 
 
 def test_a_command_with_a_server_that_is_not_there_begins_nothing(nobody: str, tmp_path: Path) -> None:

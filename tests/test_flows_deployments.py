@@ -7,7 +7,6 @@ cancelled, and looked at in a browser.
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,8 +17,10 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from flows_commands import DSANET
 from flows_tiny import run_arguments, tiny_footage
 from postgres import free_port
+from prefect_server import PREFECT
 
 from flows.footage import make_footage
 from flows.locks import BusyError
@@ -35,7 +36,6 @@ CONFIG = {
 }
 ARTIFACTS = {"metrics", "curves", "extract-progress", "train-progress"}
 ARTIFACTS_TAB = "//li[normalize-space()='Artifacts']"
-DSANET = ("-c", "from flows.cli import main; main()")
 FOR_BROWSERS = "http://prefect.example:4200"  # as PREFECT_UI_URL says, where clients use another address
 STAGES = ("extract", "train", "infer", "evaluate")
 PATIENCE_S = 240
@@ -54,12 +54,12 @@ class Machine:
         return finished_process(self.begin(*DSANET, *words))
 
     def prefect(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return finished_process(self.begin("-m", "prefect", *words))
+        return finished_process(self.begin(*PREFECT, *words))
 
-    def begin(self, *words: str) -> subprocess.Popen[str]:
+    def begin(self, *command: str) -> subprocess.Popen[str]:
         environment = {**os.environ, "PREFECT_HOME": str(self.home), "PREFECT_API_URL": f"{self.url}/api"}
         return subprocess.Popen(
-            [sys.executable, *words],
+            command,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -3,9 +3,10 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
+
+from flows_commands import DSANET
 
 from flows.footage import make_footage
 
@@ -13,7 +14,7 @@ from flows.footage import make_footage
 def start(manifest: Path, out: Path) -> subprocess.Popen[str]:
     """`dsanet extract` in a process group of its own, as a shell starts it."""
     options = ["--preset", "small", "--weights", "random", "--set", "extract.snippet_length=64"]
-    command = [sys.executable, "-c", "from flows.cli import main; main()", "extract"]
+    command = [*DSANET, "extract"]
     return subprocess.Popen(
         [*command, "--manifest", str(manifest), "--out", str(out), *options],
         stdout=subprocess.PIPE,

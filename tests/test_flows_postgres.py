@@ -5,10 +5,10 @@ The server starts as `docker/compose.yaml` has it: by the containers' entrypoint
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import psycopg
+from flows_commands import DSANET
 from flows_tiny import run_arguments, tiny_footage
 from postgres import USER, PostgresServer
 from prefect_server import running_server
@@ -20,7 +20,7 @@ STAGES = ["evaluate", "extract", "infer", "train"]
 
 def dsanet_run(manifest: Path, out: Path, api: str) -> str:
     """The command's whole output. Raises AssertionError with it where the command fails."""
-    command = [sys.executable, "-c", "from flows.cli import main; main()", *run_arguments(manifest, out)]
+    command = [*DSANET, *run_arguments(manifest, out)]
     environment = {**os.environ, "PREFECT_API_URL": api}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -6,7 +6,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flows_commands import DSANET
 from flows_library_footage import first_footage, new_footage
 
 from dsanet.checkpoint import INFO_FILE, WEIGHTS_FILE
@@ -79,7 +79,7 @@ POINTS: dict[str, Reached] = {
 def start(root: Path) -> subprocess.Popen[str]:
     """`dsanet retrain` in a process group of its own."""
     return subprocess.Popen(
-        [sys.executable, "-c", "from flows.cli import main; main()", "retrain", "--out", str(root)],
+        [*DSANET, "retrain", "--out", str(root)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

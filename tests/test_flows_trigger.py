@@ -1,6 +1,5 @@
 """`dsanet trigger`: parameters from the command line, and one line for each thing that is missing."""
 
-import socket
 from pathlib import Path
 
 import pytest
@@ -43,12 +42,9 @@ def test_without_a_server_one_line_says_what_to_start(monkeypatch: pytest.Monkey
         trigger("train", {}, watch=False, console=Console())
 
 
-def test_a_server_that_does_not_answer_is_named() -> None:
-    with socket.socket() as taken:  # bound, but nobody listens
-        taken.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}/api"
-        with (
-            temporary_settings({PREFECT_API_URL: url}),
-            pytest.raises(ValueError, match=f"no Prefect server answers at {url}.*dsanet up"),
-        ):
-            trigger("train", {}, watch=False, console=Console())
+def test_a_server_that_does_not_answer_is_named(nobody: str) -> None:
+    with (
+        temporary_settings({PREFECT_API_URL: nobody}),
+        pytest.raises(ValueError, match=f"no Prefect server answers at {nobody}.*dsanet up"),
+    ):
+        trigger("train", {}, watch=False, console=Console())
