@@ -15,11 +15,11 @@ import torch
 from pydantic import Field, ValidationError
 from torch import Tensor
 
-from dsanet.detector import Detector
-from dsanet.detector_config import Closed, DetectorConfig, InferConfig, TextConfig, TrainConfig
-from dsanet.registry import DEFAULT, AnyDetectorConfig, detector_preset
-from dsanet.release import read_release
-from dsanet.text import FixedText, TextTower
+from dsanet.detectors.base import Detector
+from dsanet.detectors.config import Closed, DetectorConfig, InferConfig, TextConfig, TrainConfig
+from dsanet.detectors.registry import DEFAULT, AnyDetectorConfig, detector_preset
+from dsanet.layers.clip_text import FixedText, TextTower
+from dsanet.released_weights import read_release
 from extract.atomic import write_atomically
 from extract.config import EncoderFingerprint, ExtractConfig
 

@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluate.annotations import VideoTruth
-from evaluate.bootstrap import Confidence, draw_videos, interval
-from evaluate.class_metrics import ClassFigures, anomaly_ranking, class_figures
 from evaluate.config import EvaluateConfig
-from evaluate.frame_metrics import FrameMetrics, frame_metrics
-from evaluate.normality import NormalDistances, normal_distances
-from evaluate.predictions import video_score
-from evaluate.ranking import Ranking
+from evaluate.metrics.bootstrap import Confidence, draw_videos, interval
+from evaluate.metrics.classes import ClassFigures, anomaly_ranking, class_figures
+from evaluate.metrics.frames import FrameMetrics, frame_metrics
+from evaluate.metrics.normality import NormalDistances, normal_distances
+from evaluate.metrics.predictions import video_score
+from evaluate.metrics.ranking import Ranking
+from evaluate.metrics.segments import Protocol, SegmentMetrics, summarise
+from evaluate.metrics.videos import Confusion, VideoMetrics, confusions, video_metrics
+from evaluate.metrics.weighted import segment_matches, weighted_figures
 from evaluate.scores import VideoScores
-from evaluate.segment_metrics import Protocol, SegmentMetrics, summarise
-from evaluate.video_metrics import Confusion, VideoMetrics, confusions, video_metrics
 from evaluate.videos import Scored, read_videos, run_digests, why_no_classes, why_no_frames, with_scores
-from evaluate.weighted import segment_matches, weighted_figures
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,14 +23,14 @@ import numpy as np
 import numpy.typing as npt
 
 from extract.config import FEATURE_DIM, EncoderFingerprint, ExtractConfig, ExtractRuntime
-from extract.dataset import VideoRecord
+from extract.decode.pool import Lanes, Message, PictureData
+from extract.decode.worker import Failed, Finished, Job, Opened
 from extract.encoder import Batches, FrameEncoder, load_encoder
 from extract.failures import Failure, read_failures, write_failures
-from extract.lanes import Lanes, Message, PictureData
+from extract.manifest import VideoRecord
 from extract.resume import feature_folder, is_done
 from extract.snippets import Picks
 from extract.store import FeatureFileError, FeatureMeta, VideoFeatures, feature_path, write_features
-from extract.worker import Failed, Finished, Job, Opened
 
 _QUEUE_BYTES = 512_000_000
 _IDLE_S = 0.5

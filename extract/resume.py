@@ -7,7 +7,7 @@ from pathlib import Path
 
 from extract.atomic import PART_SUFFIX
 from extract.config import EncoderFingerprint, ExtractConfig, ExtractRuntime
-from extract.dataset import VideoRecord
+from extract.manifest import VideoRecord
 from extract.source import file_digest
 from extract.store import FeatureFileError, feature_path, read_features
 

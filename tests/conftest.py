@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import find_browser, running_browser
-from postgres import PostgresServer, find_binaries, running_postgres
 
-from flows import quiet
+from flows.server import prefect_defaults
+from tests.browser import find_browser, running_browser
+from tests.postgres import PostgresServer, find_binaries, running_postgres
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # Before anything imports Prefect, which reads its settings once: no look-ups, the user's home untouched.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-")
 atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
-quiet.apply(debug=False)
+prefect_defaults.apply(debug=False)
 logging.getLogger("flows").propagate = True  # for caplog
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from postgres import free_port
+from tests.postgres import free_port
 
 START_TIMEOUT_S = 180  # a new database is made first
 STOP_TIMEOUT_S = 30

@@ -41,7 +41,7 @@ def test_torch_stays_in_the_modules_of_extract_that_compute() -> None:
 
 
 def test_the_walk_sees_imports_inside_functions() -> None:
-    assert imported_packages("def f():\n    from flows.cli import main\n    import torch.nn as nn") == {
+    assert imported_packages("def f():\n    from flows.cli.main import main\n    import torch.nn as nn") == {
         "flows",
         "torch",
     }

@@ -6,9 +6,9 @@ import shlex
 from pathlib import Path
 
 import pytest
-from flows_commands import COMMANDS
 
-from flows.config import override, preset_config
+from flows.workspace.config import override, preset_config
+from tests.flows.commands import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

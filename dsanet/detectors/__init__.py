@@ -1,1 +1,1 @@
-"""The detectors beside DSANet, one file each: config, model, losses. `dsanet.registry` lists them."""
+"""The detectors, one file or folder each: config, model, losses. `registry` lists them."""

@@ -21,10 +21,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from dsanet.bag_terms import anomalous_and_normal, smoothness
-from dsanet.detector import Detector, Output
-from dsanet.detector_config import CLASSES, InferConfig, Preset, SegmentedConfig, TrainConfig, unknown_preset
-from dsanet.rows import Rows
+from dsanet.detectors.base import Detector, Output
+from dsanet.detectors.config import CLASSES, InferConfig, Preset, SegmentedConfig, TrainConfig, unknown_preset
+from dsanet.layers.bag_losses import anomalous_and_normal, smoothness
+from dsanet.layers.ragged import Rows
 
 
 class MILRankingConfig(SegmentedConfig):

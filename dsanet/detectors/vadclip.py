@@ -14,9 +14,8 @@ from typing import Literal, NamedTuple
 from pydantic import Field
 from torch import Tensor, nn
 
-from dsanet.branches import TwoBranch, to_length
-from dsanet.detector import Output
-from dsanet.detector_config import (
+from dsanet.detectors.base import Output
+from dsanet.detectors.config import (
     CLASSES,
     InferConfig,
     Preset,
@@ -24,8 +23,9 @@ from dsanet.detector_config import (
     TwoBranchConfig,
     unknown_preset,
 )
-from dsanet.losses import alignment_loss, detection_loss, separation_loss
-from dsanet.text import LearnedContext, TextTower
+from dsanet.detectors.dsanet.losses import alignment_loss, detection_loss, separation_loss
+from dsanet.detectors.two_branch import TwoBranch, to_length
+from dsanet.layers.clip_text import LearnedContext, TextTower
 
 
 class VadCLIPConfig(TwoBranchConfig):

@@ -29,9 +29,8 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from dsanet.alignment import alignment_map
-from dsanet.detector import Detector, Output
-from dsanet.detector_config import (
+from dsanet.detectors.base import Detector, Output
+from dsanet.detectors.config import (
     CLASSES,
     InferConfig,
     Preset,
@@ -40,10 +39,11 @@ from dsanet.detector_config import (
     TrainConfig,
     unknown_preset,
 )
-from dsanet.losses import detection_loss, soft_cross_entropy
-from dsanet.multiscale import DilatedBank
-from dsanet.rows import Rows, topk_mean
-from dsanet.text import FixedText, TextTower
+from dsanet.detectors.dsanet.losses import detection_loss, soft_cross_entropy
+from dsanet.layers.alignment import alignment_map
+from dsanet.layers.clip_text import FixedText, TextTower
+from dsanet.layers.dilated import DilatedBank
+from dsanet.layers.ragged import Rows, topk_mean
 
 
 class VLAGatedConfig(SegmentedConfig, TextConfig):

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from extract.dataset import VIDEO_SUFFIXES
+from extract.manifest import VIDEO_SUFFIXES
 from flows.library.library import Library, Sighting
 from flows.library.prober import why_unusable
-from flows.workspace import file_digest
+from flows.workspace.workspace import file_digest
 
 
 @dataclass

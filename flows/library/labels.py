@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from extract.dataset import NORMAL, parse_labels
+from extract.manifest import NORMAL, parse_labels
 from flows.library.library import Library, Score, Video, all_labels, find
 
 COLUMNS = ("video", "labels")

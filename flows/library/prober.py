@@ -21,7 +21,7 @@ def why_unusable(path: Path) -> str:
 
 
 def _print_problem(path: Path) -> None:
-    from extract.probe import probe
+    from extract.decode.probe import probe
 
     try:
         probe(path)

@@ -6,10 +6,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from evaluate.annotations import VideoTruth
-from evaluate.difference import paired_differences
+from evaluate.metrics.paired_difference import paired_differences
 from evaluate.videos import why_no_frames
-from flows.retraining.config import Figure, GateConfig
-from flows.workspace import digest_of
+from flows.workspace.retrain_config import Figure, GateConfig
+from flows.workspace.workspace import digest_of
 
 INTERVAL = 0.05
 """Quantile at which the shown interval of a difference begins; it ends at 1 - INTERVAL."""

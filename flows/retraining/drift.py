@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 from sklearn.neighbors import NearestNeighbors
 
-from evaluate.charts import Axis, Series, histogram, line_chart
+from evaluate.report.charts import Axis, Series, histogram, line_chart
 from extract.store import feature_path, read_features
-from flows.retraining.config import DriftConfig
+from flows.workspace.retrain_config import DriftConfig
 
 Array = NDArray[Any]
 

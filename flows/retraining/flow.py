@@ -12,21 +12,21 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.artifacts import show_text
-from flows.connection import reported
 from flows.library.inbox import Scan
 from flows.library.library import Library, Score, Video
-from flows.pipeline import WORKSPACE, deployed, run_name
+from flows.pipeline.artifacts import show_text
+from flows.pipeline.flows import WORKSPACE, deployed, run_name
 from flows.retraining import steps
-from flows.retraining.config import RetrainConfig
 from flows.retraining.decision import check_measurable, judge, question
 from flows.retraining.drift import Drift, feature_drift, score_drift
 from flows.retraining.page import Findings, Outcome, write_page
-from flows.retraining.registry import Registry, Version
 from flows.retraining.steps import Retraining
-from flows.retraining.versions import newly_labelled
-from flows.run import Run
-from flows.workspace import Workspace
+from flows.server.connection import reported
+from flows.workspace.registry import Registry, Version
+from flows.workspace.retrain_config import RetrainConfig
+from flows.workspace.run import Run
+from flows.workspace.versions import newly_labelled
+from flows.workspace.workspace import Workspace
 
 log = logging.getLogger(__name__)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from jinja2 import ChoiceLoader, PackageLoader
 from pydantic import BaseModel, ConfigDict
 
-from evaluate.page import environment
-from evaluate.report import write_text
+from evaluate.report.page import environment
+from evaluate.report.write import write_text
 from flows.library.inbox import Scan
 from flows.library.library import Score, Video
-from flows.retraining.config import RetrainConfig
 from flows.retraining.drift import Drift, drift_charts
-from flows.retraining.registry import Version
+from flows.workspace.registry import Version
+from flows.workspace.retrain_config import RetrainConfig
 
 MOST_ROWS = 30
 

@@ -9,19 +9,20 @@ from pathlib import Path
 import numpy as np
 
 from dsanet.checkpoint import INFO_FILE, read_info
-from dsanet.config import fit_classes
-from dsanet.curves import CURVES_FILE
+from dsanet.detectors.dsanet.config import fit_classes
+from dsanet.training.curves import CURVES_FILE
 from evaluate.annotations import VideoTruth
-from evaluate.predictions import predicted_class, top_snippets, video_score
-from evaluate.report import read_metrics
+from evaluate.metrics.predictions import predicted_class, top_snippets, video_score
+from evaluate.report.write import read_metrics
 from evaluate.scores import VideoScores, read_scores, score_path
-from extract.dataset import NORMAL, VideoRecord
+from extract.manifest import NORMAL, VideoRecord
 from extract.store import content_digest, feature_path, read_features
-from flows.library.founding import import_manifest
+from flows.library.from_manifest import import_manifest
 from flows.library.inbox import Scan, scan
 from flows.library.library import Features, Library, Score, Video
-from flows.retraining.references import restore
-from flows.retraining.registry import (
+from flows.pipeline.stages import EVALUATE, EXTRACT, INFER, TRAIN, read_truths
+from flows.workspace.references import restore
+from flows.workspace.registry import (
     CHALLENGER,
     CHAMPION,
     MODEL_FOLDER,
@@ -30,10 +31,9 @@ from flows.retraining.registry import (
     Training,
     Version,
 )
-from flows.retraining.versions import KEY_LENGTH, VersionFolder, checkpoint_key
-from flows.run import Run
-from flows.stages import EVALUATE, EXTRACT, INFER, TRAIN, read_truths
-from flows.workspace import check_testable, digest_of
+from flows.workspace.run import Run
+from flows.workspace.versions import KEY_LENGTH, VersionFolder, checkpoint_key
+from flows.workspace.workspace import check_testable, digest_of
 
 log = logging.getLogger(__name__)
 

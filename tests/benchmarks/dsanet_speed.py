@@ -2,7 +2,7 @@
 
     python tests/benchmarks/dsanet_speed.py [--threads 1] [--device cuda --batch 64] [--repeats 5]
 
-The rewrite (`tests/dsanet_reference.py`, release variant) does as the field's code: SG-NM runs at
+The rewrite (`tests/dsanet/reference.py`, release variant) does as the field's code: SG-NM runs at
 inference too, videos are looped over in the similarity graph and the losses, classes in the text,
 attention is a masked T × T matrix, the text reads all 77 positions, padded rows are computed,
 inference takes one video after the other, and AdamW is PyTorch's default one. On the other side stands
@@ -27,21 +27,20 @@ from typing import NamedTuple
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from dsanet_helpers import padded_bags, random_clip
-from dsanet_reference import Reference
-from dsanet_reference import losses as reference_losses
-
-from dsanet.belief import belief_modulation
-from dsanet.config import InferConfig, ModelConfig, TrainConfig, preset
-from dsanet.data import Batch
-from dsanet.losses import total_loss
-from dsanet.model import DSANet
-from dsanet.optim import build_optimizers
-from dsanet.release import release_name
-from dsanet.text import FixedText, TextTower, build_text
-from dsanet.train import train_step
+from dsanet.detectors.dsanet.config import InferConfig, ModelConfig, TrainConfig, preset
+from dsanet.detectors.dsanet.losses import total_loss
+from dsanet.detectors.dsanet.model import DSANet
+from dsanet.layers.belief import belief_modulation
+from dsanet.layers.clip_text import FixedText, TextTower, build_text
+from dsanet.released_weights import release_name
+from dsanet.training.bags import Batch
+from dsanet.training.optim import build_optimizers
+from dsanet.training.train import train_step
+from tests.dsanet.helpers import padded_bags, random_clip
+from tests.dsanet.reference import Reference
+from tests.dsanet.reference import losses as reference_losses
 
 WHO = ("rewrite", "release", "paper")
 FILLS = {"full": 1.0, "a quarter full": 0.25}

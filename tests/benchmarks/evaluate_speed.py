@@ -2,7 +2,7 @@
 
     python tests/benchmarks/evaluate_speed.py
 
-Needs the published ground truths beside the project (see tests/evaluate_published.py). Scores are arbitrary:
+Needs the published ground truths beside the project (see tests/evaluate/published.py). Scores are arbitrary:
 time depends on the number of proposals and truths, not on their quality.
 """
 
@@ -15,16 +15,15 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from evaluate_published import PublishedSet, ucf_crime, xd_violence
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from evaluate.annotations import UCF_CRIME_CLASSES, XD_VIOLENCE_CODES, Segment, VideoTruth
 from evaluate.config import EvaluateConfig
-from evaluate.report import evaluate_scores, write_report
+from evaluate.metrics.segments import segment_map
+from evaluate.metrics.weighted import PROTOCOLS
+from evaluate.report.write import evaluate_scores, write_report
 from evaluate.scores import VideoScores, score_path, write_scores
-from evaluate.segment_metrics import segment_map
-from evaluate.weighted import PROTOCOLS
+from tests.evaluate.published import PublishedSet, ucf_crime, xd_violence
 
 
 def main() -> None:

@@ -11,13 +11,12 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from extract_media import make_clip
-from extract_media_bench import cctv_like
-
-from extract.decoders import decode_all, decode_sparse, decode_with_decord
-from extract.probe import VideoInfo, probe
-from extract.video import choose_decoder
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from extract.decode.decoders import decode_all, decode_sparse, decode_with_decord
+from extract.decode.probe import VideoInfo, probe
+from extract.decode.reader import choose_decoder
+from tests.benchmarks.extract_media_bench import cctv_like
+from tests.extract.media import make_clip
 
 H265 = "keyint=48:open-gop=0:log-level=none"
 CLIPS = {

@@ -30,12 +30,11 @@ import numpy as np
 from PIL import Image
 from torchvision import transforms
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from extract_media import NumberEncoder, records_of
-from extract_media_bench import CALM, make_footage
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from extract.config import ExtractConfig, ExtractRuntime
 from extract.engine import extract_videos
+from tests.benchmarks.extract_media_bench import CALM, make_footage
+from tests.extract.media import NumberEncoder, records_of
 
 KEY_EVERY = (12, 60, 250)
 TRANSFORM = transforms.Compose(

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from extract_media import make_clip, numbered_picture
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tests.extract.media import make_clip, numbered_picture
 
 CALM = 8
 """Levels of noise at which a clip has the bit rate of real ones: 0.13 Mb/s with a key frame every 250."""

@@ -16,13 +16,12 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from extract_media import records_of
-from extract_media_bench import make_footage
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from extract.config import ExtractConfig, ExtractRuntime
 from extract.encoder import Encoder, load_encoder
 from extract.engine import extract_videos
+from tests.benchmarks.extract_media_bench import make_footage
+from tests.extract.media import records_of
 
 GFLOP_AN_IMAGE = 35.1
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

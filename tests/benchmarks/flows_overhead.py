@@ -23,19 +23,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from flows_tiny import SETTINGS, TinyClip, write_tiny_clip
-from prefect_server import running_server
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from evaluate.annotations import Segment, write_annotations
-from extract.dataset import VideoRecord, write_manifest
 from extract.engine import extract_videos
+from extract.manifest import VideoRecord, write_manifest
 from extract.source import file_digest
 from extract.store import FeatureMeta, VideoFeatures, feature_path, read_features, write_features
-from flows.config import override, preset_config
-from flows.inputs import describe
-from flows.workspace import Workspace
+from flows.workspace.config import override, preset_config
+from flows.workspace.inputs import describe
+from flows.workspace.workspace import Workspace
+from tests.flows.tiny import SETTINGS, TinyClip, write_tiny_clip
+from tests.prefect_server import running_server
 
 ROUNDS = 3
 PICTURES = 8
@@ -88,16 +87,16 @@ def free_box(content: bytes) -> bytes:
 
 
 def run_flow(workspace: Path) -> None:
-    from flows.pipeline import extract_train_eval
+    from flows.pipeline.flows import extract_train_eval
 
     extract_train_eval(workspace)
 
 
 def run_plain(workspace: Path) -> None:
     """Each stage's own question, without Prefect: what do I read, is what I wrote still there?"""
-    from flows.pipeline import STAGES
-    from flows.run import Run
-    from flows.workspace import digest_of
+    from flows.pipeline.flows import STAGES
+    from flows.workspace.run import Run
+    from flows.workspace.workspace import digest_of
 
     run = Run.of(workspace)
     run.check()
@@ -111,7 +110,7 @@ WORK: dict[str, Callable[[Path], None]] = {"flow": run_flow, "plain": run_plain}
 
 def child(what: str, workspace: Path) -> None:
     """Do it once; print seconds and MiB as JSON."""
-    import flows.pipeline  # noqa: F401 - the start of Python is left out
+    import flows.pipeline.flows  # noqa: F401 - the start of Python is left out
 
     began = time.perf_counter()
     WORK[what](workspace)

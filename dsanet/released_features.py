@@ -1,0 +1,153 @@
+"""The field's `.npy` CLIP features as feature files, so that published experiments run without the videos.
+
+A folder holds one array (T, 512) a video and crop, `<video>__<crop>.npy` (VadCLIP's features: 10
+crops of UCF-Crime, 5 of XD-Violence). They say nothing of frames: 16 a snippet and `fps` are taken.
+"""
+
+import csv
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from extract.clip import ARCHITECTURE
+from extract.config import FEATURE_DIM, EncoderFingerprint, ExtractConfig
+from extract.manifest import NORMAL, SPLITS, XD_VIOLENCE_LABELS, VideoRecord, write_manifest
+from extract.preprocess import PREPROCESSING
+from extract.store import FeatureMeta, SourceInfo, VideoFeatures, feature_path, write_features
+
+SNIPPET_LENGTH = 16
+CROP_COUNTS = (1, 5, 10)
+PUBLISHED_ENCODER = EncoderFingerprint(
+    architecture=ARCHITECTURE, weights_digest="published", preprocessing=PREPROCESSING, precision="fp16"
+)
+"""Declared, not computed: nothing in an array tells which weights made it."""
+
+
+@dataclass(frozen=True)
+class ImportedFeatures:
+    manifest: Path
+    """A manifest of the imported videos (their paths are the feature files), to train and score with."""
+    imported: list[str]
+    missing: list[str]
+    """Names in the list without an array in the folder."""
+
+
+def import_features(
+    arrays_dir: Path,
+    manifest: Path,
+    out_dir: Path,
+    *,
+    encoder: EncoderFingerprint = PUBLISHED_ENCODER,
+    split: str = "train",
+    fps: float = 30.0,
+) -> ImportedFeatures:
+    """Write a feature file into `out_dir` for each video of `manifest` with arrays in or below `arrays_dir`.
+
+    `manifest` is one of ours (the videos need not be there) or one of the field's lists (`path,label`,
+    a row a crop), which gets `split`. `encoder` says whose features they are: a checkpoint scores them
+    if it is the checkpoint's. Raises ValueError naming the file for an array that needs pickle, of another
+    shape, or with values that are not finite, and for crops that don't go together.
+    """
+    if not arrays_dir.is_dir():
+        raise FileNotFoundError(f"no folder {arrays_dir}; expected <video>__<crop>.npy in and below it")
+    arrays: dict[str, list[Path]] = {}
+    for path in sorted(arrays_dir.rglob("*.npy"), key=lambda path: _video_and_crop(path)):
+        arrays.setdefault(_video_and_crop(path)[0], []).append(path)
+    listed = read_list(manifest, split)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    records = []
+    for name, labels, its_split in listed:
+        if name in arrays:
+            write_features(feature_path(out_dir, name), _features(name, arrays[name], encoder, fps))
+            records.append(VideoRecord(name, feature_path(out_dir, name), labels, its_split))
+    write_manifest(out_dir / "manifest.csv", records)
+    imported = [record.name for record in records]
+    return ImportedFeatures(
+        out_dir / "manifest.csv", imported, [name for name, _, _ in listed if name not in imported]
+    )
+
+
+def read_list(path: Path, split: str) -> list[tuple[str, tuple[str, ...], str]]:
+    """Name, labels and split of each video in a manifest or one of the field's lists; no file has to exist.
+
+    Raises FileNotFoundError, or ValueError naming the row.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no list at {path}; expected a manifest, or a CSV with path and label")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    videos: dict[str, tuple[tuple[str, ...], str]] = {}
+    for number, row in enumerate(rows, start=2):
+        text = row.get("labels") or row.get("label")
+        if not row.get("path") or not text:
+            raise ValueError(f"{path}, row {number}: needs path and labels (or label), it is {row}")
+        if (row_split := row.get("split") or split) not in SPLITS:
+            raise ValueError(f"{path}, row {number}: split is {row_split!r}, expected {', '.join(SPLITS)}")
+        name = row.get("name") or _video_and_crop(Path(row["path"]))[0]
+        if videos.setdefault(name, (_labels(text), row_split)) != (_labels(text), row_split):
+            raise ValueError(f"{path}, row {number}: {name} had other labels or another split before")
+    return [(name, labels, row_split) for name, (labels, row_split) in videos.items()]
+
+
+def _labels(text: str) -> tuple[str, ...]:
+    """Ours (`fighting|riot`), UCF-Crime's (`RoadAccidents`) or XD-Violence's (`B2-G-0`)."""
+    codes = [code for code in text.split("-") if code != "0"]
+    if codes and all(code in XD_VIOLENCE_LABELS for code in codes):
+        return tuple(XD_VIOLENCE_LABELS[code] for code in codes)
+    labels = tuple(part.strip().lower() for part in text.split("|"))
+    return (NORMAL,) if labels[0].startswith(NORMAL) else labels
+
+
+def _video_and_crop(path: Path) -> tuple[str, int]:
+    match = re.fullmatch(r"(.+)__(\d+)", path.stem)
+    return (match[1], int(match[2])) if match else (path.stem, 0)
+
+
+def _features(name: str, paths: Sequence[Path], encoder: EncoderFingerprint, fps: float) -> VideoFeatures:
+    crops = [_array(path) for path in paths]
+    if len(crops) not in CROP_COUNTS or len({len(crop) for crop in crops}) > 1:
+        raise ValueError(
+            f"{name} has {len(crops)} crops of {sorted({len(crop) for crop in crops})} snippets "
+            f"in {paths[0].parent}; expected {', '.join(map(str, CROP_COUNTS))} of one length"
+        )
+    snippets = len(crops[0])
+    frames = np.arange(snippets) * SNIPPET_LENGTH + SNIPPET_LENGTH // 2
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+    source = SourceInfo(
+        file_name=paths[0].name,
+        sha256=digest,
+        size=sum(path.stat().st_size for path in paths),
+        mtime_ns=0,
+        codec="npy",
+        fps=fps,
+        n_frames=snippets * SNIPPET_LENGTH,
+        width=0,
+        height=0,
+        duration_s=snippets * SNIPPET_LENGTH / fps,
+    )
+    meta = FeatureMeta(
+        source=source,
+        encoder=encoder,
+        config=ExtractConfig.model_validate({"crops": len(crops)}),
+        decoder="none",
+        decoder_reason="published features, imported",
+    )
+    return VideoFeatures(name, np.stack(crops, axis=1), frames, frames / fps, meta)
+
+
+def _array(path: Path) -> np.ndarray:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(f"{path} is not an array that can be read without pickle: {error}") from error
+    if array.ndim != 2 or array.shape[1] != FEATURE_DIM or not len(array):
+        raise ValueError(f"{path} has shape {array.shape}, expected (snippets, {FEATURE_DIM})")
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float16)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{path} holds values that are not finite numbers in float16")
+    return array

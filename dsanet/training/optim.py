@@ -1,0 +1,132 @@
+"""Optimisers and their schedules: the paper's AdamW, the pair of its release, and what other detectors use.
+
+The schedules are functions of the step (and of the validation losses so far, where a plateau lowers the
+rate), so that resuming needs nothing else.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adagrad, Adam, AdamW, Optimizer
+
+from dsanet.detectors.config import TrainConfig
+
+WARMUP_STEPS = 100
+DROP = 0.1
+"""What a milestone or a plateau leaves of the learning rate."""
+SINGLE: dict[str, Callable[..., Optimizer]] = {
+    "adamw": partial(AdamW, fused=True),
+    "adam": Adam,
+    "adagrad": Adagrad,
+}
+
+
+class StableAdamW(Optimizer):
+    """AdamW whose step is divided by the RMS of gradient / √second moment where that exceeds 1.
+
+    After Wortsman et al. 2023 ("Stable and low-precision training for large-scale vision-language
+    models", update clipping as in AdaFactor), with AMSGrad's maximum of the second moment.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-10,
+        weight_decay: float = 1e-4,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._update(parameter, group)
+
+    def _update(self, parameter: Tensor, group: dict) -> None:
+        state, (beta1, beta2) = self.state[parameter], group["betas"]
+        if not state:
+            state["step"] = torch.zeros(())
+            for name in ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"):
+                state[name] = torch.zeros_like(parameter)
+        state["step"] += 1
+        step = int(state["step"])
+        state["exp_avg"].lerp_(parameter.grad, 1 - beta1)
+        state["exp_avg_sq"].mul_(beta2).addcmul_(parameter.grad, parameter.grad, value=1 - beta2)
+        torch.maximum(state["max_exp_avg_sq"], state["exp_avg_sq"], out=state["max_exp_avg_sq"])
+        scale = state["max_exp_avg_sq"].sqrt().div_(math.sqrt(1 - beta2**step)).add_(group["eps"])
+        rms = float((parameter.grad / scale).square().mean().sqrt())
+        parameter.mul_(1 - group["lr"] * group["weight_decay"])
+        step_size = group["lr"] / (1 - beta1**step) / max(1.0, rms)
+        parameter.addcdiv_(state["exp_avg"], scale, value=-step_size)
+
+
+@dataclass
+class Scheduled:
+    """An optimiser and its learning rate at a step (0-based), lowered `drops` times by plateaus."""
+
+    optimizer: Optimizer
+    rate: Callable[[int], float]
+    drops: int = 0
+
+    def step(self, step: int) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(step) * DROP**self.drops
+        self.optimizer.step()
+
+
+def build_optimizers(model: nn.Module, config: TrainConfig, steps_per_epoch: int) -> tuple[Scheduled, ...]:
+    """The optimisers of `config`; in the release's pair SG-NM (`normality.*`) has one of its own."""
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    if config.optimizer in SINGLE:
+        optimizer = SINGLE[config.optimizer](
+            [p for _, p in named], lr=config.lr, weight_decay=config.weight_decay
+        )
+        return (Scheduled(optimizer, lambda step: milestone_rate(step // steps_per_epoch, config)),)
+    normality = [p for name, p in named if name.startswith("normality.")]
+    rest = [p for name, p in named if not name.startswith("normality.")]
+    main = Scheduled(
+        AdamW(rest, lr=config.lr, weight_decay=config.weight_decay, fused=True),
+        lambda step: cosine_rate(step // steps_per_epoch, config.epochs, config.lr, 0.0),
+    )
+    if not normality:
+        return (main,)
+    steps = config.epochs * steps_per_epoch
+    return main, Scheduled(
+        StableAdamW(normality, lr=config.lr), lambda step: warm_cosine_rate(step, steps, config.lr)
+    )
+
+
+def milestone_rate(epoch: int, config: TrainConfig) -> float:
+    """The rate in an epoch (0-based): a tenth after each milestone."""
+    return config.lr * DROP ** sum(epoch >= milestone for milestone in config.milestones)
+
+
+def plateau_drops(losses: Sequence[float], patience: int | None) -> int:
+    """How often `patience` losses in a row were no lower than the lowest before; 0 without a patience."""
+    lowest, waited, drops = math.inf, 0, 0
+    for loss in losses:
+        waited = 0 if loss < lowest else waited + 1
+        lowest = min(loss, lowest)
+        if waited == patience:
+            waited, drops = 0, drops + 1
+    return drops
+
+
+def cosine_rate(step: int, steps: int, first: float, last: float) -> float:
+    """Half a cosine from `first` at step 0 to `last` at `steps`."""
+    return last + 0.5 * (first - last) * (1 + math.cos(math.pi * step / steps))
+
+
+def warm_cosine_rate(step: int, steps: int, lr: float) -> float:
+    """Linear from 0 to `lr` in the first 100 steps (fewer in a short run), then a cosine down to a tenth."""
+    warmup = min(WARMUP_STEPS, steps - 1)
+    if step < warmup:
+        return lr * step / max(warmup - 1, 1)
+    return cosine_rate(step - warmup, steps - warmup, lr, lr / 10)

@@ -1,0 +1,93 @@
+"""Choosing the checkpoint, by video-level figures: weak labels have no frames to go by.
+
+The AUC of the top-k anomaly score decides, the lower L_det + λ·L_align where it is equal (in a
+small split it soon is), L_det alone where the detector knows no classes. The field chooses on the
+test split; `select_on="test"` does so under that name and leaves a note in the checkpoint.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from sklearn.metrics import average_precision_score, roc_auc_score
+from torch import Tensor
+
+from dsanet.detectors.base import Detector
+from dsanet.detectors.dsanet.config import TrainConfig
+from dsanet.detectors.dsanet.losses import alignment_loss, detection_loss
+from dsanet.layers.ragged import topk_mean
+from dsanet.training.bags import Bags, carve_validation, make_batch
+from extract.manifest import VideoRecord
+
+METRICS = ("val_auc", "val_ap", "val_accuracy", "val_loss")
+_BATCH = 32
+
+
+class Best(NamedTuple):
+    """The best weights so far."""
+
+    metrics: dict[str, float]
+    step: int
+    weights: dict[str, Tensor]
+
+
+def better(metrics: dict[str, float], best: Best | None) -> bool:
+    """True if `metrics` beat the best so far: a higher AUC, or the same and a lower loss."""
+    return best is None or _rank(metrics) > _rank(best.metrics)
+
+
+def _rank(metrics: dict[str, float]) -> tuple[float, float]:
+    return metrics.get("val_auc", 0.0), -metrics["val_loss"]
+
+
+@torch.inference_mode()
+def validate(model: Detector, bags: Bags, config: TrainConfig) -> dict[str, float]:
+    """AUC, AP, class accuracy (is the likeliest class one of the video's?) and loss of the bags.
+
+    AUC and AP are left out where the bags are all normal or all anomalous, what needs classes where
+    the detector knows none.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    text_CD = model.text_embeddings()
+    scores, hits, losses = [], [], []
+    for start in range(0, len(bags.bags), _BATCH):
+        batch = make_batch(bags.bags[start : start + _BATCH], model.config.bag_length).to(device)
+        output = model(batch.features_BTD, batch.lengths_B, text_CD)
+        video_B = topk_mean(torch.sigmoid(output.anomaly_BT)[..., None], batch.lengths_B).squeeze(-1)
+        loss = detection_loss(output.anomaly_BT, batch.labels_BC, batch.lengths_B)
+        if output.classes_BTC is not None:
+            likeliest_B = topk_mean(output.classes_BTC, batch.lengths_B).argmax(1)
+            hits += batch.labels_BC.take_along_dim(likeliest_B[:, None], 1).squeeze(1).tolist()
+            loss += config.align_weight * alignment_loss(output.classes_BTC, batch.labels_BC, batch.lengths_B)
+        scores += video_B.tolist()
+        losses += [loss.item()] * len(batch.names)
+    metrics = {"val_loss": float(np.mean(losses))}
+    if hits:
+        metrics["val_accuracy"] = float(np.mean(hits))
+    truth = bags.anomalous
+    if truth.any() and not truth.all():
+        metrics["val_auc"] = float(roc_auc_score(truth, scores))
+        metrics["val_ap"] = float(average_precision_score(truth, scores))
+    return metrics
+
+
+def split_records(
+    records: Sequence[VideoRecord], config: TrainConfig
+) -> tuple[list[VideoRecord], list[VideoRecord]]:
+    """What to train on, and what the checkpoint is chosen on.
+
+    A validation split that the manifest lacks is carved from the training videos; it is empty
+    where there are too few of them. Raises ValueError for select_on = test without test videos.
+    """
+    by_split = {
+        split: [record for record in records if record.split == split] for split in ("train", "val", "test")
+    }
+    if config.select_on == "test":
+        if not by_split["test"]:
+            raise ValueError("select_on = test, but the manifest has no test videos")
+        return by_split["train"], by_split["test"]
+    if by_split["val"]:
+        return by_split["train"], by_split["val"]
+    return carve_validation(by_split["train"], config.val_fraction, config.seed)

@@ -1,0 +1,62 @@
+"""Optimisers and schedules of the release's pair, against hand-computed steps."""
+
+import math
+
+import pytest
+import torch
+
+from dsanet.detectors.dsanet.config import TrainConfig
+from dsanet.training.optim import StableAdamW, build_optimizers, cosine_rate, warm_cosine_rate
+from tests.dsanet.helpers import small_model
+
+
+def test_stable_adamw_clips_a_step_that_is_out_of_proportion() -> None:
+    parameter = torch.nn.Parameter(torch.tensor([1.0]))
+    optimizer = StableAdamW([parameter], lr=0.1, weight_decay=0.5)
+    parameter.grad = torch.tensor([2.0])
+    optimizer.step()
+    # First step: both moments are the gradient's, so the step is lr, after the decay by 1 − 0.1 · 0.5.
+    assert parameter.item() == pytest.approx(0.95 - 0.1, rel=1e-6)
+    parameter.grad = torch.tensor([20.0])
+    optimizer.step()
+    first, second = 0.9 * 0.2 + 0.1 * 20, 0.999 * 0.004 + 0.001 * 400
+    scale = math.sqrt(second) / math.sqrt(1 - 0.999**2)
+    rms = 20 / scale
+    assert rms > 1  # so the rate is divided by it
+    expected = 0.85 * 0.95 - 0.1 / (1 - 0.9**2) / rms * first / scale
+    assert parameter.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_amsgrad_keeps_the_largest_second_moment() -> None:
+    parameter = torch.nn.Parameter(torch.tensor([1.0]))
+    optimizer = StableAdamW([parameter], lr=0.1, weight_decay=0.0)
+    for gradient in (10.0, 0.0):
+        parameter.grad = torch.tensor([gradient])
+        optimizer.step()
+    assert optimizer.state[parameter]["max_exp_avg_sq"].item() == pytest.approx(0.1)
+    assert optimizer.state[parameter]["exp_avg_sq"].item() == pytest.approx(0.0999)
+
+
+def test_schedules() -> None:
+    assert [cosine_rate(epoch, 10, 1.0, 0.0) for epoch in (0, 5)] == pytest.approx([1.0, 0.5])
+    rates = [warm_cosine_rate(step, 300, 1.0) for step in (0, 50, 99, 100, 200, 299)]
+    end = 0.1 + 0.45 * (1 + math.cos(math.pi * 199 / 200))
+    assert rates == pytest.approx([0, 50 / 99, 1, 1, 0.55, end])
+    assert [warm_cosine_rate(step, 2, 1.0) for step in (0, 1)] == pytest.approx([0, 1])
+
+
+def test_the_pair_gives_sgnm_an_optimiser_of_its_own() -> None:
+    model = small_model()
+    main, normality = build_optimizers(
+        model, TrainConfig(optimizer="release-pair", epochs=4), steps_per_epoch=5
+    )
+    assert isinstance(normality.optimizer, StableAdamW)
+    owned = {id(p) for p in normality.optimizer.param_groups[0]["params"]}
+    assert owned == {id(p) for p in model.normality.parameters()}
+    trained = sum(1 for p in model.parameters() if p.requires_grad)
+    assert len(main.optimizer.param_groups[0]["params"]) == trained - len(owned)
+    assert [main.rate(step) for step in (0, 4, 5)] == pytest.approx(
+        [7e-5, 7e-5, 7e-5 * (1 + math.cos(math.pi / 4)) / 2]
+    )
+    (alone,) = build_optimizers(model, TrainConfig(), steps_per_epoch=5)
+    assert [alone.rate(step) for step in (0, 19)] == [7e-5, 7e-5]

@@ -1,0 +1,246 @@
+"""Annotations: our CSV, both data sets' files against their published ground truths, frame labels."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from evaluate.annotations import (
+    UCF_CRIME_CLASSES,
+    XD_VIOLENCE_CODES,
+    AnnotationError,
+    Segment,
+    VideoTruth,
+    frame_labels,
+    import_ucf_crime_annotations,
+    import_xd_violence_annotations,
+    read_annotations,
+    video_truth,
+    write_annotations,
+    xd_violence_codes,
+)
+from tests.evaluate.published import data_folder, frame_truth, ucf_crime, ucf_frame_counts, xd_violence
+
+
+def test_paths_relative_to_the_working_folder_are_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_annotations(Path("sub/truth.csv"), {Path("sub/videos/a.mp4"): [Segment("fire", 1, 2)]})
+    assert list(read_annotations(tmp_path / "sub" / "truth.csv")) == [tmp_path / "sub" / "videos" / "a.mp4"]
+
+
+def test_csv_round_trip_with_relative_and_absolute_paths(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "set" / "videos" / "a, b.mp4", tmp_path / "elsewhere" / "c.mp4"
+    annotations = {
+        inside: [Segment("riot", 0, 30), Segment("fire", 20, 90)],
+        outside: [Segment("car accident", 5, 6)],
+    }
+    path = tmp_path / "set" / "annotations.csv"
+    write_annotations(path, annotations)
+    assert "\nvideos/a, b.mp4" in path.read_text().replace('"', "")
+    assert read_annotations(path) == annotations
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a.mp4,riot,x,9", "row 3: start and end must be whole frames"),
+        ("a.mp4,riot,9,9", "row 3: 0 <= start < end"),
+        ("a.mp4,riot,-1,9", "row 3: 0 <= start < end"),
+        ("a.mp4,,1,9", "row 3: a segment needs the name"),
+        ("a.mp4,normal,1,9", "row 3: a segment needs the name"),
+        (",riot,1,9", "row 3: empty path"),
+        ("a.mp4,riot", "row 3: start and end"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path: Path, row: str, message: str) -> None:
+    path = tmp_path / "annotations.csv"
+    path.write_text(f"path,label,start_frame,end_frame\nb.mp4,fire,1,2\n{row}\n")
+    with pytest.raises(AnnotationError, match=f"annotations.csv, {message}"):
+        read_annotations(path)
+
+
+def test_missing_columns_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "annotations.csv"
+    path.write_text("path,label\n")
+    with pytest.raises(AnnotationError, match="no column start_frame, end_frame"):
+        read_annotations(path)
+
+
+def test_truth_of_manifest_rows(tmp_path: Path) -> None:
+    annotations = {tmp_path / "a.mp4": [Segment("riot", 1, 2)]}
+    annotated = video_truth("a", tmp_path / "x" / ".." / "a.mp4", ("riot",), annotations)
+    assert annotated.segments == (Segment("riot", 1, 2),)
+    assert video_truth("b", tmp_path / "b.mp4", ("riot",), annotations).segments is None
+    assert video_truth("c", tmp_path / "c.mp4", ("normal",), annotations).segments == ()
+    with pytest.raises(ValueError, match="a: labelled 'normal'"):
+        video_truth("a", tmp_path / "a.mp4", ("normal",), annotations)
+    with pytest.raises(ValueError, match="d: a video needs at least one label"):
+        VideoTruth("d", (), None)
+
+
+def test_frame_labels_end_before_the_end_frame() -> None:
+    labels = frame_labels([Segment("riot", 2, 4), Segment("fire", 3, 6)], 8)
+    assert labels.tolist() == [False, False, True, True, True, True, False, False]
+    assert frame_labels([Segment("riot", 5, 10)], 8).sum() == 3  # two frames over the end, as in UCF-Crime
+    with pytest.raises(ValueError, match="film: segment riot 5-40 lies outside its 8 frames"):
+        frame_labels([Segment("riot", 5, 40)], 8, "film")
+    with pytest.raises(ValueError, match="film: segment riot 8-9 lies outside"):
+        frame_labels([Segment("riot", 8, 9)], 8, "film")
+
+
+def test_names_of_xd_violence_carry_their_classes() -> None:
+    assert xd_violence_codes("Bad.Boys.1995__#01-11-55_01-12-40_label_G-B2-B6") == ("G", "B2", "B6")
+    assert xd_violence_codes("v=x__#1_label_B4-0-0.mp4") == ("B4",)
+    assert xd_violence_codes("film_label_A") == ("A",)
+    for name in ("film_label_B3-0-0", "film", "film_label_0-0-0"):
+        with pytest.raises(AnnotationError, match="does not end in _label_"):
+            xd_violence_codes(name)
+
+
+def test_lines_that_are_too_short_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "ucf.txt"
+    path.write_text("Abuse028_x264  Abuse  165  240  -1  -1  \n\nAbuse030_x264  Abuse  12\n")
+    with pytest.raises(AnnotationError, match=r"ucf\.txt, row 3: 3 fields, expected at least 6"):
+        import_ucf_crime_annotations(path)
+
+
+def test_unlabelled_segments_of_several_classes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "annotations.txt"
+    path.write_text("a_label_B4-0-0 0 10 20 30\n")
+    assert import_xd_violence_annotations(path) == {"a_label_B4-0-0": [("riot", 0, 10), ("riot", 20, 30)]}
+    path.write_text("a_label_B4-G-0 0 10\n")
+    with pytest.raises(AnnotationError, match=r"row 1: .* use annotations_multiclasses\.txt"):
+        import_xd_violence_annotations(path)
+
+
+# Against the published ground truths
+
+
+def test_ucf_crime_agrees_with_the_segment_ground_truth() -> None:
+    published = ucf_crime()
+    folder = data_folder("ucf-crime")
+    annotations = import_ucf_crime_annotations(folder / "Temporal_Anomaly_Annotation.txt")
+    assert annotations == import_ucf_crime_annotations(folder / "test-frame-counts.tsv")
+    assert len(annotations) == 290
+    assert {s.label for found in annotations.values() for s in found} == set(UCF_CRIME_CLASSES[1:])
+    for name, truth in zip(published.names, published.segments, strict=True):
+        expected = [(label.lower(), int(start), int(end)) for label, start, end in truth if label != "A"]
+        assert annotations[name] == expected
+
+
+def test_ucf_crime_fits_the_frame_counts() -> None:
+    folder = data_folder("ucf-crime")
+    counts = ucf_frame_counts(folder)
+    annotations = import_ucf_crime_annotations(folder / "Temporal_Anomaly_Annotation.txt")
+    labels = {name: frame_labels(found, counts[name], name) for name, found in annotations.items()}
+    assert sum(counts.values()) == 1_111_808
+    assert sum(truth.any() for truth in labels.values()) == 140
+
+
+def test_ucf_crime_agrees_with_the_published_frames() -> None:
+    folder = data_folder("ucf-crime")
+    counts = ucf_frame_counts(folder)
+    annotations = import_ucf_crime_annotations(folder / "Temporal_Anomaly_Annotation.txt")
+    published = runs_of(frame_truth(folder / "gt-ucf-frames.npz"))
+    ours = [(name, *run) for name in counts for run in runs_of(frame_labels(annotations[name], counts[name]))]
+    cut = 0
+    for (name, start, end), (first, last) in zip(ours, published, strict=True):
+        # The published truth is as long as I3D features are: a segment at a video's end may be cut there.
+        assert last - first == end - start or (end > counts[name] - 32 and last - first < end - start)
+        cut += last - first != end - start
+    assert len(ours) == 156
+    assert cut < 10
+    assert gaps_agree(ours, published)
+
+
+def test_xd_violence_agrees_with_the_segment_ground_truth() -> None:
+    published = xd_violence()
+    annotations = import_xd_violence_annotations(data_folder("xd-violence") / "annotations_multiclasses.txt")
+    assert len(annotations) == 500
+    for name, truth in zip(published.names, published.segments, strict=True):
+        expected = [(XD_VIOLENCE_CODES[label], int(start), int(end)) for label, start, end in truth]
+        if truth[0][0] == "A":
+            assert name not in annotations
+            assert xd_violence_codes(name) == ("A",)
+        else:
+            assert annotations[name] == expected
+
+
+def test_names_of_xd_violence_agree_with_the_annotated_classes() -> None:
+    annotations = import_xd_violence_annotations(data_folder("xd-violence") / "annotations_multiclasses.txt")
+    other = {
+        name
+        for name, found in annotations.items()
+        if {XD_VIOLENCE_CODES[code] for code in xd_violence_codes(name)} != {s.label for s in found}
+    }
+    assert other == {"Ip.Man.2008__#01-40-37_01-42-07_label_B4-0-0"}  # annotated as fighting, named as riot
+
+
+def test_xd_violence_agrees_with_the_file_without_classes() -> None:
+    folder = data_folder("xd-violence")
+    coded = import_xd_violence_annotations(folder / "annotations_multiclasses.txt")
+    plain = plain_segments(folder / "annotations.txt")
+    other = {}
+    for name, segments in plain.items():
+        length = max(segment.end_frame for segment in [*segments, *coded[name]])
+        differ = frame_labels(coded[name], length) != frame_labels(segments, length)
+        other[name] = int(differ.sum())
+    assert other.pop("v=38GQ9L2meyE__#1_label_B6-0-0") == 4650 - 4511  # its last segment is in one file only
+    assert (
+        max(other.values()) == 1
+    )  # the file with classes leaves a frame between two segments in four videos
+    assert sum(frames > 0 for frames in other.values()) == 4
+    assert coded.keys() == plain.keys()
+
+
+def test_xd_violence_agrees_with_the_published_frames() -> None:
+    """Video lengths are not known: runs are equal, cut at a video's end, or joined over it."""
+    published = xd_violence()
+    folder = data_folder("xd-violence")
+    segments = plain_segments(folder / "annotations.txt")
+    ours = []
+    for name in published.names:
+        length = max([0, *(segment.end_frame for segment in segments.get(name, []))])
+        ours += [(name, *run) for run in runs_of(frame_labels(segments.get(name, []), length))]
+    lengths = [last - first for first, last in runs_of(frame_truth(folder / "gt-xd-frames.npz"))]
+    joined = [ours[0][2] - ours[0][1]]
+    for (name, _, _), (other, start, end) in pairwise(ours):
+        if name != other and start == 0 and joined[-1] < lengths[len(joined) - 1] - 16:
+            joined[-1] += end - start
+        else:
+            joined.append(end - start)
+    difference = np.array(joined) - lengths
+    assert len(joined) == len(lengths) == 1218
+    assert difference.min() >= 0
+    assert difference.max() < 32  # cut where the features end
+    assert (difference == 0).mean() > 0.9
+
+
+def plain_segments(path: Path) -> dict[str, list[Segment]]:
+    """Segments of the file without classes, which has some videos that our importer refuses."""
+    found = {}
+    for line in path.read_text().splitlines():
+        name, *values = line.split()
+        frames = [int(value) for value in values]
+        pairs = zip(frames[::2], frames[1::2], strict=True)
+        found[name.removesuffix(".mp4")] = [Segment("any", start, end) for start, end in pairs]
+    return found
+
+
+def runs_of(labels: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    padded = np.pad(labels, 1)
+    edges = np.flatnonzero(padded[1:] != padded[:-1]).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def gaps_agree(ours: list[tuple[Any, int, int]], published: list[tuple[int, int]]) -> bool:
+    """Within a video, the frames between two segments are as many in both."""
+    return all(
+        ours[i][0] != ours[i + 1][0] or ours[i + 1][1] - ours[i][2] == published[i + 1][0] - published[i][1]
+        for i in range(len(ours) - 1)
+    )

@@ -1,0 +1,169 @@
+"""Frame figures by their definitions; the ranking behind curves and bootstrap against scikit-learn."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from evaluate.metrics.bootstrap import Confidence, draw_videos, interval, map_statistic
+from evaluate.metrics.frames import frame_metrics
+from evaluate.metrics.ranking import Ranking
+from evaluate.metrics.segments import match_segments, summarise
+
+Array = NDArray[Any]
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
+
+
+@st.composite
+def frame_sets(draw: st.DrawFn) -> tuple[list[Array], list[Array]]:
+    """Per-video frame scores with many ties, and their labels."""
+    scores, labels = [], []
+    for _ in range(draw(st.integers(1, 5))):
+        length = draw(st.integers(1, 20))
+        levels = st.sampled_from([0.0, 0.2, 0.5, 0.7, 1.0])
+        scores.append(np.array(draw(st.lists(levels, min_size=length, max_size=length))))
+        labels.append(np.array(draw(st.lists(st.booleans(), min_size=length, max_size=length))))
+    return scores, labels
+
+
+@PATIENT
+@given(frame_sets(), st.sampled_from([0.2, 0.5, 0.6]))
+def test_figures_equal_their_definitions(case: Any, threshold: float) -> None:
+    scores, labels = case
+    pooled, truth = np.concatenate(scores), np.concatenate(labels)
+    assume(truth.any() and not truth.all())
+    result = frame_metrics(scores, [found.astype(int) for found in labels], threshold)
+    assert result.auc == pytest.approx(pairs_won(pooled, truth))
+    assert result.ap == pytest.approx(average_precision_score(truth, pooled))
+    assert result.far == pytest.approx((pooled[~truth] >= threshold).mean())
+    videos = list(zip(scores, labels, strict=True))
+    inside = [np.concatenate(column) for column in zip(*(v for v in videos if v[1].any()), strict=True)]
+    assert result.anomaly_auc == (None if inside[1].all() else pytest.approx(pairs_won(*inside)))
+    normal = [values for values, found in videos if not found.any()]
+    alarms = np.concatenate(normal) >= threshold if normal else None
+    assert result.far_normal == (None if alarms is None else pytest.approx(alarms.mean()))
+
+
+def pairs_won(scores: Array, labels: Array) -> float:
+    """AUC by its meaning: the share of pairs where the anomalous frame scores higher; a tie counts half."""
+    above = scores[labels][:, None] - scores[~labels][None, :]
+    return float(((above > 0) + 0.5 * (above == 0)).mean())
+
+
+def test_mappings_are_paired_by_name() -> None:
+    scores = {"a": [0.1, 0.9], "b": [0.8, 0.2]}
+    labels = {"b": [1, 0], "a": [0, 1]}
+    result = frame_metrics(scores, labels)
+    assert (result.auc, result.ap, result.anomaly_auc, result.far) == (1, 1, 1, 0)
+    assert result.far_normal is None
+
+
+def test_figures_that_are_undefined_are_none() -> None:
+    only_normal = frame_metrics([[0.1, 0.9]], [[0, 0]])
+    assert (only_normal.auc, only_normal.ap, only_normal.anomaly_auc, only_normal.far) == (
+        None,
+        None,
+        None,
+        0.5,
+    )
+    only_anomalous = frame_metrics([[0.1, 0.9]], [[1, 1]])
+    assert (only_anomalous.auc, only_anomalous.ap, only_anomalous.far) == (None, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "message"),
+    [
+        ({"a": [0.1, 0.2]}, {"a": [0, 1, 1]}, r"a: scores of shape \(2,\), labels of shape \(3,\)"),
+        ({"a": [0.1, np.nan]}, {"a": [0, 1]}, "a: scores hold NaN"),
+        ({"a": [0.1, 0.2]}, {"a": [0, 2]}, "a: labels must be 0 or 1"),
+        ({"a": [0.1]}, {"a": [0], "film": [1]}, "film: no scores"),
+        ([[0.1], [[0.2]]], [[0], [[1]]], "video 1: scores of shape"),
+        ([], [], "no videos"),
+    ],
+)
+def test_errors_name_the_video(scores: Any, labels: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        frame_metrics(scores, labels)
+
+
+@PATIENT
+@given(frame_sets(), st.integers(0, 1000))
+def test_ranking_equals_scikit_learn_under_video_weights(case: Any, seed: int) -> None:
+    scores, labels = case
+    weights_V = np.random.default_rng(seed).integers(0, 4, len(scores))
+    pooled, truth = np.concatenate(scores), np.concatenate(labels)
+    weights = np.repeat(weights_V, [len(values) for values in scores])
+    ranking = Ranking.of(scores, labels)
+    if not weights[truth].any():
+        assert np.isnan(ranking.average_precision(weights_V))
+        assert np.isnan(ranking.auc(weights_V))
+        return
+    expected = average_precision_score(truth, pooled, sample_weight=weights)
+    assert ranking.average_precision(weights_V) == pytest.approx(expected)
+    if weights[~truth].any():
+        expected = roc_auc_score(truth, pooled, sample_weight=weights)
+        assert ranking.auc(weights_V) == pytest.approx(expected)
+
+
+def test_curves_enclose_their_areas() -> None:
+    rng = np.random.default_rng(0)
+    labels = [rng.random(50) < 0.4 for _ in range(4)]
+    scores = [0.4 * found + 0.6 * rng.random(50).round(1) for found in labels]
+    ranking = Ranking.of(scores, labels)
+    false, true = ranking.roc_curve()
+    assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
+    assert np.trapezoid(true, false) == pytest.approx(ranking.auc())
+    recall, precision = ranking.pr_curve()
+    assert (np.diff(recall, prepend=0) * precision).sum() == pytest.approx(ranking.average_precision())
+
+
+def test_bootstrap_draws_videos_and_is_seeded() -> None:
+    draws = draw_videos(7, 50, seed=3)
+    assert draws.shape == (50, 7)
+    assert (draws.sum(axis=1) == 7).all()
+    np.testing.assert_array_equal(draws, draw_videos(7, 50, seed=3))
+    assert (draws != draw_videos(7, 50, seed=4)).any()
+
+
+def test_intervals_cover_the_mean_about_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for trial in range(200):
+        values = rng.normal(5, 2, 60)
+        found = interval(lambda w, v=values: float(w @ v / w.sum()), draw_videos(60, 400, trial), 0.9)
+        assert found is not None
+        covered += found.low <= 5 <= found.high
+    assert (
+        165 <= covered <= 195
+    )  # 180 expected, standard deviation 4.2; percentile intervals are a little narrow
+
+
+def test_intervals_leave_undefined_resamples_out() -> None:
+    draws = draw_videos(3, 200, seed=0)
+    found = interval(lambda w: float("nan") if w[0] else 2.0, draws, 0.95)
+    assert found == Confidence(2.0, 2.0)
+    assert interval(lambda w: float("nan"), draws, 0.95) is None
+    assert interval(lambda w: 1.0, draws[:0], 0.95) is None
+
+
+def test_weighted_map_is_the_map_of_the_drawn_videos() -> None:
+    rng = np.random.default_rng(1)
+    classes = ("normal", "riot", "fire")
+    scores = [rng.random((length, 3)) for length in (9, 14, 6, 11)]
+    segments = [
+        [("riot", 0, 60)],
+        [("fire", 20, 90), ("riot", 100, 200)],
+        [("normal", 0, 96)],
+        [("fire", 64, 150)],
+    ]
+    for protocol in ("published", "corrected"):
+        matches = match_segments(scores, segments, classes, protocol, 16)
+        statistic = map_statistic(matches, protocol)
+        assert statistic(np.array([1, 1, 1, 1])) == pytest.approx(summarise(matches, protocol).average)
+        assert statistic(np.array([2, 2, 2, 2])) == pytest.approx(summarise(matches, protocol).average)
+        drawn = match_segments(scores[1:], segments[1:], classes, protocol, 16)
+        assert statistic(np.array([0, 1, 1, 1])) == pytest.approx(summarise(drawn, protocol).average)

@@ -1,0 +1,66 @@
+"""The paired difference of two models: right on average, and steadier than two separate intervals."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluate.config import EvaluateConfig
+from evaluate.evaluation import evaluate_scores
+from evaluate.metrics.paired_difference import paired_differences
+from evaluate.scores import read_scores, score_path, write_scores
+from tests.evaluate.videos import small_test_set, video_scores, write_run
+
+QUANTILES = {"low": 0.05, "middle": 0.5, "resamples": 200, "seed": 0}
+FIGURES = ("auc", "map_corrected", "video_auc")
+
+
+def test_the_figures_are_those_of_each_evaluation(tmp_path: Path) -> None:
+    truths = write_run(tmp_path / "a", small_test_set(), seed=1)
+    write_run(tmp_path / "b", small_test_set(), seed=2)
+    found = paired_differences(tmp_path / "a", tmp_path / "b", truths, FIGURES, **QUANTILES)
+    for folder, side in (("a", "first"), ("b", "second")):
+        evaluation = evaluate_scores(tmp_path / folder, truths, EvaluateConfig(bootstrap=0))
+        assert evaluation.frame is not None
+        assert getattr(found["auc"], side) == pytest.approx(evaluation.frame.auc)
+        corrected = evaluation.segments["corrected"].average
+        assert getattr(found["map_corrected"], side) == pytest.approx(corrected / 100)
+    assert all(one.low <= one.middle <= one.high for one in found.values())
+
+
+def test_a_model_does_not_differ_from_itself(tmp_path: Path) -> None:
+    truths = write_run(tmp_path, small_test_set())
+    for one in paired_differences(tmp_path, tmp_path, truths, FIGURES, **QUANTILES).values():
+        assert (one.low, one.middle, one.high) == (0, 0, 0)
+
+
+def test_a_worse_model_is_seen_and_pairing_narrows_the_interval(tmp_path: Path) -> None:
+    truths = write_run(tmp_path / "good", small_test_set())
+    rng = np.random.default_rng(0)
+    for truth in truths:
+        scores = read_scores(score_path(tmp_path / "good", truth.name))
+        noisy = np.clip(scores.anomaly_T + rng.normal(0, 0.1, len(scores.anomaly_T)), 0, 1)
+        write_scores(score_path(tmp_path / "near", truth.name), replace(scores, anomaly_T=noisy), {})
+        write_scores(
+            score_path(tmp_path / "blind", truth.name), video_scores(truth.name, scores.n_frames, seed=7), {}
+        )
+    blind = paired_differences(tmp_path / "good", tmp_path / "blind", truths, ("auc",), **QUANTILES)["auc"]
+    assert blind.high < 0
+    near = paired_differences(tmp_path / "good", tmp_path / "near", truths, ("auc",), **QUANTILES)["auc"]
+    config = EvaluateConfig(bootstrap=200, confidence=0.9)
+    alone = evaluate_scores(tmp_path / "near", truths, config).confidence["auc"]
+    assert alone is not None
+    assert near.high - near.low < alone.high - alone.low
+
+
+def test_a_figure_that_cannot_be_had_says_why(tmp_path: Path) -> None:
+    truths = write_run(tmp_path, small_test_set())
+    blurred = [replace(truth, segments=None) if truth.name == "fire" else truth for truth in truths]
+    with pytest.raises(ValueError, match=r"no auc: 1 anomalous video.*without temporal annotation.*fire"):
+        paired_differences(tmp_path, tmp_path, blurred, ("auc",), **QUANTILES)
+    normal = [truth for truth in truths if truth.is_normal]
+    with pytest.raises(ValueError, match="no auc: its videos are all of one kind"):
+        paired_differences(tmp_path, tmp_path, normal, ("auc",), **QUANTILES)
+    with pytest.raises(ValueError, match="no auk: there are accuracy"):
+        paired_differences(tmp_path, tmp_path, truths, ("auk",), **QUANTILES)

@@ -1,0 +1,274 @@
+"""The report: what `metrics.json` says, that the page holds it all in one file, and the comparison page."""
+
+import json
+import re
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from evaluate.annotations import UCF_CRIME_CLASSES, Segment, VideoTruth
+from evaluate.config import EvaluateConfig
+from evaluate.report.charts import Axis, thin
+from evaluate.report.compare import compare_runs
+from evaluate.report.curves import read_curves
+from evaluate.report.published_results import published_for
+from evaluate.report.timeline import peaks, timeline
+from evaluate.report.write import evaluate_scores, read_metrics, write_report
+from evaluate.scores import score_path, write_scores
+from tests.evaluate.videos import small_test_set, video_scores, write_run
+
+JPEG = b"\xff\xd8 not a real picture"
+HOSTILE = '"><script>alert(1)</script>&amp;'
+
+
+def make_report(folder: Path, seed: int = 0, config: Any = None, **options: Any) -> dict[str, Any]:
+    """Evaluates the small test set into folder/report and returns its metrics."""
+    truths = write_run(folder / "scores", small_test_set(), seed)
+    evaluation = evaluate_scores(folder / "scores", truths, config or EvaluateConfig(bootstrap=40))
+    write_report(folder / "report", evaluation, **{"title": f"run {seed}"} | options)
+    return read_metrics(folder / "report" / "metrics.json")
+
+
+def page(folder: Path) -> str:
+    return (folder / "report" / "index.html").read_text(encoding="utf-8")
+
+
+def test_metrics_say_everything(tmp_path: Path) -> None:
+    figures = make_report(
+        tmp_path,
+        notes=["random CLIP weights: a trial, not a result"],
+        run_config={"train": {"lr": 1e-5}},
+        digests={"model": "abc"},
+    )
+    for name in ("auc", "ap", "anomaly_auc", "far", "far_normal"):
+        assert 0 <= figures[name] <= 1
+    assert figures["missing"] == {}
+    assert list(figures["map"]["published"]["per_iou"]) == ["0.1", "0.2", "0.3", "0.4", "0.5"]
+    assert figures["map"].keys() == {"published", "corrected"}
+    counts = {"test_videos": 6, "scored": 6, "left_out": 0, "anomalous": 3, "normal": 3, "segments": 5}
+    assert figures["counts"] == {**counts, "frames": 1186}
+    assert figures["config"]["evaluate"]["threshold"] == 0.5
+    assert figures["config"]["train"] == {"lr": 1e-5}
+    assert figures["digests"].keys() == {"model", "scores", "truth"}
+    assert {"python", "numpy", "scikit-learn", "dsanet"} <= figures["versions"].keys()
+    assert figures["notes"] == ["random CLIP weights: a trial, not a result"]
+    assert figures["paper"] is None
+    assert len(figures["videos"]) == 6
+
+
+def test_figures_that_cannot_be_had_are_null_with_the_reason(tmp_path: Path) -> None:
+    truths = write_run(tmp_path / "scores", small_test_set())
+    blind = [truth if truth.is_normal else VideoTruth(truth.name, truth.labels, None) for truth in truths]
+    evaluation = evaluate_scores(tmp_path / "scores", blind, EvaluateConfig(bootstrap=40))
+    write_report(tmp_path / "report", evaluation, title="blind")
+    figures = read_metrics(tmp_path / "report" / "metrics.json")
+    for name in ("auc", "ap", "anomaly_auc", "far", "far_normal", "map"):
+        assert figures[name] is None
+        assert "3 anomalous video(s) without temporal annotation" in figures["missing"][name]
+    assert figures["video"]["auc"] == 1
+    assert "No AUC, AP, Ano-AUC, False alarms, mAP published, mAP corrected: 3 anomalous video(s)" in page(
+        tmp_path
+    )
+    assert "Video AUC" in page(tmp_path)
+
+
+def test_a_set_of_normal_videos_only_is_no_error(tmp_path: Path) -> None:
+    write_scores(score_path(tmp_path, "quiet"), video_scores("quiet", 50), {})
+    evaluation = evaluate_scores(
+        tmp_path, [VideoTruth("quiet", ("normal",), ())], EvaluateConfig(bootstrap=5)
+    )
+    write_report(tmp_path, evaluation, title="quiet")
+    figures = read_metrics(tmp_path / "metrics.json")
+    assert figures["auc"] is None
+    assert figures["missing"]["auc"].startswith("undefined")
+    assert figures["map"]["corrected"]["average"] is None
+    assert figures["far"] is not None
+
+
+def test_left_out_videos_are_in_every_output(tmp_path: Path) -> None:
+    truths = write_run(tmp_path / "scores", small_test_set())
+    score_path(tmp_path / "scores", "fire").unlink()
+    evaluation = evaluate_scores(tmp_path / "scores", truths, EvaluateConfig(bootstrap=5, only_scored=True))
+    write_report(tmp_path / "report", evaluation, title="some")
+    figures = read_metrics(tmp_path / "report" / "metrics.json")
+    assert figures["left_out"] == ["fire"]
+    assert figures["counts"]["left_out"] == 1
+    assert "1 of 6 test videos have no scores" in page(tmp_path)
+
+
+def test_the_page_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
+    (tmp_path / "curves.csv").write_text(
+        "epoch,step,detection,total,val_auc\n0,1,0.7,1.5,\n0,2,0.6,1.2,0.71\n"
+    )
+    make_report(
+        tmp_path,
+        config=EvaluateConfig(bootstrap=5, thumbnail_videos=2, tsne=True),
+        notes=["a trial, not a result"],
+        curves_csv=tmp_path / "curves.csv",
+        thumbnail=lambda name, frame: JPEG,
+        raw_features=lambda name: np.random.default_rng(0).random((-(-frame_counts()[name] // 16), 8)),
+    )
+    text = page(tmp_path)
+    addresses = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"')\s>]*)""", text)
+    assert addresses
+    assert all(address.startswith("data:") for address in addresses)
+    assert "http" not in text.replace("http-equiv", "")
+    assert "@import" not in text
+    for part in ("a trial, not a result", "ROC curve", "Precision and recall", "Training loss", "Validation",
+                 "Event prototype", "Features before the model (t-SNE)", "Learned features (t-SNE)",
+                 "Distance to the normal patterns", "published", "corrected"):  # fmt: skip
+        assert part in unescape(text)
+    assert text.count('<article class="video"') == 6
+    assert text.count('class="marks"') == 2
+    assert 2 <= text.count("data:image/jpeg") <= 6  # the two worst videos only, at most three peaks each
+    errors = [float(value) for value in re.findall(r'data-error="([\d.]+)"', text)]
+    assert errors == sorted(errors, reverse=True)
+
+
+def frame_counts() -> dict[str, int]:
+    return {truth.name: n_frames for truth, n_frames in small_test_set()}
+
+
+def test_a_run_without_training_has_no_loss_curves(tmp_path: Path) -> None:
+    make_report(tmp_path, curves_csv=tmp_path / "none.csv")
+    assert "Training loss" not in page(tmp_path)
+
+
+def test_raw_features_of_another_extraction_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"riot: raw features have shape \(3, 8\)"):
+        make_report(
+            tmp_path, config=EvaluateConfig(bootstrap=0, tsne=True), raw_features=lambda name: np.ones((3, 8))
+        )
+
+
+def test_names_are_escaped_everywhere(tmp_path: Path) -> None:
+    name = HOSTILE.replace("/", "")
+    truth = VideoTruth(name, ("riot",), None)
+    classes = ("normal", "riot", f"<b>{HOSTILE}</b>")
+    write_scores(score_path(tmp_path, name), video_scores(name, classes=classes), {})
+    evaluation = evaluate_scores(tmp_path, [truth], EvaluateConfig(bootstrap=0))
+    options: dict[str, Any] = {"title": HOSTILE, "notes": [HOSTILE], "run_config": {"x": HOSTILE}}
+    for run in ("one", "two"):
+        write_report(tmp_path / run, evaluation, **options)
+    text = (tmp_path / "one" / "index.html").read_text()
+    compared = compare_runs([tmp_path / "one", tmp_path / "two"], tmp_path / "compare.html").read_text()
+    assert text.count("<script>") == compared.count("<script>") == 1  # the page's own
+    assert "<script>alert" not in text + compared
+    assert "<b>&#34;" not in text
+
+
+def test_same_run_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        make_report(tmp_path / name, config=EvaluateConfig(bootstrap=20, tsne=True))
+    for file in ("metrics.json", "index.html"):
+        first, second = (tmp_path / name / "report" / file for name in ("one", "two"))
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_the_papers_figures_stand_beside_whole_test_sets_only() -> None:
+    found = published_for(UCF_CRIME_CLASSES, 290)
+    assert found is not None
+    assert (found.dataset, found.headline, found.value, found.map_average) == (
+        "UCF-Crime",
+        "auc",
+        89.44,
+        13.01,
+    )
+    assert sum(found.map_per_iou) / 5 == pytest.approx(found.map_average, abs=0.01)
+    assert published_for(UCF_CRIME_CLASSES, 9) is None
+    assert published_for(("normal", "riot"), 290) is None
+
+
+def test_reports_of_another_schema_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text(json.dumps({"auc": 0.9}))
+    with pytest.raises(ValueError, match="evaluate the run again"):
+        read_metrics(tmp_path / "metrics.json")
+
+
+def test_comparison_puts_runs_side_by_side(tmp_path: Path) -> None:
+    first = make_report(tmp_path / "a", seed=0)
+    second = make_report(tmp_path / "b", seed=1, notes=["chosen on the test set"])
+    paths = [tmp_path / "a", tmp_path / "b" / "report" / "metrics.json"]
+    text = compare_runs(paths, tmp_path / "out" / "compare.html").read_text()
+    assert "run 0" in text
+    assert "run 1: chosen on the test set" in text
+    for figures in (first, second):
+        assert f"{100 * figures['auc']:.2f}" in text
+        assert f"{figures['map']['corrected']['average']:.2f}" in text
+    row = re.search(r"<tr><th[^>]*>AUC</th>(.*?)</tr>", text)
+    assert row
+    best = re.search(r'class="best">([\d.]+)', row[1])
+    assert best
+    assert best[1] == f"{100 * max(first['auc'], second['auc']):.2f}"
+    assert text.count('class="line"') == 5  # two ROC curves, chance, two PR curves
+    assert "different test videos" not in text
+
+
+def test_comparison_warns_of_runs_that_do_not_compare(tmp_path: Path) -> None:
+    make_report(tmp_path / "a")
+    write_scores(score_path(tmp_path / "b", "quiet"), video_scores("quiet", 50), {})
+    other = EvaluateConfig(bootstrap=0, threshold=0.9)
+    evaluation = evaluate_scores(tmp_path / "b", [VideoTruth("quiet", ("normal",), ())], other)
+    write_report(tmp_path / "b", evaluation, title="run 0")
+    text = compare_runs([tmp_path / "a", tmp_path / "b"], tmp_path / "compare.html").read_text()
+    assert "different test videos or annotations" in text
+    assert "different thresholds" in text
+    assert str(tmp_path / "b") in text  # same titles: told apart by their folders
+
+
+def test_comparison_names_what_is_missing(tmp_path: Path) -> None:
+    make_report(tmp_path / "a")
+    with pytest.raises(FileNotFoundError, match="evaluate this run first"):
+        compare_runs([tmp_path / "a", tmp_path / "b"], tmp_path / "compare.html")
+    with pytest.raises(ValueError, match="at least two runs, 1 given"):
+        compare_runs([tmp_path / "a"], tmp_path / "compare.html")
+
+
+def test_training_curves_skip_empty_cells_and_name_bad_ones(tmp_path: Path) -> None:
+    path = tmp_path / "curves.csv"
+    path.write_text("epoch,step,total,val_auc\n0,1,1.5,\n0,2,1.2,0.7\n")
+    curves = read_curves(path)
+    assert [values.tolist() for values in curves.losses["total"]] == [[1, 2], [1.5, 1.2]]
+    assert [values.tolist() for values in curves.validation["auc"]] == [[2], [0.7]]
+    path.write_text("epoch,step,total\n0,1,oops\n")
+    with pytest.raises(ValueError, match=r"curves\.csv, row 2"):
+        read_curves(path)
+
+
+def test_long_videos_keep_their_peaks_in_short_timelines() -> None:
+    anomaly = np.zeros(20_000)
+    anomaly[[777, 12_345]] = (1.0, 0.9)
+    scores = video_scores("long", 320_000, anomaly_T=anomaly)
+    picture = timeline(scores, [], 0.5)
+    assert len(picture) < 20_000
+    assert "V0H" in picture  # the highest value of a single snippet is drawn
+    assert [frame // 16 for frame, _ in peaks(scores, most=2)] == [777, 12_345]
+
+
+def test_scores_and_truth_are_drawn_on_the_same_frames() -> None:
+    scores = video_scores("short", 40, anomaly_T=[0, 1, 0])  # the last snippet has 8 frames
+    picture = timeline(scores, [Segment("riot", 16, 32)], 0.5, marks=[20])
+    assert 'class="truth" x="400.0" width="400.0"' in picture
+    assert "V100H400V0H800V100H1000" in picture
+    assert "M500 0V8" in picture
+
+
+def test_axes_have_a_few_round_ticks() -> None:
+    assert Axis("", 0, 1).ticks() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
+    for low, high in ((0, 7e-4), (-3, 1500), (0.5, 0.51)):
+        ticks = Axis("", low, high).ticks()
+        assert 3 <= len(ticks) <= 7
+        assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in ticks)
+    around = Axis.around("", [[2.0, np.nan], [5.0]])
+    assert around.low < 2 < 5 < around.high
+
+
+def test_thinned_lines_keep_their_shape() -> None:
+    x = np.linspace(0, 400, 50_000)
+    y = np.where(x < 200, 0.0, 250.0)
+    px, py = thin(x, y)
+    assert len(px) <= 300
+    assert (px[0], px[-1], set(py)) == (0, 400, {0.0, 250.0})

@@ -1,0 +1,124 @@
+"""Score files: what goes in comes out, damage is noticed, nothing half-written stays, lengths must fit."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evaluate.scores import (
+    ScoreFileError,
+    VideoScores,
+    content_digest,
+    expand_to_frames,
+    read_provenance,
+    read_scores,
+    score_path,
+    write_scores,
+)
+from tests.evaluate.videos import video_scores
+
+FULL: dict[str, Any] = {
+    "event_C": [0.2, 0.5, 0.3],
+    "background_C": [0.9, 0.05, 0.05],
+    "frame_index_T": np.arange(7) * 16 + 8,
+    "time_s_T": np.arange(7) / 3,
+    "learned_TD": np.ones((7, 4)),
+    "normal_distance_T": np.linspace(0, 1, 7),
+}
+
+
+@pytest.mark.parametrize("extra", [{}, FULL], ids=["least", "all fields"])
+def test_round_trip(tmp_path: Path, extra: dict[str, Any]) -> None:
+    scores = video_scores("a [#1]=é", **extra)
+    path = score_path(tmp_path / "new" / "folder", scores.name)
+    write_scores(path, scores, {"model": "abc", "beta": 5.0})
+    found = read_scores(path)
+    for name, value in vars(scores).items():
+        np.testing.assert_array_equal(getattr(found, name), value)
+        assert getattr(getattr(found, name), "dtype", None) == getattr(value, "dtype", None)
+    assert read_provenance(path) == {"model": "abc", "beta": 5.0}
+    assert len(content_digest(path)) == 64
+
+
+def test_same_scores_give_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_scores(tmp_path / name, video_scores(**FULL), {"b": 1, "a": 2})
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_damage_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    write_scores(path, video_scores(), {})
+    with h5py.File(path, "r+") as file:
+        file["anomaly_T"][3] = 0.123
+    with pytest.raises(ScoreFileError, match="checksum does not match"):
+        read_scores(path)
+    with h5py.File(path, "r+") as file:
+        del file["classes_TC"]
+    with pytest.raises(ScoreFileError, match=r"a\.h5"):
+        read_scores(path)
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ScoreFileError, match="no HDF5 file"):
+        read_scores(path)
+    with pytest.raises(FileNotFoundError, match="run inference"):
+        read_scores(tmp_path / "none.h5")
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    write_scores(path, video_scores(seed=1), {})
+    before = path.read_bytes()
+    with pytest.raises(TypeError):
+        write_scores(path, video_scores(seed=2), {"not json": object()})
+    with pytest.raises(UnicodeEncodeError):
+        write_scores(path, video_scores("\ud800"), {})
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["a.h5"]
+
+
+@pytest.mark.parametrize("name", ["", "../a", "a/b", "a\\b", ".hidden", "a\0b"])
+def test_names_stay_in_the_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="no video name"):
+        score_path(tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"anomaly_T": np.full(7, np.nan)}, "NaN"),
+        ({"anomaly_T": np.full(7, 1.5)}, r"\[0, 1\]"),
+        ({"anomaly_T": np.ones(6)}, "classes_TC has shape"),
+        ({"classes_TC": np.ones((7, 3))}, "distributions"),
+        ({"classes_TC": np.full((7, 2), 0.5)}, "classes_TC has shape"),
+        ({"classes": ("riot", "normal", "fire")}, "first class must be 'normal'"),
+        ({"n_frames": 96}, "7 snippets of 16 frames do not fit its 96 frames"),
+        ({"n_frames": 128}, "do not fit"),
+        ({"fps": 0.0}, "fps"),
+        ({"event_C": [1.0]}, "event_C has shape"),
+        ({"learned_TD": np.ones(7)}, "learned_TD has shape"),
+    ],
+)
+def test_impossible_scores_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^crime_7: .*{message}"):
+        VideoScores(**vars(video_scores("crime_7")) | changes)
+
+
+@settings(deadline=None)
+@given(n_frames=st.integers(1, 400), length=st.integers(1, 40), keep_tail=st.booleans())
+def test_every_frame_gets_its_snippets_value(n_frames: int, length: int, keep_tail: bool) -> None:
+    n_snippets = max(-(-n_frames // length) if keep_tail else n_frames // length, 1)
+    frames = expand_to_frames(np.arange(n_snippets), length, n_frames)
+    assert frames.tolist() == [min(frame // length, n_snippets - 1) for frame in range(n_frames)]
+    for wrong in (n_snippets + 2, max(n_snippets - 2, 0)):
+        with pytest.raises(ValueError, match=r"^film: "):
+            expand_to_frames(np.arange(wrong), length, n_frames, "film")
+
+
+def test_class_rows_expand_too() -> None:
+    frames = expand_to_frames(np.array([[1, 2], [3, 4]]), 16, 20)
+    assert frames.shape == (20, 2)
+    assert frames[[0, 15, 16, 19]].tolist() == [[1, 2], [1, 2], [3, 4], [3, 4]]

@@ -1,0 +1,132 @@
+"""Clips made by the tests: the frame number is in the picture, so that a wrong frame shows.
+
+A number is drawn as 16 black or white cells, 4 × 4 over the whole picture, on a moving ground; it
+survives compression, scaling and odd sizes.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from extract.config import EncoderFingerprint
+from extract.manifest import VideoRecord
+from extract.preprocess import crops_of
+from extract.store import read_features
+
+Picture = npt.NDArray[np.uint8]
+
+
+def numbered_picture(number: int, width: int = 128, height: int = 96) -> Picture:
+    """(H, W, 3) picture of a number below 65,536."""
+    y, x = np.mgrid[:height, :width]
+    bits = (number >> (y * 4 // height * 4 + x * 4 // width)) & 1
+    ground = 20 + (x + 2 * y + 5 * number) % 24
+    return np.repeat((ground + bits * 190).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def read_number(picture: Picture) -> int:
+    """The number in a picture, upright, whatever its size."""
+    height, width = picture.shape[:2]
+    cells = [
+        picture[_middle(row, height), _middle(column, width)].mean() > 128
+        for row in range(4)
+        for column in range(4)
+    ]
+    return sum(int(bit) << place for place, bit in enumerate(cells))
+
+
+def _middle(cell: int, size: int) -> slice:
+    start, stop = cell * size / 4, (cell + 1) * size / 4
+    quarter = (stop - start) / 4
+    return slice(int(start + quarter), max(int(start + quarter) + 1, int(stop - quarter)))
+
+
+def make_clip(
+    path: Path,
+    frames: int = 100,
+    *,
+    codec: str = "libx264",
+    options: dict[str, str] | None = None,
+    size: tuple[int, int] = (128, 96),
+    rate: int = 30,
+    pix_fmt: str = "yuv420p",
+    ticks: Sequence[int] | None = None,
+    time_base: Fraction | None = None,
+    rotation: int = 0,
+    container: str | None = None,
+    container_options: dict[str, str] | None = None,
+    picture: Callable[[int, int, int], Picture] = numbered_picture,
+) -> Path:
+    """Write a clip of numbered pictures; `ticks` are their timestamps in `time_base`, else even at `rate`."""
+    base = time_base or Fraction(1, rate)
+    with av.open(str(path), "w", format=container, options=container_options or {}) as output:
+        stream = output.add_stream(codec, rate=rate, options=options or {})
+        stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
+        stream.codec_context.time_base = base
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for number in range(frames):
+            frame = av.VideoFrame.from_ndarray(picture(number, *size), format="rgb24")
+            frame.pts = number if ticks is None else ticks[number]
+            frame.time_base = base
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return path
+
+
+def remux(
+    source: Path,
+    path: Path,
+    *,
+    shift: int = 0,
+    keep: Callable[[int, "av.Packet"], bool] = lambda position, packet: True,
+    options: dict[str, str] | None = None,
+) -> Path:
+    """Copy a clip's packets into another file: those that `keep` says, `shift` added to their timestamps."""
+    with av.open(str(source)) as given, av.open(str(path), "w", options=options or {}) as output:
+        stream = output.add_stream_from_template(given.streams.video[0])
+        for position, packet in enumerate(p for p in given.demux(given.streams.video[0]) if p.size):
+            if keep(position, packet):
+                packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                packet.stream = stream
+                output.mux(packet)
+    return path
+
+
+def numbers(pictures: Iterable[tuple[int, Picture]]) -> list[int]:
+    """Numbers read from (frame number, picture) pairs."""
+    return [read_number(picture) for _, picture in pictures]
+
+
+class NumberEncoder:
+    """Stands in for CLIP where decoding is tested: its embedding shows the number in a square picture."""
+
+    batch_size = 8
+    fingerprint = EncoderFingerprint(
+        architecture="stand-in", weights_digest="0", preprocessing="openai", precision="fp32"
+    )
+
+    def preprocess(self, frames_NHWC: torch.Tensor, crops: int) -> torch.Tensor:
+        return crops_of(frames_NHWC, crops)
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        samples = images[:, 0, 4::8, 4::8].float() / 255
+        # No pooling: torch's threads, woken for so little, would spin on the decoders' cores.
+        cells = samples.reshape(-1, 4, 7, 4, 7).mean((2, 4)).flatten(1)
+        return torch.nn.functional.pad(cells, (0, 512 - 16))
+
+
+def feature_numbers(path: Path) -> list[int]:
+    """The number that `NumberEncoder` saw for each snippet (first crop)."""
+    cells = read_features(path).features[:, 0, :16] > 0.5
+    return [sum(int(bit) << place for place, bit in enumerate(row)) for row in cells]
+
+
+def records_of(*paths: Path) -> list[VideoRecord]:
+    """A record a clip, named after it."""
+    return [VideoRecord(path.stem, path, ("normal",), "test") for path in paths]

@@ -1,0 +1,236 @@
+"""Real processes and real kills: nothing finished is lost, nothing half stands under a final name."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing import Pipe
+from pathlib import Path
+
+import psutil
+import pytest
+
+from extract.config import ExtractConfig, ExtractRuntime
+from extract.decode.pool import ByteQueue, DecoderProcess, Stopped
+from extract.decode.worker import Failed, Job, Opened, Picture, serve
+from extract.engine import ExtractResult, extract_videos
+from extract.store import read_features
+from tests.extract.media import NumberEncoder, make_clip, records_of
+
+PROGRAM = Path(__file__).parent / "program.py"
+NAMES = list("abcdef")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("videos")
+    for index, name in enumerate(NAMES):
+        make_clip(folder / f"{name}.mp4", 150 + 40 * index, size=(96, 96))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    out = tmp_path_factory.mktemp("whole")
+    subprocess.run([sys.executable, PROGRAM, videos, out], check=True)
+    return contents(out)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.h5"))}
+
+
+def start(videos: Path, out: Path, delay_s: float = 0.15) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, PROGRAM, videos, out, str(delay_s)], stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for(condition: Callable[[], object], timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def decoder_processes(parent: int) -> list[int]:
+    """Process ids of a run's decoder processes."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes()
+            status = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if b"extract.decode.worker" in command and int(status[1]) == parent:
+            found.append(int(entry.name))
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("finished", [0, 2])
+def test_killed_and_run_again_gives_the_bytes_of_an_uninterrupted_run(
+    finished: int, videos: Path, uninterrupted: dict[str, bytes], tmp_path: Path
+) -> None:
+    with start(videos, tmp_path) as process:
+        wait_for(lambda: decoder_processes(process.pid))
+        decoders = decoder_processes(process.pid)
+        wait_for(lambda: len(contents(tmp_path)) >= finished)
+        process.kill()
+    kept = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.h5")}
+    assert len(kept) < len(NAMES)
+    assert all(contents(tmp_path)[name] == uninterrupted[name] for name in kept)
+    wait_for(lambda: not any(alive(pid) for pid in decoders), 5)
+
+    subprocess.run([sys.executable, PROGRAM, videos, tmp_path], check=True)
+    assert contents(tmp_path) == uninterrupted
+    assert all((tmp_path / name).stat().st_mtime_ns == time_ns for name, time_ns in kept.items())
+    assert not list(tmp_path.glob(".*.part"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_run_within_seconds(
+    number: int, videos: Path, uninterrupted: dict[str, bytes], tmp_path: Path
+) -> None:
+    with start(videos, tmp_path) as process:
+        wait_for(lambda: decoder_processes(process.pid))
+        decoders = decoder_processes(process.pid)
+        wait_for(lambda: contents(tmp_path))
+        process.send_signal(number)
+        assert process.wait(timeout=10) in (128 + number, -number)
+    assert not any(alive(pid) for pid in decoders)
+    assert not list(tmp_path.glob(".*.part"))
+    for path in tmp_path.glob("*.h5"):
+        assert path.read_bytes() == uninterrupted[path.name]
+    assert len(contents(tmp_path)) < len(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (signal.SIGSTOP, "the decoder hung"),
+        (signal.SIGSEGV, "died of SIGSEGV"),
+        (signal.SIGKILL, "died of SIGKILL, perhaps out of memory"),
+    ],
+)
+def test_a_decoder_that_hangs_or_dies_costs_one_video(
+    number: int, reason: str, videos: Path, tmp_path: Path
+) -> None:
+    result: list[ExtractResult] = []
+    records = records_of(*sorted(videos.iterdir()))
+    runtime = ExtractRuntime(workers=1, timeout_s=3)
+
+    def run() -> None:
+        result.append(extract_videos(records, tmp_path, ExtractConfig(), runtime, encoder=NumberEncoder()))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    wait_for(lambda: decoder_processes(os.getpid()))
+    os.kill(decoder_processes(os.getpid())[0], number)
+    thread.join(timeout=60)
+    assert len(result[0].failures) == 1
+    assert reason in result[0].failures[0].reason
+    assert len(result[0].extracted) == len(NAMES) - 1
+    assert not decoder_processes(os.getpid())
+
+
+def test_a_decoder_that_stops_in_the_middle_of_a_picture_is_given_up(tmp_path: Path) -> None:
+    video = make_clip(tmp_path / "a.mp4", 2, size=(1920, 1080), options={"preset": "ultrafast"})
+    process = DecoderProcess(timeout_s=2)
+    messages = process.decode(Job(video, ExtractConfig().sampling, "auto", partial=False))
+    assert isinstance(next(messages), Opened)
+    assert process._connection.poll(10)  # the picture has begun, and is larger than any socket's buffer
+    decoder = psutil.Process(process._process.pid)
+    decoder.suspend()
+    wait_for(lambda: decoder.status() == psutil.STATUS_STOPPED)  # reading before makes room for the rest
+    assert list(messages) == [Failed("the decoder hung: nothing for 2 s")]
+    assert not process.alive
+
+
+def test_a_disk_that_takes_no_more_fails_only_what_does_not_fit(tmp_path: Path) -> None:
+    videos, out = tmp_path / "videos", tmp_path / "out"
+    videos.mkdir()
+    make_clip(videos / "long.mp4", 900, size=(96, 96), options={"preset": "ultrafast"})
+    make_clip(videos / "short.mp4", 20, size=(96, 96))
+    limited = subprocess.run(
+        [sys.executable, PROGRAM, videos, out, "0", "30000"], check=True, capture_output=True, text=True
+    )
+    assert limited.stdout.startswith("long the features can't be written")
+    assert [path.name for path in sorted(out.iterdir())] == [".lock", "failures.csv", "short.h5"]
+    read_features(out / "short.h5")
+    subprocess.run([sys.executable, PROGRAM, videos, out], check=True)
+    assert [path.name for path in sorted(out.iterdir())] == [".lock", "long.h5", "short.h5"]
+
+
+def test_a_second_run_in_the_same_folder_is_kept_out(videos: Path, tmp_path: Path) -> None:
+    with start(videos, tmp_path) as process:
+        wait_for(lambda: decoder_processes(process.pid))
+        with pytest.raises(ValueError, match="another extraction is at work"):
+            extract_videos([], tmp_path, ExtractConfig(), ExtractRuntime(), encoder=NumberEncoder())
+        process.kill()
+    extract_videos([], tmp_path, ExtractConfig(), ExtractRuntime(), encoder=NumberEncoder())
+
+
+@pytest.mark.parametrize(
+    ("happens", "reason"),
+    [(lambda video: os.utime(video, ns=(1, 1)), "changed"), (Path.unlink, "vanished")],
+)
+def test_a_video_that_changes_or_vanishes_while_it_is_read_is_refused(
+    happens: Callable[[Path], None], reason: str, tmp_path: Path
+) -> None:
+    video = make_clip(tmp_path / "a.mp4", 60)
+    ours, theirs = Pipe()
+    job = Job(video, ExtractConfig(snippet_length=1).sampling, "auto", partial=False)
+    thread = threading.Thread(target=serve, args=(job, theirs))
+    thread.start()
+    assert isinstance(ours.recv(), Opened)
+    message = ours.recv()
+    happens(video)  # 60 pictures are more than the connection holds: the last is not yet sent
+    while isinstance(message, Picture):
+        missing = math.prod(message.shape)
+        while missing:
+            missing -= len(os.read(ours.fileno(), missing))
+        message = ours.recv()
+    thread.join()
+    assert message == Failed(f"the file {reason} while it was read")
+
+
+def test_the_queue_is_bounded_in_bytes() -> None:
+    items: ByteQueue[int] = ByteQueue(limit=100)
+    most = 0
+
+    def produce() -> None:
+        for number in range(50):
+            items.put(number, 40)
+        items.put(-1, 1000)  # larger than the whole queue: passes alone
+
+    thread = threading.Thread(target=produce)
+    thread.start()
+    received = []
+    while not received or received[-1] != -1:
+        time.sleep(0.001)
+        most = max(most, items._items.qsize())
+        received.append(items.get(5))
+    thread.join()
+    assert received == [*range(50), -1]
+    assert most <= 3  # two fit, and the one that finds room left
+
+
+def test_a_stopped_queue_lets_its_producers_go() -> None:
+    items: ByteQueue[int] = ByteQueue(limit=1)
+    items.put(0, 1)
+    threading.Timer(0.05, items.stop).start()
+    with pytest.raises(Stopped):
+        items.put(1, 1)
+    assert items.get(0.01) == 0
+    assert items.get(0.01) is None

@@ -1,0 +1,114 @@
+"""Manifests and the official lists."""
+
+from pathlib import Path
+
+import pytest
+
+from extract.manifest import (
+    ManifestError,
+    VideoRecord,
+    import_ucf_crime,
+    import_xd_violence,
+    read_manifest,
+    write_manifest,
+)
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a.mp4", "b.mp4", "sub/a.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def manifest(folder: Path, text: str) -> Path:
+    path = folder / "manifest.csv"
+    path.write_text(text)
+    return path
+
+
+def test_a_manifest_is_read(folder: Path) -> None:
+    path = manifest(
+        folder,
+        "path,labels,split,name,camera\na.mp4,Normal,train,,north\nb.mp4,Fighting|Car Accident,test,b,\n"
+        "sub/a.mp4,fighting,val,other,\n",
+    )
+    assert read_manifest(path) == [
+        VideoRecord("a", folder / "a.mp4", ("normal",), "train"),
+        VideoRecord("b", folder / "b.mp4", ("fighting", "car accident"), "test"),
+        VideoRecord("other", folder / "sub/a.mp4", ("fighting",), "val"),
+    ]
+
+
+def test_a_written_manifest_reads_back(folder: Path) -> None:
+    records = [
+        VideoRecord("a", folder / "a.mp4", ("normal",), "train"),
+        VideoRecord("c", folder / "sub/a.mp4", ("riot", "abuse"), "test"),
+    ]
+    write_manifest(folder / "m.csv", records)
+    assert read_manifest(folder / "m.csv") == records
+    assert str(folder) not in (folder / "m.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,labels\na.mp4,normal\n", "column split is missing"),
+        ("path,labels,split\n", "lists no videos"),
+        ("path,labels,split\na.mp4,normal,train\nb.mp4,normal,dev\n", "row 3: split is 'dev'"),
+        ("path,labels,split\nnone.mp4,normal,train\n", "row 2: no file at"),
+        ("path,labels,split\n,normal,train\n", "row 2: path is empty"),
+        ("path,labels,split\na.mp4,,train\n", "row 2: labels are ''"),
+        ("path,labels,split\na.mp4,normal|riot,train\n", "excludes every other label"),
+        ("path,labels,split\na.mp4,normal,train\nsub/a.mp4,normal,train\n", "row 3: a is already in row 2"),
+        ("path,labels,split,name\na.mp4,normal,train,x\n./a.mp4,normal,train,y\n", "is already in row 2"),
+        ("path,labels,split,name\na.mp4,normal,train,../x\n", "can't be a file name"),
+        ("path,labels,split,name\na.mp4,normal,train,.x\n", "can't be a file name"),
+    ],
+)
+def test_a_wrong_manifest_is_refused_by_row(folder: Path, text: str, message: str) -> None:
+    with pytest.raises(ManifestError, match=message):
+        read_manifest(manifest(folder, text))
+
+
+def test_no_manifest(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="expected a CSV"):
+        read_manifest(tmp_path / "none.csv")
+
+
+def test_the_ucf_crime_lists(tmp_path: Path) -> None:
+    (tmp_path / "Anomaly_Train.txt").write_text(
+        "RoadAccidents/RoadAccidents003_x264.mp4\nTraining_Normal_Videos_Anomaly/Normal_Videos001_x264.mp4\n"
+    )
+    (tmp_path / "Anomaly_Test.txt").write_text("Abuse/Abuse028_x264.mp4\n")
+    video = tmp_path / "videos" / "deep" / "Normal_Videos001_x264.mp4"
+    video.parent.mkdir(parents=True)
+    video.touch()
+    found = import_ucf_crime(tmp_path, tmp_path / "videos")
+    assert found.records == [VideoRecord("Normal_Videos001_x264", video, ("normal",), "train")]
+    assert found.missing == ["RoadAccidents003_x264", "Abuse028_x264"]
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the official lists are not beside the project")
+def test_the_official_lists_in_full() -> None:
+    ucf = import_ucf_crime(SHARED / "ucf-crime", SHARED / "footage")
+    assert len(ucf.records) + len(ucf.missing) == 1900
+    assert {r.labels for r in ucf.records} >= {("arson",), ("normal",), ("roadaccidents",)}
+    assert all(record.split == "test" for record in ucf.records)
+    xd = import_xd_violence(SHARED / "xd-violence", SHARED / "footage")
+    assert len(xd.missing) == 4754
+
+
+def test_the_xd_violence_lists(tmp_path: Path) -> None:
+    names = {"train": "Movie__#1_label_B2-G-0", "test": "v=abc__#1_label_A"}
+    for split, file_name in (("train", "xd_CLIP_rgb.csv"), ("test", "xd_CLIP_rgbtest.csv")):
+        rows = [f"/far/away/{names[split]}__{crop}.npy,x" for crop in range(2)]
+        (tmp_path / file_name).write_text("\n".join(["path,label", *rows]))
+        (tmp_path / f"{names[split]}.mp4").touch()
+    assert [(r.labels, r.split) for r in import_xd_violence(tmp_path, tmp_path).records] == [
+        (("shooting", "explosion"), "train"),
+        (("normal",), "test"),
+    ]

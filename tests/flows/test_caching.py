@@ -1,0 +1,171 @@
+"""What runs again when what has changed: a table of (change) × (stages), on real flows with real files."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from extract.manifest import NORMAL, VideoRecord, read_manifest, write_manifest
+from flows.pipeline.flows import extract_train_eval
+from flows.workspace.inputs import describe
+from flows.workspace.workspace import Workspace
+from tests.flows.tiny import SETTINGS, tiny_footage
+
+ALL = "extract train infer evaluate"
+Change = Callable[[Workspace], object]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A finished workspace; one more clip lies beside its own, in no manifest yet."""
+    folder = tmp_path_factory.mktemp("caching")
+    manifest = tiny_footage(folder / "clips")
+    shutil.copy(read_manifest(manifest)[0].path, folder / "clips" / "one-more.mp4")
+    describe(folder / "ws", manifest, preset="small", weights="random", settings=SETTINGS)
+    extract_train_eval(folder / "ws")
+    return Workspace(folder / "ws")
+
+
+def setting(assignment: str) -> Change:
+    return lambda workspace: describe(workspace.root, settings=[assignment])
+
+
+def manifest_with(*more: VideoRecord, change: Callable[[VideoRecord], VideoRecord] = lambda r: r) -> Change:
+    """Another manifest: the old one's videos, changed, and more."""
+
+    def apply(workspace: Workspace) -> None:
+        inputs = workspace.recall()
+        clips = inputs.manifest.parent
+        added = [VideoRecord(r.name, clips / r.path, r.labels, r.split) for r in more]
+        path = workspace.root / "other.csv"
+        write_manifest(path, [*map(change, read_manifest(inputs.manifest)), *added])
+        describe(workspace.root, path, inputs.annotations)
+
+    return apply
+
+
+def added(split: str, label: str) -> Change:
+    return manifest_with(VideoRecord("one-more", Path("one-more.mp4"), (label,), split))
+
+
+def relabelled(record: VideoRecord) -> VideoRecord:
+    """The fires of the training split become explosions."""
+    labels = ("explosion",) if record.split == "train" and record.labels != (NORMAL,) else record.labels
+    return VideoRecord(record.name, record.path, labels, record.split)
+
+
+def annotations_moved(workspace: Workspace) -> None:
+    inputs = workspace.recall()
+    assert inputs.annotations is not None
+    rows = inputs.annotations.read_text().splitlines()
+    path = workspace.root / "other.annotations.csv"
+    *columns, end = rows[1].split(",")
+    path.write_text("\n".join([rows[0], ",".join([*columns, str(int(end) - 1)]), *rows[2:]]) + "\n")
+    describe(workspace.root, annotations=path)
+
+
+def first(folder: str) -> Callable[[Workspace], Path]:
+    return lambda workspace: sorted((workspace.root / folder).glob("*.h5"))[0]
+
+
+def deleted(find: Callable[[Workspace], Path]) -> Change:
+    return lambda workspace: find(workspace).unlink()
+
+
+def truncated(find: Callable[[Workspace], Path]) -> Change:
+    return lambda workspace: find(workspace).write_bytes(find(workspace).read_bytes()[:-100])
+
+
+def edited(find: Callable[[Workspace], Path]) -> Change:
+    def apply(workspace: Workspace) -> None:
+        content = bytearray(find(workspace).read_bytes())
+        content[-100] ^= 1
+        find(workspace).write_bytes(content)
+
+    return apply
+
+
+FEATURES, SCORES = first("features"), first("scores")
+WEIGHTS: Callable[[Workspace], Path] = lambda workspace: workspace.model / "model.safetensors"  # noqa: E731
+PAGE: Callable[[Workspace], Path] = lambda workspace: workspace.report / "index.html"  # noqa: E731
+
+TABLE: dict[str, tuple[Change, str]] = {
+    "nothing": (lambda workspace: None, ""),
+    "how it is run": (setting("runtime.workers=1"), ""),
+    "how often it is tried": (setting("stages.retries=1"), ""),
+    "the threshold": (setting("evaluate.threshold=0.25"), "evaluate"),
+    "the protocol": (setting("evaluate.bootstrap=60"), "evaluate"),
+    "the annotations": (annotations_moved, "evaluate"),
+    "the belief modulation": (setting("infer.beta=2.0"), "infer evaluate"),
+    "the training": (setting("train.epochs=2"), "train infer evaluate"),
+    "the labels": (manifest_with(change=relabelled), "train infer evaluate"),
+    "a training video more": (added("train", NORMAL), ALL),
+    "a test video more": (added("test", NORMAL), "extract infer evaluate"),
+    "a feature file deleted": (deleted(FEATURES), "extract"),
+    "a feature file truncated": (truncated(FEATURES), "extract"),
+    "a feature file edited": (edited(FEATURES), "extract"),
+    "the weights deleted": (deleted(WEIGHTS), "train"),
+    "the weights edited": (edited(WEIGHTS), "train"),
+    "a score file deleted": (deleted(SCORES), "infer"),
+    "a score file truncated": (truncated(SCORES), "infer"),
+    "the report edited": (edited(PAGE), "evaluate"),
+}
+
+
+def written(workspace: Workspace) -> dict[str, int]:
+    """When each feature and score file was last written."""
+    files = [*workspace.features.glob("*.h5"), *workspace.scores.glob("*.h5")]
+    return {f"{path.parent.name}/{path.name}": path.stat().st_mtime_ns for path in files}
+
+
+def stages_run(caplog: pytest.LogCaptureFixture) -> str:
+    """The stages whose line in the log does not end in (Cached)."""
+    lines = [line for line in caplog.messages if line.endswith(")") and line.split()[0] in ALL.split()]
+    assert [line.split()[0] for line in lines] == ALL.split()
+    return " ".join(line.split()[0] for line in lines if not line.endswith("(Cached)"))
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_change_runs_what_depends_on_it(
+    name: str, finished: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    change, expected = TABLE[name]
+    # Copied, so the rows don't see each other: a moved workspace keeps its cache.
+    workspace = Workspace(shutil.copytree(finished.root, tmp_path / "ws"))
+    change(workspace)
+    before = written(workspace)
+    with caplog.at_level("INFO", logger="flows"):
+        extract_train_eval(workspace.root)
+    run = stages_run(caplog)
+    if "a score file" in name:  # scored in another batch, its last bit may differ, and evaluation follows
+        run = run.removesuffix(" evaluate")
+    assert run == expected
+    redone = {path for path, time in written(workspace).items() if time != before.get(path)}
+    lost = FEATURES if "a feature file" in name else SCORES if "a score file" in name else None
+    if lost:  # just that file is made again
+        path = lost(finished)
+        assert redone == {f"{path.parent.name}/{path.name}"}
+    if lost is FEATURES:
+        assert FEATURES(workspace).read_bytes() == FEATURES(finished).read_bytes()
+    if name.endswith("video more"):
+        assert {path for path in redone if path.startswith("features")} == {"features/one-more.h5"}
+
+
+def test_refresh_forces_a_stage_and_what_depends_on_it(
+    finished: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = shutil.copytree(finished.root, tmp_path / "ws")
+    with caplog.at_level("INFO", logger="flows"):
+        extract_train_eval(root, refresh="train")
+    assert stages_run(caplog) == "train infer evaluate"
+
+
+def test_nothing_changed_means_nothing_is_done(finished: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*args: object, **kwargs: object) -> None:
+        raise AssertionError("a cached stage did its work")
+
+    for work in ("extract_videos", "train", "infer", "evaluate_scores"):
+        monkeypatch.setattr(f"flows.pipeline.stages.{work}", forbidden)
+    results = extract_train_eval(finished.root)
+    assert [result.stage for result in results] == ALL.split()

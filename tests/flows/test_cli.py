@@ -1,0 +1,170 @@
+"""The command line: help for everything, and one clear line with exit code 2 for input that is wrong."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from extract.manifest import VideoRecord, write_manifest
+from flows.cli import main as cli
+from flows.demo.footage import ClipPlan, write_clip
+from tests.flows.commands import COMMANDS
+
+Dsanet = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def dsanet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Dsanet:
+    """Run the command in this process; returns exit code, standard output and standard error."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["dsanet", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two short videos, a normal and an anomalous one."""
+    folder = tmp_path_factory.mktemp("clips")
+    paths = {}
+    for name, label, event in (("calm", "normal", None), ("burns", "fire", (8, 24))):
+        paths[name] = folder / f"{name}.mp4"
+        write_clip(paths[name], ClipPlan(name, "train", label, 32, event, seed=1))
+    return paths
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command: str, dsanet: Dsanet) -> None:
+    code, out, _ = dsanet(*command.split(), "--help")
+    assert code == 0
+    assert f"Example: dsanet {command}" in " ".join(out.split())
+
+
+def test_help_lists_all_commands_without_loading_torch() -> None:
+    script = """
+import sys
+from flows.cli import main as cli
+cli.app(["--help"], standalone_mode=False)
+assert "torch" not in sys.modules
+"""
+    shown = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "COLUMNS": "120"},
+    )
+    assert all(command.split()[0] in shown.stdout for command in COMMANDS)
+
+
+HEADER = "path,labels,split\n"
+
+
+@pytest.mark.parametrize(
+    ("manifest", "complaint"),
+    [
+        ("path,labels\ncalm.mp4,normal\n", "split"),
+        (HEADER + "calm.mp4,normal,training\n", "training"),
+        (HEADER + "gone.mp4,normal,train\n", "gone.mp4"),
+        (HEADER + "calm.mp4,normal,train\ncalm.mp4,normal,test\n", "calm is already in row 2"),
+        (HEADER + "calm.mp4,normal,test\nburns.mp4,fire,test\n", "no video of split `train`"),
+        (HEADER + "calm.mp4,normal,train\nburns.mp4,fire,test\n", "every training video is normal"),
+        (HEADER + "calm.mp4,normal,train\nburns.mp4,fire,train\n", "no video of split `test`"),
+        (HEADER, "no"),
+    ],
+    ids=["column", "split", "missing", "duplicate", "no-train", "one-class", "no-test", "empty"],
+)
+def test_a_wrong_manifest_is_one_line_and_exit_code_2(
+    manifest: str, complaint: str, clips: dict[str, Path], tmp_path: Path, dsanet: Dsanet
+) -> None:
+    path = clips["calm"].parent / f"{tmp_path.name}.csv"
+    path.write_text(manifest)
+    code, _, err = dsanet("run", "--manifest", path, "--out", tmp_path / "ws", "--weights", "random")
+    assert code == 2
+    (line,) = [line for line in err.splitlines() if line.startswith("dsanet:")]
+    assert complaint in line
+    assert "Traceback" not in err
+    assert not (tmp_path / "ws" / "features").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["run", "--out", "ws"], "no workspace yet"),
+        (["run", "--out", "ws", "--manifest", "none.csv"], "none.csv"),
+        (["train", "--out", "nowhere"], "no workspace yet"),
+        (["config", "--preset", "shanghai"], "no preset 'shanghai'"),
+        (["config", "--set", "train.epoch=3"], "no setting 'train.epoch'"),
+        (["score", "none.mp4", "--model", "nowhere"], "nowhere"),
+        (["import-dataset", "ucf", "--lists", ".", "--videos", ".", "--out", "m.csv"], "no data set 'ucf'"),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_exit_code_2(
+    arguments: list[str], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dsanet: Dsanet
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = dsanet(*arguments)
+    assert code == 2
+    assert complaint in err.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_cannot_be_had_name_the_ways_to_give_them(
+    clips: dict[str, Path], tmp_path: Path, dsanet: Dsanet
+) -> None:
+    manifest = tmp_path / "m.csv"
+    names = (("calm", "normal", "train"), ("burns", "fire", "train"))
+    records = [VideoRecord(name, clips[name], (label,), split) for name, label, split in names]
+    write_manifest(manifest, records)
+    code, _, err = dsanet(
+        "extract", "--manifest", manifest, "--out", tmp_path / "ws", "--weights", "no/such/file.pt"
+    )
+    assert code == 2
+    message = " ".join(err.splitlines()[-1].split())
+    assert all(way in message for way in ("`openai`", "path", "`random`"))
+
+
+def test_debug_shows_the_traceback(dsanet: Dsanet) -> None:
+    with pytest.raises(ValueError, match="no preset"):
+        dsanet("--debug", "config", "--preset", "shanghai")
+
+
+def test_config_prints_settings_that_set_takes_back(dsanet: Dsanet) -> None:
+    code, out, _ = dsanet("config", "--preset", "xd-violence", "--set", "train.epochs=3")
+    assert code == 0
+    assert "train.epochs=3" in out.splitlines()
+    settings = [line for line in out.splitlines() if not line.startswith("preset=")]
+    code, again, _ = dsanet("config", *(part for line in settings for part in ("--set", line)))
+    assert code == 0
+    assert [line for line in again.splitlines() if not line.startswith("preset=")] == settings
+
+
+def test_videos_that_cannot_be_read_decide_the_exit_code_only_when_asked_or_when_all_fail(
+    clips: dict[str, Path], tmp_path: Path, dsanet: Dsanet
+) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    (tmp_path / "one.csv").write_text(f"{HEADER}broken.mp4,fire,train\n{clips['calm']},normal,train\n")
+    (tmp_path / "all.csv").write_text(f"{HEADER}broken.mp4,fire,train\n")
+    options = ("--weights", "random", "--out")
+    assert dsanet("extract", "--manifest", tmp_path / "one.csv", *options, tmp_path / "a")[0] == 0
+    assert "broken" in (tmp_path / "a" / "features" / "failures.csv").read_text()
+    assert dsanet("extract", "--strict", "--out", tmp_path / "a")[0] == 1
+    assert dsanet("extract", "--manifest", tmp_path / "all.csv", *options, tmp_path / "b")[0] == 1
+    code, out, _ = dsanet("features", "verify", tmp_path / "a")
+    assert (code, out.splitlines()[-1]) == (0, "1 feature files, 0 damaged")
+    path = tmp_path / "a" / "features" / "calm.h5"
+    path.write_bytes(path.read_bytes()[:-1])
+    code, out, _ = dsanet("features", "verify", tmp_path / "a")
+    assert (code, out.splitlines()[-1]) == (1, "1 feature files, 1 damaged")
+    assert "damaged" in dsanet("features", "show", tmp_path / "a")[1]

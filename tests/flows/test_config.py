@@ -1,0 +1,99 @@
+"""Composed configuration: presets, dotted overrides, closed models."""
+
+import jsonschema
+import pytest
+
+from dsanet.detectors.registry import DETECTORS, config_of
+from flows.workspace.config import PRESETS, PipelineConfig, override, preset_config
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_a_valid_configuration_that_names_itself(name: str) -> None:
+    assert preset_config(name).preset == name
+
+
+def test_presets_carry_the_papers_values() -> None:
+    ucf, xd = preset_config("ucf-crime"), preset_config("xd-violence")
+    assert (ucf.model.window, ucf.model.adapter_layers, ucf.train.align_weight, ucf.infer.beta) == (
+        8,
+        3,
+        1.1,
+        5.0,
+    )
+    assert (xd.model.window, xd.model.adapter_layers, xd.train.align_weight, xd.infer.beta) == (
+        64,
+        1,
+        5.0,
+        1.0,
+    )
+
+
+def test_override_sets_nested_values_and_leaves_the_rest() -> None:
+    before = preset_config("small")
+    after = override(before, ["train.epochs=3", "extract.weights=random", "train.lr=1e-3"])
+    assert (after.train.epochs, after.extract.weights, after.train.lr) == (3, "random", 1e-3)
+    assert after.model == before.model
+    assert override(after, [f"train.epochs={before.train.epochs}"]).train.epochs == before.train.epochs
+
+
+@pytest.mark.parametrize(
+    ("assignment", "complaint"),
+    [
+        ("train.epoch=3", "no setting 'train.epoch'"),
+        ("trian.epochs=3", "no setting 'trian.epochs'"),
+        ("train=3", "setting train:"),
+        ("train.epochs=0", "setting train.epochs:.*given: 0"),
+        ("train.epochs=many", "setting train.epochs:"),
+        ("train.epochs", "sets nothing"),
+    ],
+)
+def test_a_bad_override_names_its_path(assignment: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        override(preset_config("small"), [assignment])
+
+
+def test_unknown_preset_names_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="ucf-crime, xd-violence, small"):
+        preset_config("shanghai")
+
+
+def test_what_is_not_given_takes_the_values_of_the_given_preset() -> None:
+    config = PipelineConfig.model_validate({"preset": "xd-violence", "train": {"epochs": 3}})
+    assert config.train.epochs == 3
+    assert config.train.lr == preset_config("xd-violence").train.lr
+    assert config.model == preset_config("xd-violence").model
+    assert PipelineConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_another_detector_begins_with_its_own_settings_of_the_preset() -> None:
+    before = override(preset_config("small"), ["extract.weights=random", "train.epochs=3", "infer.beta=9"])
+    after = override(before, ["model.detector=vadclip", "model.separation=0.5"])
+    assert (after.model.detector, after.model.clip_weights, after.model.separation) == (
+        "vadclip",
+        "random",
+        0.5,
+    )
+    assert after.train.epochs != 3
+    assert after.extract == before.extract
+    assert override(after, ["train.epochs=3", "model.detector=vadclip"]).train.epochs == 3
+    assert type(after).model_validate_json(after.model_dump_json()) == after
+
+
+@pytest.mark.parametrize("assignment", ["model.detector=sultani", "model.window=4", "model.clip_weights=x"])
+def test_a_setting_that_the_detector_has_not_is_refused(assignment: str) -> None:
+    with pytest.raises(ValueError, match=r"no setting 'model|no detector 'sultani'; there are mil-ranking"):
+        override(preset_config("small"), ["model.detector=clip-tsa", assignment])
+
+
+def test_a_bad_value_of_a_detector_is_named_by_its_path() -> None:
+    with pytest.raises(ValueError, match=r"setting model\.nominated:.*given: 2"):
+        override(preset_config("small"), ["model.detector=clip-tsa", "model.nominated=2"])
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_a_form_made_of_the_schema_takes_every_detector_and_no_unknown_setting(detector: str) -> None:
+    model = {"detector": detector, **config_of(detector)().model_dump(mode="json")}
+    schema = PipelineConfig.model_json_schema()
+    jsonschema.validate({"model": model}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"model": {**model, "windows": 4}}, schema)

@@ -1,0 +1,145 @@
+"""The gate and the drift: what is let through, what is refused, what is worth a warning."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluate.annotations import VideoTruth
+from evaluate.scores import score_path, write_scores
+from flows.library.library import Video
+from flows.retraining.decision import check_measurable, judge, question
+from flows.retraining.drift import drift_charts, feature_drift, score_drift
+from flows.retraining.steps import summarise
+from flows.workspace.retrain_config import DriftConfig, GateConfig
+from flows.workspace.versions import Trained, newly_labelled
+from tests.dsanet.helpers import write_video
+from tests.evaluate.videos import informed_scores, small_test_set, write_run
+
+Truths = list[VideoTruth]
+
+
+def run_of(folder: Path, skill: float) -> Truths:
+    """Scores that know the truth as far as `skill` says: 1 fully, 0 not, -1 the other way round."""
+    videos = small_test_set()
+    for index, (truth, n_frames) in enumerate(videos):
+        scores = informed_scores(truth, n_frames, seed=index)
+        anomaly = np.clip(0.5 + skill * (scores.anomaly_T - 0.45), 0, 1)
+        write_scores(score_path(folder, truth.name), replace(scores, anomaly_T=anomaly), {})
+    return [truth for truth, _ in videos]
+
+
+@pytest.mark.parametrize(("skill", "promoted"), [(1.0, True), (0.5, True), (0.0, False), (-1.0, False)])
+def test_only_a_challenger_that_is_not_worse_gets_through(
+    skill: float, promoted: bool, tmp_path: Path
+) -> None:
+    run_of(tmp_path / "champion", 1.0)
+    truths = run_of(tmp_path / "challenger", skill)
+    decision = judge("key", tmp_path / "champion", tmp_path / "challenger", truths, GateConfig())
+    assert decision.promoted is promoted
+    assert set(decision.figures) == {"auc", "map_corrected"}
+    assert ("not worse" in decision.reason) is promoted
+
+
+def test_a_gate_that_asks_for_proof_is_harder_to_pass(tmp_path: Path) -> None:
+    truths = write_run(tmp_path / "champion", small_test_set(), seed=1)
+    write_run(tmp_path / "challenger", small_test_set(), seed=2)
+    places = (tmp_path / "champion", tmp_path / "challenger", truths)
+    lenient, strict = (
+        judge("key", *places, GateConfig(margins={"auc": 0.05}, quantile=quantile)).figures["auc"]
+        for quantile in (0.5, 0.05)
+    )
+    assert strict.difference == strict.low < lenient.difference
+    assert (strict.champion, strict.challenger) == (lenient.champion, lenient.challenger)
+
+
+def test_a_question_is_the_test_split_and_the_settings(tmp_path: Path) -> None:
+    truths = [truth for truth, _ in small_test_set()]
+    asked = question(truths, GateConfig())
+    assert asked == question(truths, GateConfig())
+    assert asked != question(truths[1:], GateConfig())
+    assert asked != question(truths, GateConfig(margins={"auc": 0.005}))
+
+
+def test_a_test_split_without_annotations_can_be_asked_for_whole_videos_only() -> None:
+    blurred = [replace(truth, segments=None) for truth, _ in small_test_set() if not truth.is_normal]
+    with pytest.raises(ValueError, match=r"auc, map_corrected, which need temporal annotations"):
+        check_measurable(blurred, GateConfig())
+    check_measurable(blurred, GateConfig(margins={"video_auc": 0.01}))
+
+
+def around(centre: np.ndarray, spread: float) -> Callable[[Path, str, int, int], list[str]]:
+    """Writes feature files of videos around a scene; returns their names."""
+
+    def write(folder: Path, prefix: str, count: int, seed: int) -> list[str]:
+        random = np.random.default_rng(seed)
+        names = [f"{prefix}{index}" for index in range(count)]
+        for name in names:
+            video = centre + spread * random.normal(size=512)
+            write_video(folder, name, video + 0.1 * random.normal(size=(4, 512)))
+        return names
+
+    return write
+
+
+def test_footage_of_another_place_is_a_drift_and_of_the_same_is_none(tmp_path: Path) -> None:
+    here, elsewhere = np.random.default_rng(0).normal(size=(2, 512))
+    training = around(here, 0.3)(tmp_path, "training", 30, 1)
+    same = around(here, 0.3)(tmp_path, "same", 12, 2)
+    near = around(here, 0.05)(tmp_path, "near", 12, 3)
+    other = around(elsewhere, 0.3)(tmp_path, "other", 12, 4)
+    config = DriftConfig()
+    found = {
+        name: feature_drift(tmp_path, training, names, config)
+        for name, names in (("same", same), ("near", near), ("other", other))
+    }
+    assert [name for name, drift in found.items() if drift and drift.warns] == ["other"]
+    assert found["other"] is not None
+    assert found["other"].distance == 1
+    histograms, curves = drift_charts(found["other"], config)
+    assert "cosine distance" in histograms
+    assert "threshold, ± 0.3" in curves
+    assert feature_drift(tmp_path, training, [], config) is None
+
+
+def test_other_scores_are_a_drift_unless_chance_explains_them() -> None:
+    random = np.random.default_rng(0)
+    training = random.uniform(0, 0.3, 50).tolist()
+    config = DriftConfig()
+    for new, warns in (
+        (random.uniform(0, 0.3, 20), False),
+        (random.uniform(0.3, 0.9, 20), True),
+        (np.array([0.9]), False),  # far away, but a single one
+    ):
+        drift = score_drift(training, new.tolist(), config)
+        assert drift is not None
+        assert drift.warns is warns
+    assert score_drift(training, [], config) is None
+
+
+def test_the_surprise_is_greatest_where_the_model_cannot_tell() -> None:
+    (truth, n_frames), *_ = small_test_set()
+    scores = informed_scores(truth, n_frames, seed=0)
+    length = len(scores.anomaly_T)
+    sure = replace(scores, classes_TC=np.tile([0.98, 0.01, 0.01], (length, 1)))
+    torn = replace(scores, classes_TC=np.tile([1 / 3, 1 / 3, 1 / 3], (length, 1)))
+    assert summarise(torn).surprise == pytest.approx(np.log2(3))
+    assert summarise(sure).surprise < 0.2
+    assert summarise(torn).anomaly == summarise(sure).anomaly
+
+
+def test_newly_labelled_are_videos_that_a_version_has_not_seen_with_these_labels() -> None:
+    def video(name: str, labels: tuple[str, ...] | None, split: str = "train") -> Video:
+        return Video(name, name, split, labels, "", (Path(name),))
+
+    training = [Trained(digest=n, labels=("normal",), split="train") for n in ("old", "relabelled")]
+    videos = [
+        video("old", ("normal",)),
+        video("relabelled", ("fire",)),
+        video("new", ("normal",)),
+        video("unlabelled", None),
+        video("test", ("fire",), "test"),
+    ]
+    assert [one.name for one in newly_labelled(videos, training)] == ["relabelled", "new"]

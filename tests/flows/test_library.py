@@ -1,0 +1,301 @@
+"""The library, on SQLite and on a real PostgreSQL: what is known of a video, and what is never lost."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from extract.manifest import VideoRecord
+from flows.demo.footage import ClipPlan, write_clip
+from flows.library.database import URL_VARIABLE, database_url, open_database
+from flows.library.from_manifest import import_manifest
+from flows.library.inbox import scan
+from flows.library.labels import import_labels, queue, set_labels
+from flows.library.library import Features, Library, Score, find
+from flows.library.tables import Base
+from tests.postgres import PostgresServer
+
+KNOWN = ("normal", "fire", "riot")
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Four tiny videos of different content."""
+    folder = tmp_path_factory.mktemp("clips")
+    paths = {name: folder / f"{name}.mp4" for name in ("calm", "burns", "later", "exam")}
+    for seed, (name, path) in enumerate(paths.items()):
+        write_clip(path, ClipPlan(name, "train", "normal", 8, None, seed))
+    return paths
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def library(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Library]:
+    """An empty library in each kind of database."""
+    if request.param == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        monkeypatch.setenv(URL_VARIABLE, server.new_database())
+    with Library.of(tmp_path / "ws") as opened:
+        yield opened
+
+
+def found(library: Library, clips: dict[str, Path]) -> None:
+    """The manifest of a first training: two videos to learn from, one to measure on."""
+    records = [
+        VideoRecord("calm", clips["calm"], ("normal",), "train"),
+        VideoRecord("burns", clips["burns"], ("fire",), "train"),
+        VideoRecord("exam", clips["exam"], ("fire",), "test"),
+    ]
+    import_manifest(library, records, Path("no-features"))
+
+
+def test_migrations_make_the_tables_that_the_code_wants(library: Library) -> None:
+    options = {"compare_type": True, "compare_server_default": True}
+    with library._engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, Base.metadata) == []
+        more = sa.MetaData(naming_convention=Base.metadata.naming_convention)
+        for table in Base.metadata.tables.values():
+            table.to_metadata(more)
+        more.tables["videos"].append_column(sa.Column("forgotten", sa.Integer))
+        assert len(compare_metadata(context, more)) == 1  # so the first assertion could have failed
+
+
+def test_a_manifest_fills_the_library_and_again_changes_nothing(
+    library: Library, clips: dict[str, Path]
+) -> None:
+    found(library, clips)
+    found(library, clips)
+    videos = {video.name: video for video in library.videos()}
+    assert {name: (v.split, v.labels) for name, v in videos.items()} == {
+        "calm": ("train", ("normal",)),
+        "burns": ("train", ("fire",)),
+        "exam": ("test", ("fire",)),
+    }
+    assert videos["calm"].path == clips["calm"]
+    assert [entry.source for entry in library.history(videos["calm"].digest)] == ["manifest"]
+
+
+def test_a_test_video_stays_one_under_any_name_split_or_label(
+    library: Library, clips: dict[str, Path], tmp_path: Path
+) -> None:
+    found(library, clips)
+    again = shutil.copy(clips["exam"], tmp_path / "again.mp4")
+    records = [VideoRecord("again", Path(again), ("normal",), "train")]
+    result = import_manifest(library, records, tmp_path)
+    assert result.kept_in_test == ["again"]
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    shutil.copy(clips["exam"], inbox / "camera.mp4")
+    assert scan(library, [inbox], 0).known == [inbox / "camera.mp4"]
+    exam = find(library.videos(), "exam")
+    assert (exam.split, exam.labels) == ("test", ("fire",))
+    assert {path.name for path in exam.paths} == {"exam.mp4", "again.mp4", "camera.mp4"}
+    library.move(exam.digest, "train")
+    with pytest.raises(ValueError, match="exam is a test video"):
+        set_labels(library, "camera.mp4", "normal", known=KNOWN)
+    (tmp_path / "labels.csv").write_text("video,labels\nagain.mp4,normal\n")
+    assert import_labels(library, tmp_path / "labels.csv", known=KNOWN).test == ["exam"]
+    exam = find(library.videos(), "exam")
+    assert (exam.split, exam.labels) == ("test", ("fire",))
+
+
+def test_the_inbox_gives_each_content_once_and_says_what_it_leaves(
+    library: Library, clips: dict[str, Path], tmp_path: Path
+) -> None:
+    found(library, clips)
+    inbox = tmp_path / "inbox"
+    (inbox / "camera-2").mkdir(parents=True)
+    for target in ("calm.mp4", "other-name.mp4", "camera-2/later.mp4", ".hidden.mp4", "notes.txt"):
+        source = {"calm.mp4": "later", "notes.txt": "calm"}.get(target, "later")
+        shutil.copy(clips[source], inbox / target)
+    (inbox / "broken.mp4").write_bytes(b"no video at all" * 50)
+    (inbox / "empty.mp4").touch()
+    first = scan(library, [inbox], 0)
+    digest = find(library.videos(), str(inbox / "calm.mp4")).digest
+    # One content three times; `calm` is another video's name already.
+    assert first.new == [f"calm-{digest[:8]}"]
+    assert len(first.known) == 2
+    assert list(first.unreadable) == [inbox / "broken.mp4"]
+    assert first.left == [inbox / "empty.mp4"]
+    second = scan(library, [inbox], 0)
+    assert (second.new, len(second.known), second.unreadable) == ([], 4, {})
+    assert len(library.videos()) == 5
+    assert find(library.videos(), "broken.mp4").problem
+    with pytest.raises(ValueError, match="broken is no usable video"):
+        set_labels(library, "broken.mp4", "fire", known=KNOWN)
+    with pytest.raises(FileNotFoundError, match="no inbox folder"):
+        scan(library, [tmp_path / "nowhere"], 0)
+
+
+def test_a_file_that_is_still_being_written_is_left_for_next_time(
+    clips: dict[str, Path], tmp_path: Path
+) -> None:
+    slowly = """
+import os, sys, time
+content = open(sys.argv[1], "rb").read()
+with open(sys.argv[2], "wb") as out:
+    for start in range(0, len(content), len(content) // 20):
+        out.write(content[start : start + len(content) // 20]); out.flush(); time.sleep(0.1)
+os.utime(sys.argv[2], (0, 0))  # as `cp -p` does
+"""
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    with (
+        Library.of(tmp_path / "ws") as library,
+        subprocess.Popen(
+            [sys.executable, "-c", slowly, str(clips["later"]), str(inbox / "later.mp4")]
+        ) as writer,
+    ):
+        while not (inbox / "later.mp4").exists():
+            time.sleep(0.02)
+        seen = []
+        while writer.poll() is None:
+            seen.append(scan(library, [inbox], 1.0))
+            time.sleep(0.2)
+        assert seen
+        assert all(one.left == [inbox / "later.mp4"] and not one.new for one in seen)
+        assert scan(library, [inbox], 1.0).left == [inbox / "later.mp4"]
+        time.sleep(1.1)
+        assert scan(library, [inbox], 1.0).new == ["later"]
+        assert (
+            find(library.videos(), "later").digest == find(library.videos(), str(inbox / "later.mp4")).digest
+        )
+
+
+def test_a_file_replaced_in_place_is_another_video(
+    library: Library, clips: dict[str, Path], tmp_path: Path
+) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    shutil.copy(clips["later"], inbox / "a.mp4")
+    scan(library, [inbox], 0)
+    set_labels(library, "a", "fire", known=KNOWN)
+    shutil.copy(clips["calm"], inbox / "a.mp4")
+    (new,) = scan(library, [inbox], 0).new
+    assert new.startswith("a-")
+    assert {video.name: video.labels for video in library.videos()} == {"a": ("fire",), new: None}
+    assert find(library.videos(), str(inbox / "a.mp4")).name == new
+
+
+def test_labels_keep_who_gave_them_when_and_from_where(
+    library: Library, clips: dict[str, Path], tmp_path: Path
+) -> None:
+    found(library, clips)
+    video, changed = set_labels(library, "calm", "fire", known=KNOWN, by="ada")
+    assert changed
+    assert not set_labels(library, "calm", "fire", known=KNOWN, by="bob")[1]
+    path = tmp_path / "labels.csv"
+    path.write_text(f"video,labels\n{video.digest[:10]},normal\n{clips['burns']},fire|riot\n")
+    result = import_labels(library, path, known=KNOWN, by="eve")
+    assert (result.changed, result.unchanged) == (["calm", "burns"], [])
+    history = library.history(video.digest)
+    assert [(said.labels, said.by, said.source) for said in history] == [
+        (("normal",), "manifest", "manifest"),
+        (("fire",), "ada", "command line"),
+        (("normal",), "eve", "labels.csv"),
+    ]
+    assert all(said.at.endswith("+00:00") for said in history)
+    found(library, clips)  # the manifest has said nothing new: the person's word stands
+    assert find(library.videos(), "burns").labels == ("fire", "riot")
+
+
+@pytest.mark.parametrize(
+    ("rows", "complaint"),
+    [
+        ("video,labels\ncalm,normal\nnowhere,fire\n", r"row 3: the library knows no video 'nowhere'"),
+        ("video,labels\ncalm,fire\nburns,fier\n", r"row 3: no video has the label fier yet"),
+        ("video,labels\ncalm,normal|fire\n", r"row 2: .*`normal` excludes"),
+        ("video,label\ncalm,normal\n", r"no column labels"),
+    ],
+)
+def test_a_wrong_label_file_changes_nothing(
+    rows: str, complaint: str, clips: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "labels.csv").write_text(rows)
+    with Library.of(tmp_path / "ws") as library:
+        found(library, clips)
+        with pytest.raises(ValueError, match=complaint):
+            import_labels(library, tmp_path / "labels.csv", known=KNOWN)
+        assert all(len(library.history(video.digest)) == 1 for video in library.videos())
+
+
+def test_the_queue_shows_what_nothing_has_scored_and_then_the_most_surprising(
+    library: Library, clips: dict[str, Path], tmp_path: Path
+) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    for name in ("calm", "burns", "later"):
+        shutil.copy(clips[name], inbox)
+    scan(library, [inbox], 0)
+    digest = {video.name: video.digest for video in library.videos()}
+    scores = {digest["calm"]: Score(0.1, "normal", 0.4), digest["burns"]: Score(0.6, "fire", 1.5)}
+    library.note_scores("model", scores)
+    library.note_scores("model", scores)
+    assert [one.video.name for one in queue(library, "model")] == ["later", "burns", "calm"]
+    assert library.scores("model") == scores
+    set_labels(library, "burns", "fire", known=KNOWN)
+    assert [one.video.name for one in queue(library, "model")] == ["later", "calm"]
+    library.note_features({digest["calm"]: Features("f" * 64, "e" * 16, 3, 1.5)})
+    assert library.features() == {digest["calm"]: Features("f" * 64, "e" * 16, 3, 1.5)}
+
+
+def test_what_is_done_at_once_is_done_in_whole_or_not_at_all(
+    library: Library, clips: dict[str, Path]
+) -> None:
+    found(library, clips)
+    digest = find(library.videos(), "calm").digest
+
+    def half() -> None:
+        with library.at_once():
+            library.label(digest, ("riot",), by="ada", source="test")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        half()
+    assert find(library.videos(), "calm").labels == ("normal",)
+
+
+def test_many_processes_may_open_a_new_library_at_once(tmp_path: Path) -> None:
+    script = "import sys; from pathlib import Path; from flows.library.library import Library\n"
+    script += "with Library.of(Path(sys.argv[1])) as library: library.videos()"
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(4)]
+    assert [(process.communicate()[1], process.returncode) for process in running] == [(b"", 0)] * 4
+
+
+def test_a_database_that_cannot_be_used_is_named_without_its_password(
+    postgres: PostgresServer, tmp_path: Path
+) -> None:
+    url = database_url(tmp_path, postgres.new_database()).set(password="wrong-secret")
+    with pytest.raises(
+        ValueError, match=r"postgres:\*\*\*@127.0.0.1.*password authentication failed"
+    ) as told:
+        open_database(url)
+    assert "wrong-secret" not in str(told.value)
+    with pytest.raises(ValueError, match="sqlite or postgresql, not in mysql"):
+        database_url(tmp_path, "mysql://me:secret@host/db")
+    with pytest.raises(ValueError, match="no database URL") as told:
+        database_url(tmp_path, "secret nonsense")
+    assert "secret" not in str(told.value)
+
+
+def test_a_library_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    with Library.of(tmp_path):
+        pass
+    engine = open_database(database_url(tmp_path))
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(ValueError, match="of a later version of dsanet"), Library.of(tmp_path):
+        pass
+    assert URL_VARIABLE not in os.environ

@@ -1,0 +1,140 @@
+"""The pipeline end to end: real clips, CLIP (random weights), DSANet, scores, report; what runs again when.
+
+Snippets of 64 frames and three epochs keep it short; nothing is replaced by a stand-in.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from extract.manifest import NORMAL, read_manifest, write_manifest
+from flows.pipeline.cache import StageResult
+from flows.pipeline.flows import evaluate, extract, extract_train_eval, infer, train
+from flows.pipeline.score import score_videos
+from flows.workspace.inputs import describe
+from flows.workspace.workspace import Workspace
+from tests.flows.tiny import SETTINGS, tiny_footage
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of four real clips."""
+    return tiny_footage(tmp_path_factory.mktemp("footage") / "clips")
+
+
+@pytest.fixture(scope="module")
+def finished(footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace after a whole run."""
+    root = tmp_path_factory.mktemp("workspace")
+    describe(root, footage, preset="small", weights="random", settings=SETTINGS)
+    extract_train_eval(root)
+    return Workspace(root)
+
+
+def test_a_run_leaves_features_model_scores_metrics_and_report(finished: Workspace, footage: Path) -> None:
+    records = read_manifest(footage)
+    assert {path.stem for path in finished.features.glob("*.h5")} == {record.name for record in records}
+    tests = {record.name for record in records if record.split == "test"}
+    assert {path.stem for path in finished.scores.glob("*.h5")} == tests
+    metrics = json.loads((finished.report / "metrics.json").read_text())
+    assert all(0 <= metrics[key] <= 1 for key in ("auc", "ap", "anomaly_auc", "far"))
+    assert any("random CLIP weights" in note for note in metrics["notes"])
+    page = (finished.report / "index.html").read_text()
+    assert all(name in page for name in tests)
+    assert "random CLIP weights" in page
+
+
+def test_refresh_forces_a_stage_and_the_same_inputs_give_the_same_bytes(finished: Workspace) -> None:
+    weights = (finished.model / "model.safetensors").read_bytes()
+    info = (finished.model / "model.json").read_text()
+    (finished.model / "model.json").unlink()
+    result = train(finished.root, refresh=True)
+    assert isinstance(result, StageResult)
+    assert (finished.model / "model.safetensors").read_bytes() == weights
+    assert (finished.model / "model.json").read_text() == info
+
+
+def test_scores_of_any_video_become_intervals_and_a_picture(
+    finished: Workspace, footage: Path, tmp_path: Path
+) -> None:
+    clip = next(r.path for r in read_manifest(footage) if r.split == "test" and r.labels != (NORMAL,))
+    result = score_videos([clip], finished.root, tmp_path, threshold=0.0)
+    (video,) = result.videos
+    assert result.failures == []
+    assert any("random CLIP weights" in note for note in result.notes)
+    (interval,) = video.intervals  # every snippet passes a threshold of 0
+    assert (interval.start_frame, interval.end_frame) == (0, video.scores.n_frames)
+    assert interval.label in video.scores.classes[1:]
+    assert (tmp_path / "timeline.png").read_bytes().startswith(b"\x89PNG")
+    header, row = (tmp_path / "intervals.csv").read_text().splitlines()
+    assert header == "video,start_s,end_s,start_frame,end_frame,class,score"
+    assert row.startswith(f"{clip.stem},0.00,")
+
+
+def test_a_checkpoint_of_other_classes_is_refused(finished: Workspace, footage: Path, tmp_path: Path) -> None:
+    renamed = [
+        type(r)(r.name, r.path, ("normal",) if NORMAL in r.labels else ("theft",), r.split)
+        for r in read_manifest(footage)
+    ]
+    write_manifest(tmp_path / "other.csv", renamed)
+    manifest = finished.inputs_file.read_text()
+    try:
+        describe(finished.root, tmp_path / "other.csv")
+        with pytest.raises(ValueError, match=r"labels theft, which the checkpoint in .* does not know"):
+            infer(finished.root)
+    finally:
+        finished.inputs_file.write_text(manifest)
+
+
+def test_an_unreadable_video_is_skipped_and_listed_and_the_rest_goes_on(
+    finished: Workspace, footage: Path, tmp_path: Path
+) -> None:
+    records = read_manifest(footage)
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"this is no video" * 100)
+    write_manifest(tmp_path / "m.csv", [*records, type(records[0])("broken", broken, ("fire",), "test")])
+    describe(tmp_path / "ws", tmp_path / "m.csv", preset="small", weights="random", settings=SETTINGS)
+    shutil.copytree(finished.features, tmp_path / "ws" / "features")  # the rest need not be encoded again
+    extract_train_eval(tmp_path / "ws")
+    workspace = Workspace(tmp_path / "ws")
+    failures = (workspace.features / "failures.csv").read_text()
+    assert "broken" in failures
+    assert "broken" in " ".join(json.loads((workspace.report / "metrics.json").read_text())["notes"])
+
+
+def test_evaluating_before_there_are_features_says_what_to_run(footage: Path, tmp_path: Path) -> None:
+    describe(tmp_path, footage, preset="small", weights="random")
+    with pytest.raises(FileNotFoundError, match="dsanet extract --out"):
+        evaluate(tmp_path)
+
+
+def test_a_video_that_failed_is_tried_again_and_nothing_else(
+    finished: Workspace, footage: Path, tmp_path: Path
+) -> None:
+    records = read_manifest(footage)
+    late = tmp_path / "late.mp4"
+    late.write_bytes(b"still being copied")
+    write_manifest(tmp_path / "m.csv", [*records, type(records[0])("late", late, ("fire",), "test")])
+    describe(tmp_path / "ws", tmp_path / "m.csv", preset="small", weights="random", settings=SETTINGS)
+    shutil.copytree(finished.features, tmp_path / "ws" / "features")
+    workspace = Workspace(tmp_path / "ws")
+    extract(workspace.root)
+    assert not (workspace.features / "late.h5").exists()
+    before = {path: path.stat().st_mtime_ns for path in workspace.features.glob("*.h5")}
+    shutil.copy(records[-1].path, late)
+    extract(workspace.root)
+    assert (workspace.features / "late.h5").exists()
+    assert not (workspace.features / "failures.csv").exists()
+    assert all(path.stat().st_mtime_ns == written for path, written in before.items())
+
+
+def test_the_figures_of_the_paper_are_drawn_when_asked_for(finished: Workspace) -> None:
+    asked = ["infer.learned_features=true", "infer.normal_distance=true", "evaluate.tsne=true"]
+    describe(finished.root, settings=asked)
+    infer(finished.root)
+    evaluate(finished.root)
+    page = (finished.report / "index.html").read_text()
+    assert "t-SNE" in page
+    assert json.loads((finished.report / "metrics.json").read_text())["normal_distance"] is not None

@@ -1,0 +1,353 @@
+"""Retraining on new footage, from the first training to a rollback: real clips, CLIP, training, registry."""
+
+import json
+import logging
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from dsanet.inference import infer
+from evaluate.scores import read_provenance, score_path
+from extract.manifest import NORMAL
+from flows.cli import main as cli
+from flows.library.database import URL_VARIABLE
+from flows.library.library import Library, find
+from flows.pipeline.flows import extract_train_eval
+from flows.retraining.flow import retrain_on_new_footage
+from flows.workspace.inputs import describe
+from flows.workspace.locks import BusyError
+from flows.workspace.references import checkpoint_folder
+from flows.workspace.registry import Registry
+from flows.workspace.run import Run
+from flows.workspace.workspace import Workspace, file_digest
+from tests.flows.library_footage import EVENTS, first_footage, new_footage
+from tests.postgres import PostgresServer
+
+SETTINGS = [
+    "model.text_tuning=frozen",
+    "model.bag_length=4",
+    "evaluate.bootstrap=20",
+    "evaluate.thumbnail_videos=0",
+    "retrain.settle_s=0",
+    "retrain.min_new_labels=4",
+    "retrain.gate.resamples=200",
+]
+BARELY = ["train.epochs=1", "train.lr=0.00001"]
+"""A first training that has learned next to nothing: whatever is trained properly is better."""
+PROPERLY = ["train.epochs=40", "train.lr=0.0005"]
+
+Dsanet = Callable[..., tuple[int, str, str]]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A workspace, its inbox, and the labels that the footage in it would have."""
+
+    root: Path
+    inbox: Path
+    labels: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """After the first training, with an empty inbox."""
+    folder = tmp_path_factory.mktemp("retraining")
+    place = Place(folder / "ws", folder / "inbox", new_footage(folder / "arriving", per_label=2))
+    place.inbox.mkdir()
+    inbox = f"retrain.inboxes={json.dumps([str(place.inbox)])}"
+    manifest = first_footage(folder / "first")
+    describe(place.root, manifest, preset="small", weights="random", settings=[*SETTINGS, *BARELY, inbox])
+    extract_train_eval(place.root)
+    return place
+
+
+@pytest.fixture
+def dsanet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Dsanet:
+    """Run the command in this process; returns exit code, standard output and standard error."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["dsanet", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "200")
+        log = logging.getLogger("flows")
+        handlers = log.handlers
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        log.handlers, log.propagate = handlers, True  # as before the command, and for caplog
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return run
+
+
+def arrive(place: Place) -> None:
+    for path in sorted((place.inbox.parent / "arriving").iterdir()):
+        shutil.copy(path, place.inbox)
+
+
+def written(root: Path) -> dict[str, int]:
+    """When each feature file was made."""
+    return {path.name: path.stat().st_mtime_ns for path in (root / "features").glob("*.h5")}
+
+
+def champion_bytes(root: Path) -> str | None:
+    return file_digest(checkpoint_folder(f"{root}@champion") / "model.safetensors")
+
+
+def trained_names(root: Path, key: str) -> set[str]:
+    """Names of the videos that a version was trained on, from the version's own record."""
+    digests = {one["digest"] for one in json.loads((root / "models" / key / "training.json").read_text())}
+    with Library.of(root) as library:
+        return {video.name for video in library.videos() if video.digest in digests}
+
+
+def test_from_the_first_training_to_a_rollback(
+    place: Place, dsanet: Dsanet, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = place.root
+
+    # The first training is the first champion; nothing has arrived yet.
+    outcome = retrain_on_new_footage(root)
+    assert (outcome.champion, outcome.new_videos, outcome.challenger) == (1, 0, None)
+    first = Registry(root).find("champion")
+    assert champion_bytes(root) == file_digest(root / "model" / "model.safetensors")
+    before = written(root)
+
+    # New footage arrives without labels: scored, not trained on. A test video comes again, as `surprise`.
+    arrive(place)
+    shutil.copy(root.parent / "first" / "videos" / "test-fire-0.mp4", place.inbox / "surprise.mp4")
+    (place.inbox / "broken.mp4").write_bytes(b"no video" * 99)
+    outcome = retrain_on_new_footage(root)
+    assert (outcome.champion, outcome.new_videos, outcome.unlabelled) == (1, 6, 6)
+    assert outcome.challenger is None
+    assert {name: time for name, time in written(root).items() if name in before} == before
+    assert set(written(root)) - set(before) == {f"{name}.h5" for name in place.labels}
+    with Library.of(root) as library:
+        scores = library.scores(first.key)
+        videos = library.videos()
+        assert {video.digest for video in videos if not video.problem} == set(scores)
+        assert set(library.features()) == set(scores)
+        assert find(videos, "surprise.mp4").name == "test-fire-0"
+        assert find(videos, "broken.mp4").problem
+    assert len(Registry(root).versions()) == 1
+    page = outcome.page.read_text()
+    assert all(name in page for name in place.labels)
+    assert "cumulative" in page
+    assert not re.search(r"(src|href)=.https?:", page)
+
+    # Nothing has changed: nothing is done.
+    features = written(root)
+    caplog.clear()
+    retrain_on_new_footage(root)
+    assert sum(line.endswith("(Cached)") for line in caplog.messages) == 2
+    assert written(root) == features
+
+    # Labels: the queue shows what there is, the most surprising first; the test video's are refused.
+    code, out, _ = dsanet("label", "queue", "--out", root)
+    rows = [line.split() for line in out.splitlines() if line.lstrip().startswith("new-")]
+    assert {row[0] for row in rows} == set(place.labels)
+    assert [float(row[1]) for row in rows] == sorted((float(row[1]) for row in rows), reverse=True)
+    assert out.endswith("6 videos without labels\n")
+    code, _, err = dsanet("label", "set", "surprise.mp4", "normal", "--out", root)
+    assert (code, "test-fire-0 is a test video" in err) == (2, True)
+    code, _, err = dsanet("label", "set", "new-fire-0", "fier", "--out", root)
+    assert (code, "no video has the label fier yet" in err) == (2, True)
+    csv_path = root.parent / "labels.csv"
+    rows_csv = [f"{name},{label}" for name, label in place.labels.items() if name != "new-fire-0"]
+    csv_path.write_text("\n".join(["video,labels", *rows_csv[:3]]) + "\n")
+    assert dsanet("label", "import", csv_path, "--out", root, "--by", "ada")[0] == 0
+    outcome = retrain_on_new_footage(root)  # three new labels, four are asked for
+    assert (outcome.newly_labelled, len(Registry(root).versions())) == (3, 1)
+
+    # Enough labels: a challenger is trained on old and new, and promoted.
+    csv_path.write_text("\n".join(["video,labels", *rows_csv]) + "\n")
+    dsanet("label", "import", csv_path, "--out", root, "--by", "ada")
+    code, out, _ = dsanet("label", "set", place.inbox / "new-fire-0.mp4", "fire", "--out", root)
+    assert "fire" in out
+    describe(root, settings=PROPERLY)
+    outcome = retrain_on_new_footage(root)
+    assert (outcome.champion, outcome.challenger, outcome.promoted) == (2, 2, True)
+    assert (outcome.new_videos, outcome.newly_labelled) == (0, 0)
+    second = Registry(root).find("champion")
+    training = {r.name for r in Run.of(root).records if r.split == "train"}
+    assert trained_names(root, second.key) == training | set(place.labels)
+    assert second.decision is not None
+    assert set(second.decision.figures) == {"auc", "map_corrected"}
+    assert second.decision.figures["auc"].difference > 0
+    assert "Version 2: promoted" in outcome.page.read_text()
+    run = Registry(root)._client.get_run(second.run_id)
+    assert run.data.params["train.epochs"] == "40"
+    assert run.data.metrics["gate_auc_challenger"] == pytest.approx(second.decision.figures["auc"].challenger)
+    assert run.data.metrics["test_auc"] == pytest.approx(second.decision.figures["auc"].challenger)
+    points = Registry(root)._client.get_metric_history(second.run_id, "total")
+    assert max(point.step for point in points) == len(points) > 1
+
+    # Poisoned labels: the challenger is refused, the champion stays as it is, byte by byte.
+    serving = champion_bytes(root)
+    with Library.of(root) as library:
+        names = [(video.name, video.labels) for video in library.videos() if video.split != "test"]
+    wrong = {name: "fire" if labels == (NORMAL,) else NORMAL for name, labels in names if labels}
+    csv_path.write_text("video,labels\n" + "".join(f"{name},{label}\n" for name, label in wrong.items()))
+    assert dsanet("label", "import", csv_path, "--out", root, "--by", "mallory")[0] == 0
+    outcome = retrain_on_new_footage(root)
+    assert (outcome.champion, outcome.challenger, outcome.promoted) == (2, 3, False)
+    assert champion_bytes(root) == serving
+    assert trained_names(root, Registry(root).find("challenger").key) == training | set(place.labels)
+
+    # The same labels again: the question has been answered.
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.retraining.flow.judge", lambda *args: pytest.fail("judged twice"))
+        retrain_on_new_footage(root)
+    assert len(Registry(root).versions()) == 3
+
+    # Rollback: one step, at once; the next run does not bring back what was taken out of service.
+    code, out, _ = dsanet("models", "rollback", "--out", root)
+    assert (code, out) == (0, "version 1 is in service again\n")
+    assert champion_bytes(root) == file_digest(root / "model" / "model.safetensors")
+    code, out, _ = dsanet("models", "list", "--out", root)
+    assert re.search(r"1 +champion", out)
+    assert re.search(r"2 .*promoted, not worse.*taken out of service by hand", out)
+    assert re.search(r"3 +challenger .*refused, worse than the champion: auc -0", out)
+    assert dsanet("models", "rollback", "--out", root)[0] == 2  # there is nothing before the first
+    right = {**dict(names), **{name: (label,) for name, label in place.labels.items()}}
+    csv_path.write_text("video,labels\n" + "".join(f"{name},{ls[0]}\n" for name, ls in right.items() if ls))
+    assert dsanet("label", "import", csv_path, "--out", root)[0] == 0
+    outcome = retrain_on_new_footage(root)  # asks again for version 2, which was good enough
+    assert (outcome.champion, outcome.newly_labelled, len(Registry(root).versions())) == (1, 6, 3)
+
+
+def test_inference_finishes_on_the_champion_that_it_began_with(place: Place, tmp_path: Path) -> None:
+    registry = Registry(place.root)
+    registry.promote(registry.find("1"), by_hand=True)
+    names = [record.name for record in Run.of(place.root).having_features("test")]
+    checkpoint = checkpoint_folder(f"{place.root}@champion")
+
+    def promote_meanwhile(done: int, total: int) -> None:
+        if done == 1:
+            registry.promote(registry.find("2"), by_hand=True)
+
+    config = Run.of(place.root).config.infer.model_copy(update={"batch_size": 1})
+    features = Workspace(place.root).features
+    infer(names, features, checkpoint, tmp_path, config, on_progress=promote_meanwhile)
+    assert registry.find("champion").number == 2
+    used = {read_provenance(score_path(tmp_path, name))["checkpoint"] for name in names}
+    first, second = (checkpoint_folder(f"{place.root}@{number}") / "model.safetensors" for number in (1, 2))
+    assert used == {file_digest(first)} != {file_digest(second)}
+
+
+def test_the_commands_infer_by_the_champion(place: Place, dsanet: Dsanet, tmp_path: Path) -> None:
+    registry = Registry(place.root)
+    registry.promote(registry.find("2"), by_hand=True)
+    video = place.inbox / "new-fire-0.mp4"
+    code, *_ = dsanet("score", video, "--model", f"{place.root}@champion", "--out", tmp_path)
+    assert code == 0
+    used = read_provenance(score_path(tmp_path / "scores", video.stem))["checkpoint"]
+    assert used == champion_bytes(place.root) != file_digest(place.root / "model" / "model.safetensors")
+    assert dsanet("score", video, "--model", "nowhere@champion")[0] == 2
+    code, _, err = dsanet("infer", "--out", place.root, "--model", "nobody")
+    assert (code, "no model 'nobody'" in err) == (2, True)
+    assert dsanet("infer", "--out", place.root, "--model", "champion")[0] == 0
+
+
+def test_two_runs_at_once_the_second_leaves_with_one_line(place: Place, dsanet: Dsanet) -> None:
+    with Workspace(place.root).locked():
+        with pytest.raises(BusyError, match=r"is in use by process \d+"):
+            retrain_on_new_footage(place.root)
+        code, _, err = dsanet("retrain", "--out", place.root)
+    assert code == 2
+    (line,) = [line for line in err.splitlines() if line.startswith("dsanet:")]
+    assert "is in use by process" in line
+
+
+@pytest.mark.slow
+def test_a_warm_challenger_starts_from_the_champion_unless_there_is_a_new_class(
+    place: Place, dsanet: Dsanet, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = place.root
+    describe(root, settings=["train.init=champion", "train.epochs=1"])
+    retrain_on_new_footage(root, force=True)
+    warm = Registry(root).versions()[-1]
+    assert Registry(root)._client.get_run(warm.run_id).data.params["train.epochs"] == "1"
+    assert "starts from scratch" not in caplog.text
+    dsanet("label", "set", "new-normal-1", "flood", "--new-class", "--out", root)
+    retrain_on_new_footage(root, force=True)
+    assert "labels that the champion does not know: the challenger starts from scratch" in caplog.text
+    new = Registry(root).versions()[-1]
+    assert new.number == warm.number + 1
+    info = json.loads((root / "models" / new.key / "model" / "model.json").read_text())
+    assert set(info["model"]["classes"]) == {NORMAL, *EVENTS, "flood"}
+
+
+def test_a_gate_that_cannot_measure_says_so_before_anything_is_trained(place: Place) -> None:
+    root = place.root
+    inputs = Workspace(root).inputs_file.read_text()
+    annotations = Run.of(root).inputs.annotations
+    assert annotations is not None
+    hidden = annotations.rename(annotations.with_suffix(".hidden"))
+    try:
+        Workspace(root).inputs_file.write_text(
+            json.dumps({**json.loads(inputs), "annotations": None}, indent=1)
+        )
+        with pytest.raises(ValueError, match=r"asks for auc, map_corrected, which need temporal annotations"):
+            retrain_on_new_footage(root)
+    finally:
+        hidden.rename(annotations)
+        Workspace(root).inputs_file.write_text(inputs)
+
+
+def test_a_workspace_without_a_model_is_told_what_to_run(place: Place, tmp_path: Path) -> None:
+    manifest = Run.of(place.root).inputs.manifest
+    describe(tmp_path, manifest, preset="small", weights="random", settings=SETTINGS)
+    shutil.copytree(place.root / "features", tmp_path / "features")
+    with pytest.raises(FileNotFoundError, match=r"no model in .* yet; `dsanet run --out"):
+        retrain_on_new_footage(tmp_path)
+
+
+def test_a_password_is_kept_out_of_settings(place: Place) -> None:
+    with pytest.raises(ValueError, match=r"retrain\.library: .*a password has no place in a settings file"):
+        describe(place.root, settings=["retrain.library=postgresql://me:secret@host/db"])
+
+
+def test_the_library_of_the_run_is_plain_sql(place: Place) -> None:
+    with sqlite3.connect(place.root / "library.db") as connection:
+        rows = connection.execute(
+            "SELECT labels, given_by, source FROM labels JOIN videos ON videos.id = labels.video_id"
+            " WHERE name = 'new-fire-1' ORDER BY labels.id"
+        ).fetchall()
+    connection.close()
+    assert rows[:2] == [("fire", "ada", "labels.csv"), ("normal", "mallory", "labels.csv")]
+    assert len(rows) == 3
+
+
+def test_a_library_in_postgresql_serves_as_well(
+    place: Place, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (place.root / "library.db").read_bytes()
+    monkeypatch.setenv(URL_VARIABLE, postgres.new_database())
+    versions = Registry(place.root).versions()
+    outcome = retrain_on_new_footage(place.root)
+    assert Registry(place.root).versions() == versions
+    with Library.of(place.root) as library:
+        videos = {video.name: video.labels for video in library.videos()}
+        assert library.scores(Registry(place.root).find("champion").key)
+    # A library of its own: the manifest's labels, and none yet of what has arrived.
+    assert [videos[name] for name in place.labels] == [None] * len(place.labels)
+    assert videos["train-fire-0"] == ("fire",)
+    assert outcome.newly_labelled == 0
+    assert (place.root / "library.db").read_bytes() == before
+
+
+def test_help_stays_quick() -> None:
+    script = "import sys; from flows.cli import main as cli; cli.app(['--help'], standalone_mode=False)\n"
+    script += "print(sorted({'mlflow', 'sqlalchemy', 'torch', 'prefect'} & set(sys.modules)))"
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert shown.stdout.endswith("[]\n")

@@ -1,0 +1,50 @@
+"""`dsanet trigger`: parameters from the command line, and one line for each thing that is missing."""
+
+from pathlib import Path
+
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from rich.console import Console
+
+from flows.server import services
+from flows.server.trigger import parameters_of, trigger
+
+
+def test_pairs_become_nested_parameters(tmp_path: Path) -> None:
+    given = ["refresh=train", "config.preset=small", "config.train.epochs=3", "source.title=Two words"]
+    assert parameters_of(tmp_path, given) == {
+        "workspace": str(tmp_path),
+        "refresh": "train",
+        "config": {"preset": "small", "train": {"epochs": 3}},
+        "source": {"title": "Two words"},
+    }
+    assert parameters_of(None, []) == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (["refresh"], "'refresh' gives nothing"),
+        (["config=1", "config.preset=small"], "config is given twice"),
+    ],
+)
+def test_a_pair_that_says_nothing_is_refused(given: list[str], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        parameters_of(None, given)
+
+
+def test_without_a_server_one_line_says_what_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "recall", lambda: None)
+    with (
+        temporary_settings(restore_defaults={PREFECT_API_URL}),
+        pytest.raises(ValueError, match="no Prefect server is known; start one with `dsanet up`"),
+    ):
+        trigger("train", {}, watch=False, console=Console())
+
+
+def test_a_server_that_does_not_answer_is_named(nobody: str) -> None:
+    with (
+        temporary_settings({PREFECT_API_URL: nobody}),
+        pytest.raises(ValueError, match=f"no Prefect server answers at {nobody}.*dsanet up"),
+    ):
+        trigger("train", {}, watch=False, console=Console())
