@@ -16,12 +16,12 @@ from pydantic import Field, ValidationError
 from torch import Tensor
 
 from dsanet.detectors.base import Detector
-from dsanet.detectors.config import Closed, DetectorConfig, InferConfig, TextConfig, TrainConfig
+from dsanet.detectors.config import DetectorConfig, InferConfig, TextConfig, TrainConfig
 from dsanet.detectors.registry import DEFAULT, AnyDetectorConfig, detector_preset
 from dsanet.layers.clip_text import FixedText, TextTower
 from dsanet.released_weights import read_release
 from extract.atomic import write_atomically
-from extract.config import EncoderFingerprint, ExtractConfig
+from extract.config import EncoderFingerprint, ExtractConfig, StrictModel
 
 SCHEMA_VERSION = 1
 WEIGHTS_FILE, INFO_FILE = "model.safetensors", "model.json"
@@ -32,7 +32,7 @@ class CheckpointError(ValueError):
     """A checkpoint that is damaged, incomplete or of another schema."""
 
 
-class CheckpointInfo(Closed):
+class CheckpointInfo(StrictModel):
     """All of a checkpoint but its weights."""
 
     schema_version: int = SCHEMA_VERSION

@@ -15,7 +15,8 @@ import numpy as np
 
 from extract.clip import ARCHITECTURE
 from extract.config import FEATURE_DIM, EncoderFingerprint, ExtractConfig
-from extract.manifest import NORMAL, SPLITS, XD_VIOLENCE_LABELS, VideoRecord, write_manifest
+from extract.labels import NORMAL, XD_VIOLENCE_CODES
+from extract.manifest import SPLITS, VideoRecord, write_manifest
 from extract.preprocess import PREPROCESSING
 from extract.store import FeatureMeta, SourceInfo, VideoFeatures, feature_path, write_features
 
@@ -96,8 +97,8 @@ def read_list(path: Path, split: str) -> list[tuple[str, tuple[str, ...], str]]:
 def _labels(text: str) -> tuple[str, ...]:
     """Ours (`fighting|riot`), UCF-Crime's (`RoadAccidents`) or XD-Violence's (`B2-G-0`)."""
     codes = [code for code in text.split("-") if code != "0"]
-    if codes and all(code in XD_VIOLENCE_LABELS for code in codes):
-        return tuple(XD_VIOLENCE_LABELS[code] for code in codes)
+    if codes and all(code in XD_VIOLENCE_CODES for code in codes):
+        return tuple(XD_VIOLENCE_CODES[code] for code in codes)
     labels = tuple(part.strip().lower() for part in text.split("|"))
     return (NORMAL,) if labels[0].startswith(NORMAL) else labels
 

@@ -15,19 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluate.scores import NORMAL
+from extract.labels import NORMAL, XD_VIOLENCE_CODES
 
 COLUMNS = ("path", "label", "start_frame", "end_frame")
 MAX_OVERRUN = 16
-
-UCF_CRIME_CLASSES = (
-    NORMAL, "abuse", "arrest", "arson", "assault", "burglary", "explosion", "fighting", "roadaccidents",
-    "robbery", "shooting", "shoplifting", "stealing", "vandalism",
-)  # fmt: skip
-XD_VIOLENCE_CODES = {
-    "A": NORMAL, "B1": "fighting", "B2": "shooting", "B4": "riot", "B5": "abuse", "B6": "car accident",
-    "G": "explosion",
-}  # fmt: skip
 
 
 class AnnotationError(ValueError):

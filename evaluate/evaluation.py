@@ -9,12 +9,12 @@ from evaluate.config import EvaluateConfig
 from evaluate.metrics.bootstrap import Confidence, draw_videos, interval
 from evaluate.metrics.classes import ClassFigures, anomaly_ranking, class_figures
 from evaluate.metrics.frames import FrameMetrics, frame_metrics
-from evaluate.metrics.normality import NormalDistances, normal_distances
-from evaluate.metrics.predictions import video_score
+from evaluate.metrics.normal_distance import NormalDistances, normal_distances
 from evaluate.metrics.ranking import Ranking
 from evaluate.metrics.segments import Protocol, SegmentMetrics, summarise
 from evaluate.metrics.videos import Confusion, VideoMetrics, confusions, video_metrics
 from evaluate.metrics.weighted import segment_matches, weighted_figures
+from evaluate.predictions import video_score
 from evaluate.scores import VideoScores
 from evaluate.videos import Scored, read_videos, run_digests, why_no_classes, why_no_frames, with_scores
 

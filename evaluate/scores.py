@@ -7,9 +7,8 @@ Shapes: T snippets, C classes (class 0 = normal), D width of the learned feature
 """
 
 import hashlib
+import io
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,8 +18,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from extract.atomic import write_atomically
+from extract.labels import NORMAL
+
 SCHEMA_VERSION = 1
-NORMAL = "normal"
 Array = NDArray[Any]
 
 
@@ -142,19 +143,12 @@ def write_scores(path: Path, scores: VideoScores, provenance: Mapping[str, Any])
     }
     arrays = {name: value for name in _ARRAYS if (value := getattr(scores, name)) is not None}
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".partial")
-    os.close(handle)
-    try:
-        with h5py.File(temporary, "w") as file:
-            file.attrs.update({**attributes, "checksum": _checksum(attributes, arrays)})
-            for name, value in arrays.items():
-                file.create_dataset(name, data=value)
-        with Path(temporary).open("rb") as written:
-            os.fsync(written.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    image = io.BytesIO()
+    with h5py.File(image, "w") as file:
+        file.attrs.update({**attributes, "checksum": _checksum(attributes, arrays)})
+        for name, value in arrays.items():
+            file.create_dataset(name, data=value)
+    write_atomically(path, image.getvalue())
 
 
 def read_scores(path: Path) -> VideoScores:

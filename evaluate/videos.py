@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from evaluate.annotations import VideoTruth, frame_labels
-from evaluate.metrics.predictions import predicted_class
+from evaluate.predictions import predicted_class
 from evaluate.scores import VideoScores, content_digest, expand_to_frames, read_scores, score_path
 
 Array = NDArray[Any]

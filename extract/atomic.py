@@ -1,21 +1,29 @@
-"""Files that are complete or not there: written under a temporary name, flushed to disk, renamed."""
+"""Atomic file writes: written under a temporary name, flushed to disk, then renamed into place.
+
+Standard library only, so that every package can use it (`evaluate` included).
+"""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 PART_SUFFIX = ".part"
+"""Suffix of the temporary file `.NAME.part`, which lies in the folder of the final file."""
 
 
-def write_atomically(path: Path, data: bytes, check: Callable[[Path], object] = lambda part: None) -> None:
-    """Replace `path` by `data`, after `check` has looked at the temporary file.
+def write_atomically(
+    path: Path, content: bytes | str, check: Callable[[Path], object] = lambda part: None
+) -> None:
+    """Replace `path` by `content` (text is stored as UTF-8); readers see the old file or the whole new one.
 
-    Raises OSError where the disk refuses, and what `check` raises; no temporary file stays behind then.
+    `check` is called with the temporary file before the rename and may raise to reject it. The folder must
+    exist. Raises OSError if the disk refuses, and whatever `check` raises; the temporary file is then
+    removed and `path` is unchanged.
     """
     part = path.with_name(f".{path.name}{PART_SUFFIX}")
     try:
         with part.open("wb") as file:
-            file.write(data)
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         check(part)
@@ -27,7 +35,7 @@ def write_atomically(path: Path, data: bytes, check: Callable[[Path], object] = 
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut."""
+    """Flush the folder's entry to disk: without it a rename can be lost in a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -15,10 +15,14 @@ FEATURE_DIM = 512
 """Width of a CLIP ViT-B/16 image embedding."""
 
 
-class ExtractConfig(BaseModel):
-    """What is computed, exactly; one feature for every `snippet_length` frames."""
+class StrictModel(BaseModel):
+    """Base of all settings and records on disk: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ExtractConfig(StrictModel):
+    """What is computed, exactly; one feature for every `snippet_length` frames."""
 
     snippet_length: int = Field(default=16, ge=1, le=1024, description="frames a snippet stands for")
     frame_pick: Literal["middle", "first", "mean"] = Field(
@@ -54,10 +58,8 @@ class ExtractConfig(BaseModel):
         return self == other.model_copy(update={"weights": self.weights, "precision": self.precision})
 
 
-class ExtractRuntime(BaseModel):
+class ExtractRuntime(StrictModel):
     """How it is run; no field changes a feature."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     device: str = Field(default="auto", description="`auto`, `cpu`, `cuda`, `cuda:1`")
     workers: int | None = Field(
@@ -81,10 +83,8 @@ class ExtractRuntime(BaseModel):
     )
 
 
-class EncoderFingerprint(BaseModel):
+class EncoderFingerprint(StrictModel):
     """What an encoder computes. Two encoders with one fingerprint give the same features."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture: str
     weights_digest: str

@@ -28,7 +28,7 @@ from extract.decode.worker import Failed, Finished, Job, Opened
 from extract.encoder import Batches, FrameEncoder, load_encoder
 from extract.failures import Failure, read_failures, write_failures
 from extract.manifest import VideoRecord
-from extract.resume import feature_folder, is_done
+from extract.reuse import feature_folder, is_done
 from extract.snippets import Picks
 from extract.store import FeatureFileError, FeatureMeta, VideoFeatures, feature_path, write_features
 

@@ -6,19 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-SPLITS = ("train", "val", "test")
-NORMAL = "normal"
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
+from extract.labels import NORMAL, XD_VIOLENCE_CODES
 
-XD_VIOLENCE_LABELS = {
-    "A": NORMAL,
-    "B1": "fighting",
-    "B2": "shooting",
-    "B4": "riot",
-    "B5": "abuse",
-    "B6": "car accident",
-    "G": "explosion",
-}
+SPLITS = ("train", "val", "test")
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
 
 
 class ManifestError(ValueError):
@@ -157,12 +148,12 @@ def _ucf_label(folder: str) -> str:
 
 def _xd_labels(name: str) -> tuple[str, ...]:
     codes = [code for code in name.rpartition("_label_")[2].split("-") if code != "0"]
-    unknown = [code for code in codes if code not in XD_VIOLENCE_LABELS]
+    unknown = [code for code in codes if code not in XD_VIOLENCE_CODES]
     if unknown or not codes:
         raise ValueError(
-            f"{name} ends in no XD-Violence labels, expected _label_ and {', '.join(XD_VIOLENCE_LABELS)}"
+            f"{name} ends in no XD-Violence labels, expected _label_ and {', '.join(XD_VIOLENCE_CODES)}"
         )
-    return tuple(XD_VIOLENCE_LABELS[code] for code in codes)
+    return tuple(XD_VIOLENCE_CODES[code] for code in codes)
 
 
 def _lines(path: Path) -> list[str]:

@@ -22,10 +22,9 @@ from typing import Any
 import h5py
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 
 from extract.atomic import write_atomically
-from extract.config import FEATURE_DIM, EncoderFingerprint, ExtractConfig
+from extract.config import FEATURE_DIM, EncoderFingerprint, ExtractConfig, StrictModel
 from extract.source import SourceInfo as SourceInfo  # a part of what is read here
 
 SCHEMA_VERSION = 1
@@ -38,10 +37,8 @@ class FeatureFileError(ValueError):
     """A feature file is damaged, incomplete or not one of ours."""
 
 
-class FeatureMeta(BaseModel):
+class FeatureMeta(StrictModel):
     """All of a feature file but its arrays."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: int = SCHEMA_VERSION
     source: SourceInfo

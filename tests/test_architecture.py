@@ -1,47 +1,193 @@
-"""The import table of the four packages: who may import whom."""
+"""Who may import whom: between the four packages, between the rooms of each, and no circle anywhere.
+
+A room is a module or a folder directly below a package. Every import statement counts, wherever it stands:
+inside functions and under `TYPE_CHECKING` too.
+"""
 
 import ast
+from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FORBIDDEN = {
-    "extract": {"dsanet", "evaluate", "flows", "prefect"},
-    "evaluate": {"torch", "torchvision", "open_clip", "extract", "dsanet", "flows", "prefect"},
-    "dsanet": {"flows", "prefect"},
+PACKAGES = ("extract", "evaluate", "dsanet", "flows")
+
+MAY_IMPORT = {
+    "extract": (),
+    "evaluate": ("extract.labels", "extract.atomic"),
+    "dsanet": ("extract", "evaluate"),
+    "flows": ("extract", "evaluate", "dsanet"),
+}
+"""What of the other packages a package may import; of these two modules of `extract` neither imports any."""
+
+THIRD_PARTY_FORBIDDEN = {
+    "extract": {"prefect"},
+    "evaluate": {"torch", "torchvision", "open_clip", "prefect"},
+    "dsanet": {"prefect"},
 }
 
+LEVELS = {
+    "extract": (
+        {"engine", "inspect"},
+        {"reuse"},
+        {"decode", "encoder", "store", "failures"},
+        {"clip", "preprocess", "manifest", "config"},
+        {"snippets", "source", "labels", "atomic"},
+    ),
+    "evaluate": (
+        {"report"},
+        {"evaluation"},
+        {"metrics"},
+        {"videos"},
+        {"annotations", "predictions"},
+        {"scores", "config"},
+    ),
+    "dsanet": (
+        {"inference"},
+        {"training"},
+        {"checkpoint"},
+        {"released_weights", "released_features"},
+        {"detectors"},
+        {"layers"},
+    ),
+    "dsanet.detectors": (
+        {"registry"},
+        {"dsanet", "mil_ranking", "clip_tsa", "vadclip", "vla_gated"},
+        {"two_branch"},
+        {"base"},
+        {"config"},
+    ),
+    "flows": (
+        {"cli"},
+        {"retraining"},
+        {"library", "demo"},
+        {"pipeline"},
+        {"workspace"},
+        {"server"},
+    ),
+}
+"""Rooms from the top down: one may import those on lower levels, none on its own level or above."""
 
-def imported_packages(source: str) -> set[str]:
-    """Top-level names that a module imports, anywhere in it (function bodies too)."""
-    names: set[str] = set()
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Path by dotted name of every module of the four packages."""
+    return {module_name(path): path for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+
+
+def imported_names(source: str, module: str, *, is_package: bool = False) -> Iterator[str]:
+    """Dotted names that a module imports: `a.b` for `import a.b`, `a.b.c` for `from a.b import c`."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            names.add(node.module.split(".")[0])
-    return names
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = module.split(".")
+            folder = parents[: len(parents) - node.level + is_package] if node.level else []
+            base = ".".join([*folder, *([node.module] if node.module else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("package", FORBIDDEN)
-def test_package_imports_only_what_the_table_allows(package: str) -> None:
+@cache
+def dependencies(module: str) -> frozenset[str]:
+    """The modules of ours that a module imports, and the top-level names of all others."""
+    path = modules()[module]
+    names = imported_names(path.read_text(), module, is_package=path.name == "__init__.py")
+    return frozenset(_resolved(name) for name in names) - {module}
+
+
+def _resolved(name: str) -> str:
+    """The module that an imported name is, or is in."""
+    if name.split(".")[0] not in PACKAGES:
+        return name.split(".")[0]
+    while name not in modules() and "." in name:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def within(module: str, packages: tuple[str, ...]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_only_what_the_table_allows(package: str) -> None:
+    allowed = (package, *MAY_IMPORT[package])
+    forbidden = THIRD_PARTY_FORBIDDEN.get(package, set())
     offenders = {
-        str(path.relative_to(ROOT)): sorted(found)
-        for path in (ROOT / package).rglob("*.py")
-        if (found := imported_packages(path.read_text()) & FORBIDDEN[package])
+        module: sorted(wrong)
+        for module in modules()
+        if within(module, (package,))
+        and (
+            wrong := {
+                found
+                for found in dependencies(module)
+                if found in forbidden or (found.split(".")[0] in PACKAGES and not within(found, allowed))
+            }
+        )
     }
     assert not offenders
 
 
+@pytest.mark.parametrize("package", LEVELS)
+def test_rooms_import_downwards_only(package: str) -> None:
+    level_of = {room: level for level, rooms in enumerate(LEVELS[package]) for room in rooms}
+    rooms = {
+        rest.split(".")[0]
+        for module in modules()
+        if (rest := module.partition(f"{package}.")[2])
+        if module.startswith(f"{package}.")
+    }
+    assert rooms == level_of.keys(), "every room has its place in the table"
+    offenders = set()
+    for module in modules():
+        if not module.startswith(f"{package}."):
+            continue
+        room = module.removeprefix(f"{package}.").split(".")[0]
+        for found in dependencies(module):
+            if found == package:
+                offenders.add(f"{module} imports the root of {package}")
+            elif found.startswith(f"{package}."):
+                other = found.removeprefix(f"{package}.").split(".")[0]
+                if other != room and level_of[other] <= level_of[room]:
+                    offenders.add(f"{module} imports {found}")
+    assert not offenders
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {module: dependencies(module) & modules().keys() for module in modules()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"import circle: {' -> '.join(reversed(error.args[1]))}")
+
+
 def test_torch_stays_in_the_modules_of_extract_that_compute() -> None:
-    allowed = {"clip.py", "encoder.py", "preprocess.py", "engine.py"}
-    users = {p.name for p in (ROOT / "extract").rglob("*.py") if "torch" in imported_packages(p.read_text())}
+    allowed = {f"extract.{name}" for name in ("clip", "encoder", "preprocess", "engine")}
+    users = {m for m in modules() if within(m, ("extract",)) and "torch" in dependencies(m)}
     assert users <= allowed
 
 
-def test_the_walk_sees_imports_inside_functions() -> None:
-    assert imported_packages("def f():\n    from flows.cli.main import main\n    import torch.nn as nn") == {
-        "flows",
-        "torch",
+def test_every_import_statement_is_seen() -> None:
+    source = (
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from extract.store import read_features\n"
+        "def f():\n    from flows.cli import main\n    import torch.nn as nn\n"
+        "from . import registry\nfrom ..layers import belief\n"
+    )
+    assert set(imported_names(source, "dsanet.detectors.base")) == {
+        "typing.TYPE_CHECKING",
+        "extract.store.read_features",
+        "flows.cli.main",
+        "torch.nn",
+        "dsanet.detectors.registry",
+        "dsanet.layers.belief",
+    }
+    assert set(imported_names("from . import base", "dsanet.detectors", is_package=True)) == {
+        "dsanet.detectors.base"
     }

@@ -7,11 +7,11 @@ name of a preset; how it is trained and how it scores are the same kinds of valu
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from extract.config import FEATURE_DIM
-from extract.manifest import NORMAL
+from extract.config import FEATURE_DIM, StrictModel
+from extract.labels import NORMAL, UCF_CRIME_CLASSES, XD_VIOLENCE_CLASSES
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,24 +19,12 @@ if TYPE_CHECKING:
     from dsanet.detectors.base import Detector
     from dsanet.layers.clip_text import TextTower
 
-UCF_CRIME_CLASSES = (
-    NORMAL,
-    *("abuse", "arrest", "arson", "assault", "burglary", "explosion", "fighting", "roadaccidents"),
-    *("robbery", "shooting", "shoplifting", "stealing", "vandalism"),
-)
-XD_VIOLENCE_CLASSES = (NORMAL, "fighting", "shooting", "riot", "abuse", "car accident", "explosion")
 PRESETS = ("ucf-crime", "xd-violence", "small")
 CLASSES = {"ucf-crime": UCF_CRIME_CLASSES, "xd-violence": XD_VIOLENCE_CLASSES, "small": ()}
 """The class list of each preset; empty: taken from the training labels."""
 
 
-class Closed(BaseModel):
-    """Frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DetectorConfig(Closed):
+class DetectorConfig(StrictModel):
     """What every detector's config says. A subclass names its `detector`, builds it and has its presets."""
 
     stand_in: ClassVar[str] = ""
@@ -149,7 +137,7 @@ class TwoBranchConfig(TextConfig):
         return self
 
 
-class TrainConfig(Closed):
+class TrainConfig(StrictModel):
     """How a detector is trained."""
 
     epochs: int = Field(10, ge=1, description="passes over the shorter of the two sides")
@@ -198,7 +186,7 @@ class TrainConfig(Closed):
     )
 
 
-class InferConfig(Closed):
+class InferConfig(StrictModel):
     """How a checkpoint scores videos."""
 
     beta: float = Field(5.0, gt=0, description="temperature of DSANet's belief modulation (section 3.5)")

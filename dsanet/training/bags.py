@@ -18,7 +18,8 @@ from torch import Tensor
 
 from dsanet.training.seeding import generator
 from extract.config import EncoderFingerprint, ExtractConfig
-from extract.manifest import NORMAL, VideoRecord
+from extract.labels import NORMAL
+from extract.manifest import VideoRecord
 from extract.store import FeatureMeta, content_digest, feature_path, read_features
 
 _VALIDATION_STREAM, _SAMPLER_STREAM = 1, 2

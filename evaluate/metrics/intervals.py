@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluate.metrics.predictions import ANOMALOUS
+from evaluate.predictions import ANOMALOUS
 from evaluate.scores import VideoScores
 
 

@@ -26,8 +26,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evaluate.annotations import XD_VIOLENCE_CODES
 from evaluate.metrics.pairing import paired
+from extract.labels import XD_VIOLENCE_CODES
 
 IOU_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 Protocol = Literal["published", "corrected"]

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from evaluate.annotations import VideoTruth
 from evaluate.metrics.frames import auc, average_precision
-from evaluate.metrics.predictions import likeliest_anomaly, video_score
-from evaluate.scores import NORMAL
+from evaluate.predictions import likeliest_anomaly, video_score
 from evaluate.videos import Scored, why_no_classes
+from extract.labels import NORMAL
 
 Array = NDArray[Any]
 

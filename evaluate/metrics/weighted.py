@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluate.annotations import UCF_CRIME_CLASSES, Segment
+from evaluate.annotations import Segment
 from evaluate.metrics.bootstrap import map_statistic
-from evaluate.metrics.predictions import video_score
 from evaluate.metrics.ranking import Ranking
 from evaluate.metrics.segments import ClassMatches, Protocol, match_segments
+from evaluate.predictions import video_score
 from evaluate.videos import Scored, why_no_classes
+from extract.labels import UCF_CRIME_CLASSES
 
 Array = NDArray[Any]
 Statistic = Callable[[Array], float]

@@ -7,7 +7,8 @@ from pathlib import Path
 from evaluate.report.figures import colour, score_curves
 from evaluate.report.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Figures
 from evaluate.report.page import environment
-from evaluate.report.write import read_metrics, write_text
+from evaluate.report.write import read_metrics
+from extract.atomic import write_atomically
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def compare_runs(runs: Sequence[Path], out: Path) -> Path:
         )
     )
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, page)
+    write_atomically(out, page)
     return out
 
 

@@ -12,10 +12,10 @@ from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from evaluate.annotations import VideoTruth
-from evaluate.metrics.normality import NormalDistances, snippet_labels
-from evaluate.metrics.predictions import top_snippets
+from evaluate.metrics.normal_distance import NormalDistances, snippet_labels
+from evaluate.predictions import top_snippets
 from evaluate.report.charts import Axis, Series, histogram, line_chart, scatter
-from evaluate.report.curves import read_curves
+from evaluate.report.training_curves import read_curves
 from evaluate.scores import VideoScores
 
 Array = NDArray[Any]

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from evaluate.metrics.intervals import Interval, seconds_at
 from evaluate.report.charts import hue
-from evaluate.report.curves import Line, read_curves
+from evaluate.report.training_curves import Line, read_curves
 from evaluate.scores import VideoScores
 
 SCORE_COLOUR, RULE_COLOUR = "#2f5fd0", "#a3a9b3"

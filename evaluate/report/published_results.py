@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from evaluate.annotations import UCF_CRIME_CLASSES, XD_VIOLENCE_CODES
+from extract.labels import UCF_CRIME_CLASSES, XD_VIOLENCE_CLASSES
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ PUBLISHED = (
     ),
     PublishedFigures(
         dataset="XD-Violence",
-        classes=frozenset(XD_VIOLENCE_CODES.values()),
+        classes=frozenset(XD_VIOLENCE_CLASSES),
         test_videos=800,
         headline="ap",
         value=86.95,

@@ -24,7 +24,8 @@ from evaluate.metrics.paired_difference import scored_figures
 from evaluate.report.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Figures, Headline
 from evaluate.report.page import environment
 from evaluate.report.published_results import PublishedResult, published_for, published_results
-from evaluate.report.write import read_metrics, write_text
+from evaluate.report.write import read_metrics
+from extract.atomic import write_atomically
 
 Array = NDArray[Any]
 HEADLINES: tuple[Headline, ...] = (*FRAME_HEADLINES, VIDEO_HEADLINES[0], VIDEO_HEADLINES[1])
@@ -121,7 +122,7 @@ def write_standings(out_dir: Path, title: str, rows: Sequence[Standing], referen
     out_dir.mkdir(parents=True, exist_ok=True)
     _write_csv(out_dir / TABLE_FILES["csv"], rows)
     content = {"title": title, "reference": reference, "rows": [asdict(row) for row in rows]}
-    write_text(out_dir / TABLE_FILES["json"], json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_atomically(out_dir / TABLE_FILES["json"], json.dumps(content, indent=2, allow_nan=False) + "\n")
     page = (
         environment()
         .get_template("standings.html.j2")
@@ -134,7 +135,7 @@ def write_standings(out_dir: Path, title: str, rows: Sequence[Standing], referen
             titles={h.key: h.title for h in HEADLINES},
         )
     )
-    write_text(out_dir / TABLE_FILES["page"], page)
+    write_atomically(out_dir / TABLE_FILES["page"], page)
     return out_dir / TABLE_FILES["page"]
 
 

@@ -18,8 +18,9 @@ from evaluate.report.charts import thin
 from evaluate.report.figures import RawFeatures
 from evaluate.report.page import Thumbnail, render_report
 from evaluate.report.published_results import published_for
+from extract.atomic import write_atomically
 
-__all__ = ["evaluate_scores", "metrics", "read_metrics", "write_report", "write_text"]
+__all__ = ["evaluate_scores", "metrics", "read_metrics", "write_report"]
 
 SCHEMA_VERSION = 1
 FRAME_FIGURES = ("auc", "ap", "anomaly_auc", "far", "far_normal")
@@ -48,10 +49,10 @@ def write_report(
     figures = metrics(evaluation, title=title, notes=notes, run_config=run_config, digests=digests)
     out_dir.mkdir(parents=True, exist_ok=True)
     text = json.dumps(figures, indent=2, allow_nan=False, ensure_ascii=False)
-    write_text(out_dir / "metrics.json", text + "\n")
+    write_atomically(out_dir / "metrics.json", text + "\n")
     drawn = curves_csv if curves_csv and curves_csv.is_file() else None
     page = render_report(evaluation, figures, drawn, thumbnail, raw_features)
-    write_text(out_dir / "index.html", page)
+    write_atomically(out_dir / "index.html", page)
     return out_dir / "index.html"
 
 
@@ -176,10 +177,3 @@ def _jsonable(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes to a temporary name beside it and renames: a page is never half there."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -95,7 +95,7 @@ def label_queue(
     from rich.table import Table
 
     from flows.library.labels import queue
-    from flows.workspace.registry import Registry
+    from flows.workspace.model_registry import Registry
 
     champion = Registry(out).champion()
     with _library(out) as (library, _):
@@ -119,7 +119,7 @@ def models_list(out: Out = WORKSPACE) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from flows.workspace.registry import Registry
+    from flows.workspace.model_registry import Registry
 
     table = Table(box=None)
     for heading in ("version", "alias", "made", "folder", "gate"):
@@ -139,7 +139,7 @@ def models_promote(
     out: Out = WORKSPACE,
 ) -> None:
     """Put a version into service, whatever the gate says of it."""
-    from flows.workspace.registry import Registry
+    from flows.workspace.model_registry import Registry
 
     registry = Registry(out)
     version = registry.find(model)
@@ -150,7 +150,7 @@ def models_promote(
 @models.command("rollback", epilog="Example: dsanet models rollback --out ws")
 def models_rollback(out: Out = WORKSPACE) -> None:
     """Put the champion's predecessor into service again."""
-    from flows.workspace.registry import Registry
+    from flows.workspace.model_registry import Registry
 
     version = Registry(out).roll_back()
     print(f"version {version.number} is in service again")

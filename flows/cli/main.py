@@ -208,7 +208,7 @@ def score(
     """Anomalous intervals of any video: start, end, class and score, and a timeline picture."""
     from flows.cli.launch import print_scored
     from flows.pipeline.score import score_videos
-    from flows.workspace.references import checkpoint_folder
+    from flows.workspace.model_reference import checkpoint_folder
 
     result = score_videos(videos, checkpoint_folder(model), out, threshold=threshold, weights=weights)
     print_scored(result.videos, result.failures, result.notes, out)

@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from extract.manifest import NORMAL, parse_labels
+from extract.labels import NORMAL
+from extract.manifest import parse_labels
 from flows.library.library import Library, Score, Video, all_labels, find
 
 COLUMNS = ("video", "labels")

@@ -11,7 +11,8 @@ from pathlib import Path
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from extract.manifest import NORMAL, VideoRecord
+from extract.labels import NORMAL
+from extract.manifest import VideoRecord
 from flows.library.database import database_url, open_database
 from flows.library.tables import FeatureRow, LabelRow, LocationRow, ScoreRow, VideoRow
 

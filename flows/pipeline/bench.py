@@ -14,15 +14,17 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from dsanet.checkpoint import load_checkpoint, read_info
 from dsanet.detectors.registry import DEFAULT, DETECTORS, config_of
 from dsanet.inference import Scorer
 from dsanet.training.resume import RESUME_FILE
 from evaluate.report.standings import Contestant, Standing, standings, write_standings
+from extract.atomic import write_atomically
+from extract.config import StrictModel
 from extract.encoder import resolve_device
-from extract.manifest import NORMAL, VideoRecord
+from extract.labels import NORMAL
+from extract.manifest import VideoRecord
 from extract.store import feature_path, read_features
 from flows.pipeline.stages import EVALUATE, EXTRACT, INFER, TRAIN, read_truths
 from flows.workspace.config import override, with_detector
@@ -61,10 +63,8 @@ ABLATIONS = {"table5": TABLE_5, "table6": TABLE_6}
 """DSANet's ablations; its full model is the last row of both."""
 
 
-class Measured(BaseModel):
+class Measured(StrictModel):
     """What a run's files don't say: how long training took, how fast it scores. `key` names its inputs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str
     train_s: float | None
@@ -165,9 +165,7 @@ def _run_once(run: Run, name: str) -> Measured:
         key=_key(run), train_s=None if resumed else seconds, snippets_per_s=snippets_per_second(run)
     )
     path = run.workspace.root / MEASURED_FILE
-    draft = path.with_suffix(".tmp")
-    draft.write_text(measured.model_dump_json(indent=1) + "\n")
-    draft.replace(path)
+    write_atomically(path, measured.model_dump_json(indent=1) + "\n")
     log.info("%-15s %s (%.1f s)", name, summary, seconds)
     return measured
 

@@ -16,18 +16,16 @@ from prefect import Task, task
 from prefect.cache_policies import CacheKeyFnPolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
-from pydantic import BaseModel, ConfigDict
 
+from extract.config import StrictModel
 from flows.workspace.run import Run
 from flows.workspace.workspace import digest_of
 
 log = logging.getLogger(__name__)
 
 
-class StageResult(BaseModel):
+class StageResult(StrictModel):
     """The small reference that a stage's task returns: what it wrote, never the data."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     stage: str
     digest: str | None

@@ -21,7 +21,7 @@ from flows.pipeline.stages import EVALUATE, EXTRACT, INFER, TRAIN
 from flows.server.connection import reported
 from flows.workspace.config import PipelineConfig, StageName, TrainSettings
 from flows.workspace.inputs import Source, merged
-from flows.workspace.references import version_folder
+from flows.workspace.model_reference import version_folder
 from flows.workspace.run import Run
 from flows.workspace.workspace import Workspace
 

@@ -14,7 +14,8 @@ from evaluate.scores import VideoScores, read_scores, score_path
 from extract.config import ExtractRuntime
 from extract.engine import extract_videos
 from extract.failures import Failure
-from extract.manifest import NORMAL, VideoRecord
+from extract.labels import NORMAL
+from extract.manifest import VideoRecord
 from flows.pipeline.progress import show_extraction, stage_progress
 from flows.workspace.workspace import Workspace
 

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from evaluate.annotations import VideoTruth
 from evaluate.metrics.paired_difference import paired_differences
 from evaluate.videos import why_no_frames
+from extract.config import StrictModel
 from flows.workspace.retrain_config import Figure, GateConfig
 from flows.workspace.workspace import digest_of
 
@@ -15,10 +14,8 @@ INTERVAL = 0.05
 """Quantile at which the shown interval of a difference begins; it ends at 1 - INTERVAL."""
 
 
-class Judged(BaseModel):
+class Judged(StrictModel):
     """One figure of both, as a fraction, and their difference, challenger - champion."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     champion: float
     challenger: float
@@ -33,10 +30,8 @@ class Judged(BaseModel):
         return self.difference >= -self.margin
 
 
-class Decision(BaseModel):
+class Decision(StrictModel):
     """What was decided on a challenger, against which champion, and by what."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     champion: str
     """Key of the version that it was measured against."""

@@ -19,10 +19,10 @@ from flows.pipeline.flows import WORKSPACE, deployed, run_name
 from flows.retraining import steps
 from flows.retraining.decision import check_measurable, judge, question
 from flows.retraining.drift import Drift, feature_drift, score_drift
-from flows.retraining.page import Findings, Outcome, write_page
+from flows.retraining.retraining_page import Findings, Outcome, write_page
 from flows.retraining.steps import Retraining
 from flows.server.connection import reported
-from flows.workspace.registry import Registry, Version
+from flows.workspace.model_registry import Registry, Version
 from flows.workspace.retrain_config import RetrainConfig
 from flows.workspace.run import Run
 from flows.workspace.versions import newly_labelled

@@ -12,17 +12,18 @@ from dsanet.checkpoint import INFO_FILE, read_info
 from dsanet.detectors.dsanet.config import fit_classes
 from dsanet.training.curves import CURVES_FILE
 from evaluate.annotations import VideoTruth
-from evaluate.metrics.predictions import predicted_class, top_snippets, video_score
+from evaluate.predictions import predicted_class, top_snippets, video_score
 from evaluate.report.write import read_metrics
 from evaluate.scores import VideoScores, read_scores, score_path
-from extract.manifest import NORMAL, VideoRecord
+from extract.labels import NORMAL
+from extract.manifest import VideoRecord
 from extract.store import content_digest, feature_path, read_features
 from flows.library.from_manifest import import_manifest
 from flows.library.inbox import Scan, scan
 from flows.library.library import Features, Library, Score, Video
 from flows.pipeline.stages import EVALUATE, EXTRACT, INFER, TRAIN, read_truths
-from flows.workspace.references import restore
-from flows.workspace.registry import (
+from flows.workspace.model_reference import restore
+from flows.workspace.model_registry import (
     CHALLENGER,
     CHAMPION,
     MODEL_FOLDER,

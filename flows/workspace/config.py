@@ -10,11 +10,11 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from dsanet.detectors.config import Closed, TextConfig
+from dsanet.detectors.config import TextConfig
 from dsanet.detectors.dsanet.config import InferConfig, ModelConfig, TrainConfig
 from dsanet.detectors.registry import DEFAULT, DETECTORS, AnyDetectorConfig, config_of, detector_preset
 from evaluate.config import EvaluateConfig
-from extract.config import ExtractConfig, ExtractRuntime
+from extract.config import ExtractConfig, ExtractRuntime, StrictModel
 from flows.workspace.retrain_config import RetrainConfig
 
 Preset = Literal["ucf-crime", "xd-violence", "small"]
@@ -22,7 +22,7 @@ PRESETS: tuple[str, ...] = get_args(Preset)
 StageName = Literal["extract", "train", "infer", "evaluate"]
 
 
-class StagesConfig(Closed):
+class StagesConfig(StrictModel):
     """How a stage is tried again and given up; never changes a result."""
 
     retries: int = Field(2, ge=0, le=10, description="after an I/O error that may pass, and nothing else")
@@ -38,7 +38,7 @@ class TrainSettings(TrainConfig):
     )
 
 
-class PipelineConfig(Closed):
+class PipelineConfig(StrictModel):
     """What every stage is told. `runtime` says how it is run (device, workers) and never changes a result."""
 
     preset: Preset = Field("ucf-crime", description="gives every value that is not given")

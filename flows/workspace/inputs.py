@@ -4,17 +4,16 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from dsanet.detectors.config import TextConfig
+from extract.config import StrictModel
 from flows.workspace.config import PipelineConfig, override, preset_config
 from flows.workspace.workspace import Workspace, WorkspaceInputs, default_annotations
 
 
-class Source(BaseModel):
+class Source(StrictModel):
     """The footage: which videos, with which labels, and when things happen in the test videos."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     manifest: Path = Field(description="CSV with path,labels,split")
     annotations: Path | None = Field(

@@ -5,13 +5,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from dsanet.detectors.config import Closed
+from extract.config import StrictModel
 
 Figure = Literal["auc", "ap", "anomaly_auc", "map_corrected", "map_published", "video_auc", "video_ap"]
 """What a challenger may be measured by: all are better the higher, and none depends on a threshold."""
 
 
-class GateConfig(Closed):
+class GateConfig(StrictModel):
     """How much worse than the champion a challenger may be on the test split, and still take its place."""
 
     margins: dict[Figure, Annotated[float, Field(ge=0, le=1)]] = Field(
@@ -30,7 +30,7 @@ class GateConfig(Closed):
     seed: int = Field(0, ge=0, description="of the bootstrap")
 
 
-class DriftConfig(Closed):
+class DriftConfig(StrictModel):
     """When the new footage counts as other than what the champion was trained on."""
 
     distance: float = Field(
@@ -44,7 +44,7 @@ class DriftConfig(Closed):
     )
 
 
-class RetrainConfig(Closed):
+class RetrainConfig(StrictModel):
     """Retraining on new footage."""
 
     inboxes: tuple[Path, ...] = Field((), description="folders where new footage arrives")

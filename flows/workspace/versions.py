@@ -11,9 +11,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 
 from dsanet.checkpoint import INFO_FILE, read_info
+from extract.atomic import write_atomically
+from extract.config import StrictModel
 from extract.manifest import VideoRecord
 from flows.library.library import Video
 from flows.workspace.run import Run
@@ -22,10 +24,8 @@ from flows.workspace.workspace import Workspace, digest_of
 KEY_LENGTH = 16
 
 
-class Trained(BaseModel):
+class Trained(StrictModel):
     """One video of a training set."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     digest: str
     labels: tuple[str, ...]
@@ -52,9 +52,7 @@ class VersionFolder(Workspace):
         """Note what the version is trained on."""
         found = [Trained(digest=v.digest, labels=v.labels, split=v.split) for v in videos if v.labels]
         self.root.mkdir(parents=True, exist_ok=True)
-        draft = self.training_file.with_suffix(".tmp")
-        draft.write_bytes(_TRAINING.dump_json(found, indent=1))
-        draft.replace(self.training_file)
+        write_atomically(self.training_file, _TRAINING.dump_json(found, indent=1))
 
     def recall_training(self) -> list[Trained]:
         """What the version was trained on; nothing is known of imported weights."""

@@ -11,17 +11,18 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from extract.manifest import NORMAL, VideoRecord
+from extract.atomic import write_atomically
+from extract.config import StrictModel
+from extract.labels import NORMAL
+from extract.manifest import VideoRecord
 from flows.workspace.config import PipelineConfig
 from flows.workspace.locks import held
 
 
-class WorkspaceInputs(BaseModel):
+class WorkspaceInputs(StrictModel):
     """What `workspace.json` holds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     manifest: Path
     annotations: Path | None
@@ -44,9 +45,7 @@ class Workspace:
     def remember(self, inputs: WorkspaceInputs) -> None:
         """Write `workspace.json` atomically."""
         self.root.mkdir(parents=True, exist_ok=True)
-        draft = self.inputs_file.with_suffix(".tmp")
-        draft.write_text(inputs.model_dump_json(indent=2) + "\n")
-        draft.replace(self.inputs_file)
+        write_atomically(self.inputs_file, inputs.model_dump_json(indent=2) + "\n")
 
     def recall(self) -> WorkspaceInputs:
         """Read `workspace.json`. Raises FileNotFoundError or ValueError saying what to do."""

@@ -17,12 +17,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from evaluate.annotations import UCF_CRIME_CLASSES, XD_VIOLENCE_CODES, Segment, VideoTruth
+from evaluate.annotations import Segment, VideoTruth
 from evaluate.config import EvaluateConfig
 from evaluate.metrics.segments import segment_map
 from evaluate.metrics.weighted import PROTOCOLS
 from evaluate.report.write import evaluate_scores, write_report
 from evaluate.scores import VideoScores, score_path, write_scores
+from extract.labels import UCF_CRIME_CLASSES, XD_VIOLENCE_CODES
 from tests.evaluate.published import PublishedSet, ucf_crime, xd_violence
 
 

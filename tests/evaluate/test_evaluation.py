@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluate.annotations import UCF_CRIME_CLASSES, Segment, VideoTruth, frame_labels
+from evaluate.annotations import Segment, VideoTruth, frame_labels
 from evaluate.config import EvaluateConfig
 from evaluate.evaluation import Evaluation, evaluate_scores
 from evaluate.metrics.frames import frame_metrics
-from evaluate.metrics.predictions import likeliest_anomaly, predicted_class, video_score
 from evaluate.metrics.segments import segment_map
+from evaluate.predictions import likeliest_anomaly, predicted_class, video_score
 from evaluate.scores import VideoScores, expand_to_frames, read_scores, score_path, write_scores
+from extract.labels import UCF_CRIME_CLASSES
 from tests.evaluate.videos import CLASSES, informed_scores, small_test_set, video_scores, write_run
 
 QUICK = EvaluateConfig(bootstrap=50)

@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evaluate.annotations import UCF_CRIME_CLASSES, Segment, VideoTruth
+from evaluate.annotations import Segment, VideoTruth
 from evaluate.config import EvaluateConfig
 from evaluate.report.charts import Axis, thin
 from evaluate.report.compare import compare_runs
-from evaluate.report.curves import read_curves
 from evaluate.report.published_results import published_for
 from evaluate.report.timeline import peaks, timeline
+from evaluate.report.training_curves import read_curves
 from evaluate.report.write import evaluate_scores, read_metrics, write_report
 from evaluate.scores import score_path, write_scores
+from extract.labels import UCF_CRIME_CLASSES
 from tests.evaluate.videos import small_test_set, video_scores, write_run
 
 JPEG = b"\xff\xd8 not a real picture"

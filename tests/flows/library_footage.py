@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from evaluate.annotations import Segment, write_annotations
-from extract.manifest import NORMAL, VideoRecord, write_manifest
+from extract.labels import NORMAL
+from extract.manifest import VideoRecord, write_manifest
 from flows.demo.footage import ClipPlan, write_clip
 
 N_FRAMES, EVENT = 32, (16, 32)

@@ -13,7 +13,8 @@ import pytest
 
 import dsanet.detectors.base
 from dsanet.detectors.registry import DETECTORS
-from extract.manifest import NORMAL, VideoRecord
+from extract.labels import NORMAL
+from extract.manifest import VideoRecord
 from flows.demo.prepare import prepare_demo
 from flows.pipeline.bench import TABLE_5, TABLE_6, Entry, bench, entries, shuffled_labels
 from flows.workspace.inputs import describe

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from extract.manifest import NORMAL, VideoRecord, read_manifest, write_manifest
+from extract.labels import NORMAL
+from extract.manifest import VideoRecord, read_manifest, write_manifest
 from flows.pipeline.flows import extract_train_eval
 from flows.workspace.inputs import describe
 from flows.workspace.workspace import Workspace

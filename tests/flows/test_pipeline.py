@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from extract.manifest import NORMAL, read_manifest, write_manifest
+from extract.labels import NORMAL
+from extract.manifest import read_manifest, write_manifest
 from flows.pipeline.cache import StageResult
 from flows.pipeline.flows import evaluate, extract, extract_train_eval, infer, train
 from flows.pipeline.score import score_videos

@@ -15,7 +15,7 @@ import pytest
 
 from dsanet.inference import infer
 from evaluate.scores import read_provenance, score_path
-from extract.manifest import NORMAL
+from extract.labels import NORMAL
 from flows.cli import main as cli
 from flows.library.database import URL_VARIABLE
 from flows.library.library import Library, find
@@ -23,8 +23,8 @@ from flows.pipeline.flows import extract_train_eval
 from flows.retraining.flow import retrain_on_new_footage
 from flows.workspace.inputs import describe
 from flows.workspace.locks import BusyError
-from flows.workspace.references import checkpoint_folder
-from flows.workspace.registry import Registry
+from flows.workspace.model_reference import checkpoint_folder
+from flows.workspace.model_registry import Registry
 from flows.workspace.run import Run
 from flows.workspace.workspace import Workspace, file_digest
 from tests.flows.library_footage import EVENTS, first_footage, new_footage

@@ -25,7 +25,7 @@ from flows.library.labels import set_labels
 from flows.library.library import Library
 from flows.pipeline.flows import extract_train_eval
 from flows.workspace.inputs import describe
-from flows.workspace.registry import Registry
+from flows.workspace.model_registry import Registry
 from flows.workspace.run import Run
 from flows.workspace.workspace import file_digest
 from tests.flows.commands import DSANET

@@ -7,10 +7,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from dsanet.detectors.config import Closed
+from extract.config import StrictModel
 
 
-class Variant(Closed):
+class Variant(StrictModel):
     """The differences between the paper (the defaults) and the authors' release."""
 
     mask_padding: bool = Field(

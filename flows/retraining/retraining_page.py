@@ -5,23 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import ChoiceLoader, PackageLoader
-from pydantic import BaseModel, ConfigDict
 
 from evaluate.report.page import environment
-from evaluate.report.write import write_text
+from extract.atomic import write_atomically
+from extract.config import StrictModel
 from flows.library.inbox import Scan
 from flows.library.library import Score, Video
 from flows.retraining.drift import Drift, drift_charts
-from flows.workspace.registry import Version
+from flows.workspace.model_registry import Version
 from flows.workspace.retrain_config import RetrainConfig
 
 MOST_ROWS = 30
 
 
-class Outcome(BaseModel):
+class Outcome(StrictModel):
     """How a retraining ended: versions by number, videos counted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     champion: int
     challenger: int | None
@@ -114,5 +112,5 @@ def write_page(path: Path, findings: Findings) -> Path:
         most_rows=MOST_ROWS,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, page)
+    write_atomically(path, page)
     return path

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows.retraining.decision import Decision, Judged
-from flows.workspace.registry import Registry, Training
+from flows.workspace.model_registry import Registry, Training
 from flows.workspace.retrain_config import GateConfig
 
 
@@ -148,11 +148,11 @@ def test_the_tracking_uri_of_the_environment_is_honoured_and_nothing_phones_home
     script = """
 import os, socket, sys
 from pathlib import Path
-from flows.workspace.registry import Registry
+from flows.workspace.model_registry import Registry
 asked = []
 socket.socket.connect = lambda self, address: asked.append(address)
 sys.path.insert(0, sys.argv[2])
-from tests.flows.test_registry import training
+from tests.flows.test_model_registry import training
 root = Path(sys.argv[1])
 registry = Registry(root)
 registry.promote(registry.register(training(root, "only")))

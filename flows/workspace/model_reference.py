@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from dsanet.checkpoint import INFO_FILE, WEIGHTS_FILE
-from flows.workspace.registry import Registry, Version
+from flows.workspace.model_registry import Registry, Version
 from flows.workspace.versions import VersionFolder
 from flows.workspace.workspace import Workspace
 
