@@ -1,7 +1,8 @@
 """Commands for scheduled runs on one machine: Prefect's server and worker, and starting a deployed run."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -58,7 +59,30 @@ def trigger(
 ) -> None:
     """Start a run of a deployment, as a schedule or the UI would."""
     from flows.cli.launch import console
-    from flows.server.trigger import parameters_of, trigger
+    from flows.server.trigger import trigger
 
-    if not trigger(flow, parameters_of(out, param or []), watch=watch, console=console):
+    if not trigger(flow, parse_parameters(out, param or []), watch=watch, console=console):
         raise typer.Exit(1)
+
+
+def parse_parameters(workspace: Path | None, pairs: Iterable[str]) -> dict[str, Any]:
+    """Flow parameters from `name=value` and `name.key=value` pairs; a value is JSON, otherwise plain text.
+
+    `workspace` becomes the parameter of that name. Raises ValueError for a pair without `=`, or one that
+    contradicts another.
+    """
+    from flows.workspace.config import parse_value
+
+    parameters: dict[str, Any] = {"workspace": str(workspace.absolute())} if workspace else {}
+    for pair in pairs:
+        path, separator, text = pair.partition("=")
+        if not separator:
+            raise ValueError(f"{pair!r} gives nothing; expected name=value, for example refresh=train")
+        *parents, key = path.strip().split(".")
+        place = parameters
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise ValueError(f"{parent} is given twice: as a whole, and by {path}")
+        place[key] = parse_value(text)
+    return parameters

@@ -17,7 +17,7 @@ from flows.library.library import Library, Score, Video
 from flows.pipeline.artifacts import show_text
 from flows.pipeline.flows import WORKSPACE, deployed, run_name
 from flows.retraining import steps
-from flows.retraining.decision import check_measurable, judge, question
+from flows.retraining.decision import check_measurable, gate_fingerprint, judge
 from flows.retraining.drift import Drift, feature_drift, score_drift
 from flows.retraining.retraining_page import Findings, Outcome, write_page
 from flows.retraining.steps import Retraining
@@ -25,7 +25,6 @@ from flows.server.connection import reported
 from flows.workspace.model_registry import Registry, Version
 from flows.workspace.retrain_config import RetrainConfig
 from flows.workspace.run import Run
-from flows.workspace.versions import newly_labelled
 from flows.workspace.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -62,14 +61,14 @@ def _retrain(work: Retraining, force: bool) -> Outcome:
     champion = steps.in_service(work)
     scores = steps.score_everything(work, champion)
     usable = [video for video in work.having_features() if video.labels and video.split != "test"]
-    waiting = newly_labelled(usable, work.folder(champion.key).recall_training())
+    waiting = steps.newly_labelled(usable, work.folder(champion.key).read_training_set())
     before = champion
     if force or len(waiting) >= config.min_new_labels:
         challenger = steps.train_challenger(work, champion, usable)
         champion = _decide(work, champion, challenger)
     if champion != before:
         scores = steps.score_everything(work, champion)
-        waiting = newly_labelled(usable, work.folder(champion.key).recall_training())
+        waiting = steps.newly_labelled(usable, work.folder(champion.key).read_training_set())
     return _report(work, champion, scanned, scores, waiting)
 
 
@@ -79,7 +78,8 @@ def _decide(work: Retraining, champion: Version, challenger: Version) -> Version
         return champion
     truths, gate = steps.truths(work), work.run.config.retrain.gate
     decision = challenger.decision
-    if decision is None or (decision.champion, decision.question) != (champion.key, question(truths, gate)):
+    asked = (champion.key, gate_fingerprint(truths, gate))
+    if decision is None or (decision.champion, decision.gate_fingerprint) != asked:
         old, new = (steps.score_tests(work, version) for version in (champion, challenger))
         decision = judge(champion.key, old, new, truths, gate)
         work.registry.note(challenger, decision)
@@ -103,7 +103,7 @@ def _report(
 ) -> Outcome:
     """The page, the artifact and the warnings, all from what is on disk and in the registry."""
     videos = work.having_features()
-    training = {one.digest for one in work.folder(champion.key).recall_training()}
+    training = {one.digest for one in work.folder(champion.key).read_training_set()}
     new = [video for video in videos if video.digest not in training and video.split != "test"]
     drifts = _drifts(work, [v for v in videos if v.digest in training], new, scores)
     for drift in drifts:

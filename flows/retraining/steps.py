@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from flows.workspace.model_registry import (
     Version,
 )
 from flows.workspace.run import Run
-from flows.workspace.versions import KEY_LENGTH, VersionFolder, checkpoint_key
+from flows.workspace.versions import KEY_LENGTH, TrainingVideo, VersionFolder, checkpoint_key
 from flows.workspace.workspace import check_testable, digest_of
 
 log = logging.getLogger(__name__)
@@ -120,10 +120,11 @@ def _adopt(work: Retraining, model: Path) -> None:
     key = checkpoint_key(model)
     folder = work.folder(key)
     if not folder.has_model:
-        folder.take_over(model)
+        folder.copy_model(model)
     known = read_info(model).feature_digests  # none of imported weights: everything is new to them
     manifest = {record.name for record in work.run.records if record.split != "test"}
-    folder.remember_training(v for v in work.having_features() if known and v.name in manifest)
+    learned = [v for v in work.having_features() if known and v.name in manifest]
+    folder.write_training_set(training_set(learned))
     register(work, key)
 
 
@@ -149,6 +150,17 @@ def summarise(scores: VideoScores) -> Score:
     return Score(anomaly, predicted_class(scores, 0.5), surprise)
 
 
+def training_set(videos: Iterable[Video]) -> list[TrainingVideo]:
+    """The videos as `training.json` lists them; those without labels are left out."""
+    return [TrainingVideo(digest=v.digest, labels=v.labels, split=v.split) for v in videos if v.labels]
+
+
+def newly_labelled(videos: Iterable[Video], trained_on: Iterable[TrainingVideo]) -> list[Video]:
+    """The labelled videos outside the test split that are not in a training set with the same labels."""
+    seen = {(video.digest, video.labels) for video in trained_on}
+    return [v for v in videos if v.labels and v.split != "test" and (v.digest, v.labels) not in seen]
+
+
 def train_challenger(work: Retraining, champion: Version, videos: Sequence[Video]) -> Version:
     """Train on these videos, or take the version that was trained on just these; makes it the challenger."""
     run = _challenger_run(work, champion, [video.record() for video in videos])
@@ -156,7 +168,7 @@ def train_challenger(work: Retraining, champion: Version, videos: Sequence[Video
     version = work.registry.by_key(key)
     if version is None:
         folder = work.folder(key)
-        folder.remember_training(videos)
+        folder.write_training_set(training_set(videos))
         TRAIN(replace(run, workspace=folder))
         version = register(work, key)
     if not {CHAMPION, CHALLENGER} & set(version.aliases):
@@ -198,7 +210,7 @@ def register(work: Retraining, key: str) -> Version:
             params={
                 **info.model_dump(mode="json", include={"model", "train", "infer", "extract", "notes"}),
                 "encoder": info.encoder.digest,
-                "videos": len(folder.recall_training()),
+                "videos": len(folder.read_training_set()),
             },
             curves_csv=folder.model / CURVES_FILE,
             metrics={n: float(v) for n, v in metrics.items() if v is not None and math.isfinite(v)},

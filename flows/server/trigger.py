@@ -3,8 +3,6 @@
 import logging
 import os
 import time
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,7 +16,6 @@ from prefect.utilities.urls import url_for
 from rich.console import Console
 
 from flows.server import services
-from flows.workspace.config import parse_value
 
 DEPLOYMENT = "default"
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -39,26 +36,6 @@ def trigger(flow: str, parameters: dict[str, Any], *, watch: bool, console: Cons
         # PREFECT_UI_URL, where the server has another address for browsers than for its clients
         console.print(f"run {url_for(run)}", soft_wrap=True, highlight=False)
         return _followed(client, run, console) if watch else True
-
-
-def parameters_of(workspace: Path | None, given: Iterable[str]) -> dict[str, Any]:
-    """Parameters from `name=value` and `name.key=value` pairs; a value is JSON, or else a plain string.
-
-    Raises ValueError for a pair without `=`, or one that contradicts another.
-    """
-    parameters: dict[str, Any] = {"workspace": str(workspace.absolute())} if workspace else {}
-    for pair in given:
-        path, separator, text = pair.partition("=")
-        if not separator:
-            raise ValueError(f"{pair!r} gives nothing; expected name=value, for example refresh=train")
-        *parents, key = path.strip().split(".")
-        place = parameters
-        for parent in parents:
-            place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
-                raise ValueError(f"{parent} is given twice: as a whole, and by {path}")
-        place[key] = parse_value(text)
-    return parameters
 
 
 def _api_url() -> str:

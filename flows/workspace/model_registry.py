@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SADeprecationWarning
 
-from flows.retraining.decision import Decision
 from flows.server import prefect_defaults
+from flows.workspace.decision import Decision
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -134,7 +134,7 @@ class Registry:
 
     def note(self, version: Version, decision: Decision) -> None:
         """Write the gate's decision and its figures to the version and to its run."""
-        self._tag(version, DECISION, decision.model_dump_json())
+        self._tag(version, DECISION, decision.model_dump_json(by_alias=True))
         for name, one in decision.figures.items():
             for side in ("champion", "challenger", "difference"):
                 self._client.log_metric(version.run_id, f"gate_{name}_{side}", getattr(one, side))

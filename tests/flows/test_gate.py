@@ -10,11 +10,11 @@ import pytest
 from evaluate.annotations import VideoTruth
 from evaluate.scores import score_path, write_scores
 from flows.library.library import Video
-from flows.retraining.decision import check_measurable, judge, question
+from flows.retraining.decision import check_measurable, gate_fingerprint, judge
 from flows.retraining.drift import drift_charts, feature_drift, score_drift
-from flows.retraining.steps import summarise
+from flows.retraining.steps import newly_labelled, summarise
 from flows.workspace.retrain_config import DriftConfig, GateConfig
-from flows.workspace.versions import Trained, newly_labelled
+from flows.workspace.versions import TrainingVideo
 from tests.dsanet.helpers import write_video
 from tests.evaluate.videos import informed_scores, small_test_set, write_run
 
@@ -57,10 +57,10 @@ def test_a_gate_that_asks_for_proof_is_harder_to_pass(tmp_path: Path) -> None:
 
 def test_a_question_is_the_test_split_and_the_settings(tmp_path: Path) -> None:
     truths = [truth for truth, _ in small_test_set()]
-    asked = question(truths, GateConfig())
-    assert asked == question(truths, GateConfig())
-    assert asked != question(truths[1:], GateConfig())
-    assert asked != question(truths, GateConfig(margins={"auc": 0.005}))
+    asked = gate_fingerprint(truths, GateConfig())
+    assert asked == gate_fingerprint(truths, GateConfig())
+    assert asked != gate_fingerprint(truths[1:], GateConfig())
+    assert asked != gate_fingerprint(truths, GateConfig(margins={"auc": 0.005}))
 
 
 def test_a_test_split_without_annotations_can_be_asked_for_whole_videos_only() -> None:
@@ -134,7 +134,7 @@ def test_newly_labelled_are_videos_that_a_version_has_not_seen_with_these_labels
     def video(name: str, labels: tuple[str, ...] | None, split: str = "train") -> Video:
         return Video(name, name, split, labels, "", (Path(name),))
 
-    training = [Trained(digest=n, labels=("normal",), split="train") for n in ("old", "relabelled")]
+    training = [TrainingVideo(digest=n, labels=("normal",), split="train") for n in ("old", "relabelled")]
     videos = [
         video("old", ("normal",)),
         video("relabelled", ("fire",)),

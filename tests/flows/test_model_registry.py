@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.retraining.decision import Decision, Judged
+from flows.workspace.decision import Decision, FigureComparison
 from flows.workspace.model_registry import Registry, Training
 from flows.workspace.retrain_config import GateConfig
 
@@ -46,8 +46,10 @@ def training(root: Path, key: str) -> Training:
 
 
 def decision(champion: str, difference: float) -> Decision:
-    judged = Judged(champion=0.9, challenger=0.9, difference=difference, low=-1, high=1, margin=0.005)
-    return Decision(champion=champion, question="q", promoted=judged.holds, figures={"auc": judged})
+    judged = FigureComparison(
+        champion=0.9, challenger=0.9, difference=difference, low=-1, high=1, margin=0.005
+    )
+    return Decision(champion=champion, gate_fingerprint="q", promoted=judged.holds, figures={"auc": judged})
 
 
 def test_a_training_is_kept_with_parameters_curves_metrics_and_files(registry: Registry) -> None:

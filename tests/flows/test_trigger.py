@@ -6,19 +6,20 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from rich.console import Console
 
+from flows.cli.server import parse_parameters
 from flows.server import services
-from flows.server.trigger import parameters_of, trigger
+from flows.server.trigger import trigger
 
 
 def test_pairs_become_nested_parameters(tmp_path: Path) -> None:
     given = ["refresh=train", "config.preset=small", "config.train.epochs=3", "source.title=Two words"]
-    assert parameters_of(tmp_path, given) == {
+    assert parse_parameters(tmp_path, given) == {
         "workspace": str(tmp_path),
         "refresh": "train",
         "config": {"preset": "small", "train": {"epochs": 3}},
         "source": {"title": "Two words"},
     }
-    assert parameters_of(None, []) == {}
+    assert parse_parameters(None, []) == {}
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ def test_pairs_become_nested_parameters(tmp_path: Path) -> None:
 )
 def test_a_pair_that_says_nothing_is_refused(given: list[str], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
-        parameters_of(None, given)
+        parse_parameters(None, given)
 
 
 def test_without_a_server_one_line_says_what_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
