@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 PART_SUFFIX = ".part"
-"""Suffix of the temporary file `.NAME.part`, which lies in the folder of the final file."""
+"""Suffix of the temporary file: `.NAME.part` in the folder of `NAME`."""
 
 
 def write_atomically(
@@ -35,7 +35,7 @@ def write_atomically(
 
 
 def _sync_folder(folder: Path) -> None:
-    """Flush the folder's entry to disk: without it a rename can be lost in a power cut."""
+    """Flush the directory entry to disk; otherwise a power failure can undo the rename."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,9 +1,9 @@
-"""CLIP ViT-B/16 from OpenAI's weights: the one place that reads them.
+"""CLIP ViT-B/16 with OpenAI's weights; the only module that reads CLIP weights.
 
-The model is open_clip's (Radford et al. 2021, "Learning Transferable Visual Models From Natural
-Language Supervision"). Three things go wrong silently with open_clip 3.3 and are closed here: the
-config `ViT-B-16` builds GELU where OpenAI trained QuickGELU, missing weights are replaced by random
-ones, and a model comes in train mode. Every tensor's name and shape is checked before it is used.
+Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision"; the model is
+open_clip's. Three silent faults of open_clip 3.3 are prevented here: its config `ViT-B-16` builds GELU
+although OpenAI trained with QuickGELU, missing weights are replaced by random ones, and models start in train
+mode. The name, shape and values of every tensor are checked before use.
 """
 
 import hashlib
@@ -19,20 +19,20 @@ from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
 ARCHITECTURE = "ViT-B-16-quickgelu"
-WAYS_TO_GIVE_WEIGHTS = (
-    "give weights=`openai` (downloaded once, then taken from the cache), the path of OpenAI's ViT-B-16.pt, "
-    "of a state dict or of a safetensors file, or `random` for trials"
+_WEIGHTS_HELP = (
+    "set weights to `openai` (downloaded once, then cached), to the path of OpenAI's ViT-B-16.pt, of a state "
+    "dict or of a safetensors file, or to `random` for trials"
 )
-# OpenAI's TorchScript archive carries these beside the weights.
-_SCALARS_OF_THE_ARCHIVE = {"input_resolution", "context_length", "vocab_size"}
+# Entries of OpenAI's TorchScript archive that are not weights.
+_ARCHIVE_SCALARS = {"input_resolution", "context_length", "vocab_size"}
 
 
 def build_clip(weights: str, *, seed: int = 0) -> tuple[open_clip.CLIP, str]:
-    """CLIP ViT-B/16 in float32 on the CPU, frozen, in eval mode, and the digest of its image tower.
+    """Build CLIP ViT-B/16 in float32 on the CPU, frozen, in eval mode.
 
-    `weights` is `openai`, `random` (seeded by `seed`; the digest then starts with `random-`) or a
-    path. Raises FileNotFoundError where there are no weights and ValueError for a file that is not
-    a complete set of OpenAI's ViT-B/16 tensors.
+    `weights` is `openai`, `random` (seeded by `seed`) or a path. Returns the model and the digest of its
+    image tower, prefixed with `random-` for random weights. Raises FileNotFoundError if there are no weights,
+    and ValueError for a file that is not a complete set of OpenAI's ViT-B/16 tensors.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -40,15 +40,15 @@ def build_clip(weights: str, *, seed: int = 0) -> tuple[open_clip.CLIP, str]:
     require_quick_gelu(model)
     if weights != "random":
         path = _download() if weights == "openai" else Path(weights)
-        model.load_state_dict(checked_state(read_weights(path), model.state_dict(), path))
+        model.load_state_dict(validated_state(read_weights(path), model.state_dict(), path))
     digest = visual_digest(model.state_dict())
     return model.eval().requires_grad_(False), f"random-{digest}" if weights == "random" else digest
 
 
 def visual_digest(state: Mapping[str, Tensor]) -> str:
-    """sha256 over names, shapes and float32 bytes of the `visual.*` tensors, in the order of their names.
+    """sha256 over names, shapes and float32 bytes of the `visual.*` tensors, sorted by name.
 
-    Stored as float16 or as float32, the same weights have the same digest.
+    A float16 tensor and its float32 conversion have the same digest.
     """
     digest = hashlib.sha256()
     for name in sorted(name for name in state if name.startswith("visual.")):
@@ -59,61 +59,63 @@ def visual_digest(state: Mapping[str, Tensor]) -> str:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a TorchScript archive, a state dict (or one under `state_dict`) or a safetensors file.
+    """The tensors of a TorchScript archive, a state dict (also under the key `state_dict`) or safetensors.
 
-    Nothing is unpickled but tensors; of a TorchScript archive only the tensors are taken, its code
-    is not called. Raises FileNotFoundError, or ValueError naming the file.
+    Only tensors are unpickled, and the code of a TorchScript archive is not called. Raises FileNotFoundError,
+    or ValueError naming the file.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no CLIP weights at {path}; {WAYS_TO_GIVE_WEIGHTS}")
+        raise FileNotFoundError(f"no CLIP weights at {path}; {_WEIGHTS_HELP}")
     try:
         state = _read_any_format(path)
-    except Exception as error:  # every reader has its own exceptions for a damaged file
+    except Exception as error:  # each format's reader raises its own kinds for a damaged file
         raise ValueError(
-            f"{path} is neither a TorchScript archive nor a state dict of plain tensors nor safetensors; "
-            f"{WAYS_TO_GIVE_WEIGHTS}"
+            f"{path} is neither a TorchScript archive nor a state dict of tensors nor a safetensors file; "
+            f"{_WEIGHTS_HELP}"
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path} holds no state dict of tensors; {WAYS_TO_GIVE_WEIGHTS}")
-    return {name: value for name, value in state.items() if name not in _SCALARS_OF_THE_ARCHIVE}
+        raise ValueError(f"{path} contains no state dict of tensors; {_WEIGHTS_HELP}")
+    return {name: value for name, value in state.items() if name not in _ARCHIVE_SCALARS}
 
 
-def checked_state(
+def validated_state(
     state: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path
 ) -> dict[str, Tensor]:
-    """`state` in float32, after every name, shape and value was checked against `expected`."""
-    for name, wanted in expected.items():
+    """`state` in float32. Raises ValueError naming the first tensor that differs from `expected`.
+
+    Names and shapes must be equal, and all values finite.
+    """
+    for name, reference in expected.items():
         if name not in state:
             raise ValueError(f"{path}: tensor {name} is missing; expected OpenAI's ViT-B/16")
-        if state[name].shape != wanted.shape:
+        if state[name].shape != reference.shape:
             raise ValueError(
                 f"{path}: tensor {name} has shape {tuple(state[name].shape)}, "
-                f"expected {tuple(wanted.shape)} as in OpenAI's ViT-B/16"
+                f"expected {tuple(reference.shape)} as in OpenAI's ViT-B/16"
             )
         if not state[name].is_floating_point() or not state[name].isfinite().all():
-            raise ValueError(f"{path}: tensor {name} holds values that are not finite numbers")
+            raise ValueError(f"{path}: tensor {name} has values that are not finite floating-point numbers")
     for name in state:
         if name not in expected:
-            raise ValueError(f"{path}: tensor {name} is not one of OpenAI's ViT-B/16")
+            raise ValueError(f"{path}: tensor {name} is not part of OpenAI's ViT-B/16")
     return {name: value.float() for name, value in state.items()}
 
 
 def require_quick_gelu(model: nn.Module) -> None:
-    """Refuse a model with any other activation than x·sigmoid(1.702x) in both towers' MLPs."""
+    """Raise ValueError unless every MLP of both towers uses the activation x·sigmoid(1.702x)."""
     activations = [module.gelu for name, module in model.named_modules() if name.endswith(".mlp")]
     if len(activations) != 24 or not all(isinstance(activation, QuickGELU) for activation in activations):
         raise ValueError(
-            f"open_clip's {ARCHITECTURE} was not built with QuickGELU in all 24 blocks, as OpenAI's"
+            f"open_clip's {ARCHITECTURE} lacks QuickGELU in some of its 24 blocks; "
+            "install open_clip_torch>=3.3,<4"
         )
 
 
 def _read_any_format(path: Path) -> object:
     if path.suffix == ".safetensors":
         return safetensors.torch.load_file(path)
-    if zipfile.is_zipfile(path) and any(
-        name.endswith("/constants.pkl") for name in zipfile.ZipFile(path).namelist()
-    ):
-        with warnings.catch_warnings():  # TorchScript is deprecated; OpenAI's file remains one
+    if _is_torchscript(path):
+        with warnings.catch_warnings():  # torch deprecates TorchScript, OpenAI's file format
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
             archive = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
@@ -122,12 +124,19 @@ def _read_any_format(path: Path) -> object:
     return loaded["state_dict"] if isinstance(loaded, dict) and "state_dict" in loaded else loaded
 
 
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
 def _download() -> Path:
     config = open_clip.get_pretrained_cfg(ARCHITECTURE, "openai")
     try:
         return Path(open_clip.download_pretrained(config))
-    except Exception as error:  # hub and HTTP libraries raise a score of kinds
+    except Exception as error:  # the hub and HTTP libraries raise many kinds
         raise FileNotFoundError(
-            f"OpenAI's CLIP weights are neither in the cache nor could they be downloaded "
-            f"({str(error).splitlines()[0]}); {WAYS_TO_GIVE_WEIGHTS}"
+            f"OpenAI's CLIP weights are not cached and can't be downloaded "
+            f"({str(error).splitlines()[0]}); {_WEIGHTS_HELP}"
         ) from error

@@ -1,9 +1,9 @@
-"""Frozen CLIP image tower: frames in, one embedding a crop out; and its batches across videos."""
+"""CLIP's frozen image tower: RGB frames in, one 512-dimensional embedding per crop out.
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Generic, Protocol, TypeVar
+Shape suffixes: N frames, H height, W width, C = 3 channels (RGB), B images.
+"""
+
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 
 from extract.config import FEATURE_DIM, EncoderFingerprint
-from extract.preprocess import PREPROCESSING, crops_of, normalise, resized_bytes
+from extract.preprocess import PREPROCESSING, normalise, require_frames, resize_and_crop, resized_bytes
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _CPU_BATCH = 2
-"""Within 2 % of the rate at 8 (measured: 2.77 and 2.83 images a second and core; 2.60 at 1)."""
+"""Measured images per second and core: 2.60 with batches of 1, 2.77 with 2, 2.83 with 8."""
 _CUDA_BATCH = 256
 _PREPROCESS_BYTES = 256_000_000
-"""Pictures resized at once, in bytes of uint8: a batch of 4K frames would take 25 GB in float."""
+"""Limit of uint8 bytes resized at once: a whole batch of 4K frames would take 25 GB in float."""
 
 
 class FrameEncoder(Protocol):
-    """What the engine needs of an encoder; `Encoder` is the real one."""
+    """Interface between the extraction engine and an encoder; `Encoder` implements it."""
 
     @property
     def batch_size(self) -> int: ...
@@ -33,12 +33,12 @@ class FrameEncoder(Protocol):
     def preprocess(self, frames_NHWC: Tensor, crops: int) -> Tensor:
         """(N, H, W, 3) uint8 -> (N, crops, 3, 224, 224) uint8 on the device."""
 
-    def embed(self, images: Tensor) -> Tensor:
+    def embed(self, images_BCHW: Tensor) -> Tensor:
         """(B, 3, 224, 224) uint8 -> (B, 512) float32 on the device."""
 
 
 class Encoder:
-    """CLIP's image tower on one device, in one precision. Embeddings are not normalised, as OpenAI's."""
+    """CLIP's image tower on one device in one precision; embeddings are not normalised, as by OpenAI."""
 
     def __init__(
         self, tower: torch.nn.Module, fingerprint: EncoderFingerprint, device: torch.device, batch_size: int
@@ -49,156 +49,107 @@ class Encoder:
         self._dtype = _DTYPES[fingerprint.precision]
         self._tower = tower.to(device, self._dtype)
         on_cuda = device.type == "cuda"
-        self._copies = torch.cuda.Stream(device) if on_cuda else None  # type: ignore[no-untyped-call]
+        self._copy_stream = torch.cuda.Stream(device) if on_cuda else None  # type: ignore[no-untyped-call]
 
     def encode(self, frames_NHWC: npt.NDArray[np.uint8] | Tensor, crops: int = 1) -> Tensor:
-        """(N, H, W, 3) uint8 RGB -> (N, crops, 512) float32 on the device; crop order as in `crops_of`."""
-        if isinstance(frames_NHWC, np.ndarray):  # of any strides; a reversed view of BGR, say
+        """(N, H, W, 3) uint8 RGB -> (N, crops, 512) float32 on the device.
+
+        `crops` is 1, 5 or 10, in the order of `resize_and_crop`. Raises ValueError for another number of
+        crops, and for frames of another shape or dtype.
+        """
+        if isinstance(frames_NHWC, np.ndarray):
+            # torch rejects negative strides (BGR reversed to RGB, for example) and read-only arrays.
             frames_NHWC = torch.from_numpy(np.require(frames_NHWC, requirements=["C", "W"]))
         images = self.preprocess(frames_NHWC, crops)
         return self.embed(images.flatten(0, 1)).view(-1, crops, FEATURE_DIM)
 
     def preprocess(self, frames_NHWC: Tensor, crops: int) -> Tensor:
+        """(N, H, W, 3) uint8 -> (N, crops, 3, 224, 224) uint8 on the device."""
+        require_frames(frames_NHWC)
         largest = max(frames_NHWC[0].numel(), resized_bytes(*frames_NHWC.shape[1:3]))
         at_once = max(1, _PREPROCESS_BYTES // largest)
         return torch.cat(
-            [crops_of(self._on_device(part), crops) for part in torch.split(frames_NHWC, at_once)]
+            [resize_and_crop(self._to_device(part), crops) for part in torch.split(frames_NHWC, at_once)]
         )
 
-    def _on_device(self, frames: Tensor) -> Tensor:
-        if self._copies is None:
-            return frames.to(self.device)
-        # On a stream of its own the copy does not wait for the batch that is being computed.
-        with torch.cuda.stream(self._copies):
-            copied = frames.pin_memory().to(self.device, non_blocking=True)
+    def _to_device(self, frames_NHWC: Tensor) -> Tensor:
+        if self._copy_stream is None:
+            return frames_NHWC.to(self.device)
+        # On a separate stream the copy does not wait for the batch being computed.
+        with torch.cuda.stream(self._copy_stream):
+            copied = frames_NHWC.pin_memory().to(self.device, non_blocking=True)
         computing = torch.cuda.current_stream(self.device)
-        computing.wait_stream(self._copies)
+        computing.wait_stream(self._copy_stream)
         copied.record_stream(computing)
         return copied
 
     @torch.inference_mode()
-    def embed(self, images: Tensor) -> Tensor:
-        # Always the same batch shape: matrix libraries choose their kernels by it, and a row's last
-        # bit would otherwise depend on how many others happened to be computed beside it.
-        padding = -len(images) % self.batch_size
-        padded = torch.cat([images, images.new_zeros(padding, *images.shape[1:])]) if padding else images
-        batches = padded.view(-1, self.batch_size, *images.shape[1:])
-        rows = [self._tower(normalise(batch, self._dtype)).float() for batch in batches]
-        return torch.cat(rows)[: len(images)]
+    def embed(self, images_BCHW: Tensor) -> Tensor:
+        """(B, 3, 224, 224) uint8 -> (B, 512) float32 on the device; independent of the other images."""
+        # Every batch has the same shape: matrix libraries select kernels by shape, and the last bit of an
+        # embedding would otherwise depend on the number of images in its batch.
+        padding = -len(images_BCHW) % self.batch_size
+        filler = images_BCHW.new_zeros(padding, *images_BCHW.shape[1:])
+        padded = torch.cat([images_BCHW, filler]) if padding else images_BCHW
+        batches = padded.view(-1, self.batch_size, *images_BCHW.shape[1:])
+        embeddings = [self._tower(normalise(batch, self._dtype)).float() for batch in batches]
+        return torch.cat(embeddings)[: len(images_BCHW)]
 
 
 def load_encoder(
     weights: str, device: str = "auto", precision: str = "auto", batch_size: int | None = None
 ) -> Encoder:
-    """CLIP ViT-B/16's image tower with `weights` (see `build_clip`), on `device`.
+    """Load the frozen image tower of CLIP ViT-B/16.
 
-    Precision `auto` is fp16 on CUDA, OpenAI's own (cosine to fp32 0.9999), and fp32 on a CPU.
-    Raises FileNotFoundError and ValueError as `build_clip`, and ValueError for an unusable device.
+    Args:
+        weights: `openai` (downloaded once, then cached), `random` (trials) or the path of OpenAI's .pt file,
+            a state dict or a safetensors file.
+        device: `auto` (CUDA if available), `cpu`, `cuda`, `cuda:1`.
+        precision: `fp32`, `fp16`, `bf16`, or `auto`: fp16 on CUDA, as OpenAI's code (cosine to fp32 0.9999),
+            else fp32.
+        batch_size: Images per batch; by default 256 on CUDA and 2 on a CPU.
+
+    Returns:
+        An encoder; `encode` takes (N, H, W, 3) uint8 RGB frames and returns (N, crops, 512) float32
+        embeddings, not normalised.
+
+    Raises:
+        FileNotFoundError: The weights file does not exist, or the download fails.
+        ValueError: The file is not a complete set of OpenAI's ViT-B/16 weights, the device is not usable, or
+            the precision is unknown.
+
+    Examples:
+        >>> import numpy as np
+        >>> from extract import load_encoder
+        >>> encoder = load_encoder("random", device="cpu")
+        >>> encoder.encode(np.zeros((2, 240, 320, 3), np.uint8), crops=5).shape
+        torch.Size([2, 5, 512])
     """
-    from extract.clip import ARCHITECTURE, build_clip  # open_clip takes seconds to import
+    from extract.clip import ARCHITECTURE, build_clip  # here, because importing open_clip takes seconds
 
-    place = resolve_device(device)
-    on_cuda = place.type == "cuda"
-    exact = ("fp16" if on_cuda else "fp32") if precision == "auto" else precision
-    if exact not in _DTYPES:
+    target = resolve_device(device)
+    on_cuda = target.type == "cuda"
+    resolved = ("fp16" if on_cuda else "fp32") if precision == "auto" else precision
+    if resolved not in _DTYPES:
         raise ValueError(f"precision is {precision}, expected auto, {', '.join(_DTYPES)}")
     model, digest = build_clip(weights)
     fingerprint = EncoderFingerprint(
         architecture=ARCHITECTURE,
         weights_digest=digest,
         preprocessing=PREPROCESSING,
-        precision=exact,
+        precision=resolved,
     )
-    return Encoder(model.visual, fingerprint, place, batch_size or (_CUDA_BATCH if on_cuda else _CPU_BATCH))
+    return Encoder(model.visual, fingerprint, target, batch_size or (_CUDA_BATCH if on_cuda else _CPU_BATCH))
 
 
 def resolve_device(device: str) -> torch.device:
-    """`auto` is CUDA where there is one. Raises ValueError for a device that is not there."""
+    """The torch device of a setting; `auto` is CUDA if available. Raises ValueError if it is not usable."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device {device} can't be used ({reason}); give auto, cpu or cuda") from error
-    return place
-
-
-Owner = TypeVar("Owner")
-Pixels = npt.NDArray[np.uint8]
-Embeddings = npt.NDArray[np.float32]
-
-
-class Batches(Generic[Owner]):
-    """Pictures of any size and video in, embeddings out, each with its owner.
-
-    Results are fetched one batch late: while a GPU works on one, the next is gathered, copied, started.
-    """
-
-    def __init__(self, encoder: FrameEncoder, crops: int) -> None:
-        self._encoder = encoder
-        self._crops = crops
-        self._pictures = max(1, encoder.batch_size // crops)
-        self._pending: list[tuple[Owner, Pixels]] = []
-        self._started: deque[tuple[list[Owner], Callable[[], Embeddings]]] = deque()
-
-    def add(self, owner: Owner, pixels: Pixels) -> bool:
-        """Add one (H, W, 3) RGB picture; True if that filled a batch, to be started."""
-        self._pending.append((owner, pixels))
-        return len(self._pending) >= self._pictures
-
-    def start(self) -> None:
-        """Start what is pending, a whole batch or less, on the device."""
-        by_size: dict[tuple[int, ...], list[tuple[Owner, Pixels]]] = {}
-        for owner, pixels in self._pending:
-            by_size.setdefault(pixels.shape, []).append((owner, pixels))
-        self._pending = []
-        if not by_size:
-            return
-        owners = [owner for group in by_size.values() for owner, _ in group]
-        with _one_thread():
-            images = [
-                self._encoder.preprocess(
-                    torch.from_numpy(np.stack([pixels for _, pixels in group])), self._crops
-                )
-                for group in by_size.values()
-            ]
-            batch = torch.cat(images).flatten(0, 1) if len(images) > 1 else images[0].flatten(0, 1)
-        self._started.append((owners, _begin_fetch(self._encoder.embed(batch))))
-
-    def results(self, *, leave: int) -> Iterator[tuple[Owner, Embeddings]]:
-        """(owner, (crops, 512) embedding) of the batches started, but for the last `leave`."""
-        while len(self._started) > leave:
-            owners, fetch = self._started.popleft()
-            yield from zip(owners, fetch().reshape(len(owners), self._crops, FEATURE_DIM), strict=True)
-
-
-def _begin_fetch(embeddings: Tensor) -> Callable[[], Embeddings]:
-    """Start copying to the host; the function returned waits for this copy, not for later batches."""
-    if embeddings.device.type != "cuda":
-        return embeddings.numpy
-    on_host = torch.empty(embeddings.shape, pin_memory=True)
-    on_host.copy_(embeddings, non_blocking=True)
-    copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    copied.record(torch.cuda.current_stream(embeddings.device))
-
-    def fetch() -> Embeddings:
-        copied.synchronize()
-        return on_host.numpy()
-
-    return fetch
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Decoder processes have the other cores: torch's threads, waiting for each other there, only spin.
-
-    Where decoding bounds, two threads took 7.1 s of CPU time to prepare 1,200 pictures, one 0.7 s.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    return resolved

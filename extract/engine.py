@@ -1,58 +1,45 @@
-"""Videos in, feature files out: decoder processes ahead, batches across videos, a writer behind.
+"""The extraction run: decoder processes ahead, batches across videos, a writer thread behind.
 
-    decoder processes ──lanes──▶ bounded queue ──▶ batches on the device ──▶ writer thread ──▶ *.h5
+    decoder pool ──▶ queue bounded in bytes ──▶ batches on the device ──▶ writer thread ──▶ NAME.h5
 
-The calling thread feeds the device. Results are fetched one batch late, so that on a GPU the next
-batch is under way meanwhile. An embedding does not depend on what else was in its batch, so a run
-that was killed and resumed ends with the bytes of an uninterrupted one.
+The calling thread feeds the device. Results are fetched one batch late, so that a GPU computes the next batch
+meanwhile. An embedding does not depend on the other images of its batch, so a run that was killed and resumed
+gives the same bytes as an uninterrupted one.
 """
 
 import os
 import signal
 import sys
 import threading
-import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from extract.batches import EmbeddingBatches
 from extract.config import FEATURE_DIM, EncoderFingerprint, ExtractConfig, ExtractRuntime
-from extract.decode.pool import Lanes, Message, PictureData
+from extract.decode.pool import DecoderPool, Message, PictureData
 from extract.decode.worker import Failed, Finished, Job, Opened
-from extract.encoder import Batches, FrameEncoder, load_encoder
+from extract.encoder import FrameEncoder, load_encoder
 from extract.failures import Failure, read_failures, write_failures
 from extract.manifest import VideoRecord
-from extract.reuse import feature_folder, is_done
+from extract.progress import ExtractProgress, ProgressTracker
+from extract.reuse import is_up_to_date, locked_feature_folder
 from extract.snippets import Picks
 from extract.store import FeatureFileError, FeatureMeta, VideoFeatures, feature_path, write_features
 
 _QUEUE_BYTES = 512_000_000
-_IDLE_S = 0.5
-
-
-@dataclass
-class ExtractProgress:
-    """State of a run. Videos count as done with their file written, reused or given up."""
-
-    videos_done: int
-    videos_total: int
-    snippets_done: int
-    snippets_total: int
-    """An estimate until every video has been opened."""
-    footage_s_done: float
-    failures: int
-    elapsed_s: float
+_MESSAGE_TIMEOUT_S = 0.5
 
 
 @dataclass(frozen=True)
 class ExtractResult:
-    """Names of the videos with new files, of those whose files were already right, and the failures."""
+    """Names of the videos extracted and of those with up-to-date feature files, and the failures."""
 
     extracted: list[str]
     reused: list[str]
@@ -68,67 +55,100 @@ def extract_videos(
     *,
     encoder: FrameEncoder | None = None,
 ) -> ExtractResult:
-    """Write `features_dir/<name>.h5` for every video that has none yet, and `failures.csv`.
+    """Extract the features of videos: writes `features_dir/NAME.h5` per video, and `failures.csv`.
 
-    A bad video is never fatal: it is skipped and listed. Raises ValueError or FileNotFoundError
-    where nothing can be done at all: no weights, a folder that can't be written or is in use.
-    `encoder` replaces the one that `config` and `runtime` ask for.
+    Videos with an up-to-date feature file are skipped, so a repeated or interrupted run does only the rest. A
+    video that can't be decoded does not end the run: it is listed in `failures.csv`.
+
+    Args:
+        records: The videos, with unique names; their labels and splits are not used.
+        features_dir: Folder of the feature files; created if missing, locked during the run.
+        config: Settings that determine the features.
+        runtime: Device, decoder processes and error handling.
+        on_progress: Called with the state of the run at most twice a second.
+        encoder: Replaces the encoder that `config` and `runtime` select.
+
+    Returns:
+        The names of the videos extracted and reused, and the failures with their reasons.
+
+    Raises:
+        FileNotFoundError: There are no weights.
+        ValueError: The weights or the device are not usable, two videos have the same name, the folder is not
+            writable, or another extraction is running in it.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from extract import ExtractConfig, extract_videos
+        >>> from extract.manifest import VideoRecord
+        >>> video = VideoRecord("video", Path("video.mp4"), ("normal",), "test")
+        >>> extract_videos([video], Path("features"), ExtractConfig(weights="random"))
+        ExtractResult(extracted=['video'], reused=[], failures=[])
     """
-    with _sigterm_interrupts(), feature_folder(features_dir):
+    _require_unique_names(records)
+    with _sigterm_as_exit(), locked_feature_folder(features_dir):
         encoder = encoder or load_encoder(
             config.weights, runtime.device, config.precision, runtime.batch_size
         )
+        fingerprint = encoder.fingerprint
         with ThreadPoolExecutor() as pool:
             done = list(
-                pool.map(lambda r: is_done(r, features_dir, config, encoder.fingerprint, runtime), records)
+                pool.map(lambda r: is_up_to_date(r, features_dir, config, fingerprint, runtime), records)
             )
-        todo = [record for record, is_there in zip(records, done, strict=True) if not is_there]
-        reused = [record.name for record, is_there in zip(records, done, strict=True) if is_there]
-        return _Run(todo, reused, features_dir, config, runtime, encoder, on_progress).execute()
+        todo = [record for record, up_to_date in zip(records, done, strict=True) if not up_to_date]
+        reused = [record.name for record, up_to_date in zip(records, done, strict=True) if up_to_date]
+        return _ExtractionRun(todo, reused, features_dir, config, runtime, encoder, on_progress).execute()
+
+
+def _require_unique_names(records: Sequence[VideoRecord]) -> None:
+    name, count = next(iter(Counter(record.name for record in records).most_common(1)), ("", 0))
+    if count > 1:
+        raise ValueError(f"{count} videos are named {name!r}; names must be unique, feature files carry them")
 
 
 @contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM unwinds the run as Ctrl-C does, unless the program has a way of its own.
+def _sigterm_as_exit() -> Iterator[None]:
+    """Let SIGTERM raise SystemExit, so that the run is unwound; a handler of the program is kept.
 
-    Signals belong to the main thread: nothing is changed in another one.
+    Only the main thread may set signal handlers; in another thread nothing is changed.
     """
-    ours = threading.current_thread() is threading.main_thread() and (
+    replace = threading.current_thread() is threading.main_thread() and (
         signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     )
-    if ours:
+    if replace:
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         yield
     finally:
-        if ours:
+        if replace:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @dataclass(eq=False)
-class _Video:
-    """A video under way: sums of its embeddings, (T, crops, 512) float32, and how many picks are in."""
+class _OpenVideo:
+    """A video being extracted: the sums of its embeddings so far."""
 
     record: VideoRecord
     picks: Picks
-    footage_s: float
+    duration_s: float
     sums: npt.NDArray[np.float32]
-    sent: int = 0
+    """(T, crops, 512)"""
+    decoded: int = 0
     embedded: int = 0
     finished: Finished | None = None
 
     def add(self, pick: int, embedding: npt.NDArray[np.float32]) -> None:
-        """Picks of a video come in order, so sums of floats are the same in every run."""
+        """Add a (crops, 512) embedding. Picks arrive in order, so float sums are equal in every run."""
         self.sums[self.picks.snippet[pick]] += embedding
         self.embedded += 1
 
     @property
     def complete(self) -> bool:
-        return self.finished is not None and self.embedded == self.sent
+        """True if the video is decoded to its end and every picture is embedded."""
+        return self.finished is not None and self.embedded == self.decoded
 
     def features(self, encoder: EncoderFingerprint, config: ExtractConfig) -> VideoFeatures:
-        """Means over each snippet's picks; with a damaged place, of the snippets before it."""
-        assert self.finished is not None
+        """The mean embedding of each snippet; for a damaged video, of the snippets before the damage."""
+        assert self.finished is not None, "called on complete videos only"
         snippets = len(self.finished.frame_index)
         counts = np.bincount(self.picks.snippet)[:snippets, None, None]
         meta = FeatureMeta(
@@ -147,103 +167,109 @@ class _Video:
         )
 
 
-@dataclass(eq=False)
-class _Run:
-    todo: Sequence[VideoRecord]
-    reused: list[str]
-    features_dir: Path
-    config: ExtractConfig
-    runtime: ExtractRuntime
-    encoder: FrameEncoder
-    on_progress: Callable[[ExtractProgress], None] | None
-    _videos: dict[str, _Video] = field(default_factory=dict)
-    _writes: deque[tuple[VideoRecord, Future[None]]] = field(default_factory=deque)
-    _extracted: list[str] = field(default_factory=list)
-    _failures: dict[str, Failure] = field(default_factory=dict)
-    _opened_bytes: int = 0
-    _snippets_opened: int = 0
-    _snippets_done: int = 0
-    _footage_s: float = 0.0
-    _started: float = field(default_factory=time.monotonic)
-    _reported: float = 0.0
+class _ExtractionRun:
+    """One call of `extract_videos`, after the up-to-date videos were set aside."""
 
-    def __post_init__(self) -> None:
-        self._batches: Batches[tuple[_Video, int]] = Batches(self.encoder, self.config.crops)
-        self._unopened = {record.name: _file_bytes(record) for record in self.todo}
+    def __init__(
+        self,
+        todo: Sequence[VideoRecord],
+        reused: list[str],
+        features_dir: Path,
+        config: ExtractConfig,
+        runtime: ExtractRuntime,
+        encoder: FrameEncoder,
+        on_progress: Callable[[ExtractProgress], None] | None,
+    ) -> None:
+        self._records = {record.name: record for record in todo}
+        self._file_bytes = {record.name: _file_bytes(record) for record in todo}
+        self._reused = reused
+        self._features_dir = features_dir
+        self._config = config
+        self._runtime = runtime
+        self._encoder = encoder
+        self._progress = ProgressTracker(on_progress, self._file_bytes, len(reused))
+        self._batches: EmbeddingBatches[tuple[_OpenVideo, int]] = EmbeddingBatches(encoder, config.crops)
+        self._open: dict[str, _OpenVideo] = {}
+        self._writer = ThreadPoolExecutor(1)
+        self._writes: deque[tuple[VideoRecord, Future[None]]] = deque()
+        self._extracted: list[str] = []
+        self._failures: dict[str, Failure] = {}
 
     def execute(self) -> ExtractResult:
-        names = {record.name for record in self.todo} | set(self.reused)
-        self._earlier = [f for f in read_failures(self.features_dir) if f.name not in names]
-        self._report(force=True)
-        if self.todo:
-            self._extract_all()
-        self._list_failures()
-        self._report(force=True)
-        return ExtractResult(sorted(self._extracted), self.reused, list(self._failures.values()))
+        names = {*self._records, *self._reused}
+        self._other_failures = [f for f in read_failures(self._features_dir) if f.name not in names]
+        self._progress.report(force=True)
+        with self._writer:
+            if self._records:
+                self._extract_all()
+        self._write_failures()
+        self._progress.report(force=True)
+        return ExtractResult(sorted(self._extracted), self._reused, list(self._failures.values()))
 
     def _extract_all(self) -> None:
-        records = {record.name: record for record in self.todo}
-        # The largest first: begun last, it would keep one decoder busy and leave the others idle.
-        jobs = [
-            (r.name, Job(r.path.absolute(), self.config.sampling, self.runtime.decoder, self.runtime.partial))
-            for r in sorted(self.todo, key=lambda r: self._unopened[r.name], reverse=True)
-        ]
-        count = min(self.runtime.workers or os.cpu_count() or 1, len(jobs))
-        with (
-            ThreadPoolExecutor(1) as writer,
-            Lanes(jobs, count, self.runtime.timeout_s, _QUEUE_BYTES) as lanes,
-        ):
-            self._writer = writer
-            under_way = len(jobs)
-            while under_way:
-                item = lanes.get(_IDLE_S)
-                if item is None:  # the decoders are slow just now: what is there need not wait for them
+        jobs = self._jobs()
+        workers = min(self._runtime.workers or os.cpu_count() or 1, len(jobs))
+        with DecoderPool(jobs, workers, self._runtime.timeout_s, _QUEUE_BYTES) as decoders:
+            unfinished = len(jobs)
+            while unfinished:
+                item = decoders.get(_MESSAGE_TIMEOUT_S)
+                if item is None:  # decoding is slow at the moment: do not hold back a partial batch
                     self._embed_pending()
                 else:
-                    self._handle(records[item[0]], item[1])
-                    under_way -= isinstance(item[1], Finished | Failed)
+                    name, message = item
+                    self._handle(self._records[name], message)
+                    unfinished -= isinstance(message, Finished | Failed)
                 self._collect_writes(wait=False)
-                self._report()
+                self._progress.report()
             self._embed_pending()
             self._collect_writes(wait=True)
 
+    def _jobs(self) -> list[tuple[str, Job]]:
+        """Jobs by size of the file, largest first: started last, it would leave the other decoders idle."""
+        runtime = self._runtime
+        return [
+            (name, Job(record.path.absolute(), self._config.sampling, runtime.decoder, runtime.partial))
+            for name, record in sorted(
+                self._records.items(), key=lambda item: self._file_bytes[item[0]], reverse=True
+            )
+        ]
+
     def _handle(self, record: VideoRecord, message: Message) -> None:
         if isinstance(message, Opened):
-            shape = (message.picks.n_snippets, self.config.crops, FEATURE_DIM)
-            self._videos[record.name] = _Video(
+            shape = (message.picks.n_snippets, self._config.crops, FEATURE_DIM)
+            self._open[record.name] = _OpenVideo(
                 record, message.picks, message.duration_s, np.zeros(shape, np.float32)
             )
-            self._opened_bytes += self._unopened.pop(record.name)
-            self._snippets_opened += message.picks.n_snippets
+            self._progress.video_opened(record.name, message.picks.n_snippets)
         elif isinstance(message, PictureData):
-            video = self._videos[record.name]
-            video.sent += 1
+            video = self._open[record.name]
+            video.decoded += 1
             if self._batches.add((video, message.pick), message.pixels):
-                self._embed_pending(leave=1)
+                self._embed_pending(keep_in_flight=1)
         elif isinstance(message, Finished):
-            self._videos[record.name].finished = message
-            self._write_if_complete(self._videos[record.name])
+            self._open[record.name].finished = message
+            self._write_if_complete(self._open[record.name])
         else:
-            self._unopened.pop(record.name, None)
-            self._videos.pop(record.name, None)
+            self._open.pop(record.name, None)
             self._fail(record, message)
 
-    def _embed_pending(self, *, leave: int = 0) -> None:
-        """Start what is pending, then take in what the device has finished, all but `leave` batches."""
-        self._batches.start()
-        for (video, pick), embedding in self._batches.results(leave=leave):
+    def _embed_pending(self, *, keep_in_flight: int = 0) -> None:
+        """Launch the pending pictures, then fetch all batches except for the last `keep_in_flight`."""
+        self._batches.launch()
+        for (video, pick), embedding in self._batches.results(keep_in_flight=keep_in_flight):
             video.add(pick, embedding)
-            self._snippets_done += int(video.picks.completes[pick])
+            if video.picks.last_in_snippet[pick]:
+                self._progress.snippet_done()
             self._write_if_complete(video)
 
-    def _write_if_complete(self, video: _Video) -> None:
+    def _write_if_complete(self, video: _OpenVideo) -> None:
         if not video.complete:
             return
-        del self._videos[video.record.name]
-        features = video.features(self.encoder.fingerprint, self.config)
-        path = feature_path(self.features_dir, video.record.name)
+        del self._open[video.record.name]
+        features = video.features(self._encoder.fingerprint, self._config)
+        path = feature_path(self._features_dir, video.record.name)
         self._writes.append((video.record, self._writer.submit(write_features, path, features)))
-        self._footage_s += video.footage_s
+        self._progress.footage_done(video.duration_s)
 
     def _collect_writes(self, *, wait: bool) -> None:
         while self._writes and (wait or self._writes[0][1].done()):
@@ -251,49 +277,32 @@ class _Run:
             try:
                 write.result()
                 self._extracted.append(record.name)
+                self._progress.video_written()
             except (OSError, FeatureFileError) as error:
                 self._fail(record, Failed(f"the features can't be written: {error}"))
 
     def _fail(self, record: VideoRecord, failed: Failed) -> None:
         self._failures[record.name] = Failure(record.name, record.path, failed.reason, failed.frame)
-        with suppress(OSError, ValueError):  # a full disk, say; `execute` tries once more at the end
-            if record.path.is_file():  # what features there are, are of an earlier content or config
-                feature_path(self.features_dir, record.name).unlink(missing_ok=True)
-            self._list_failures()
+        self._progress.video_failed(record.name)
+        with suppress(OSError, ValueError):  # on a full disk, for example; `execute` writes the list again
+            if record.path.is_file():  # the old features were made from another content or config
+                feature_path(self._features_dir, record.name).unlink(missing_ok=True)
+            self._write_failures()
 
-    def _list_failures(self) -> None:
+    def _write_failures(self) -> None:
         try:
-            write_failures(self.features_dir, [*self._earlier, *self._failures.values()])
+            write_failures(self._features_dir, [*self._other_failures, *self._failures.values()])
         except OSError as error:
             first = next(iter(self._failures.values()), None)
             raise ValueError(
-                f"the list of failures can't be written to {self.features_dir}: {error.strerror}; "
+                f"the failure list can't be written to {self._features_dir}: {error.strerror}; "
                 f"{len(self._failures)} videos failed"
                 + (f", {first.name} first: {first.reason}" if first else "")
             ) from error
-
-    def _report(self, *, force: bool = False) -> None:
-        now = time.monotonic()
-        if self.on_progress is None or (not force and now < self._reported + _IDLE_S):
-            return
-        self._reported = now
-        done = len(self._extracted) + len(self._failures)
-        per_byte = self._snippets_opened / self._opened_bytes if self._opened_bytes else 0
-        self.on_progress(
-            ExtractProgress(
-                videos_done=done + len(self.reused),
-                videos_total=len(self.todo) + len(self.reused),
-                snippets_done=self._snippets_done,
-                snippets_total=self._snippets_opened + round(per_byte * sum(self._unopened.values())),
-                footage_s_done=self._footage_s,
-                failures=len(self._failures),
-                elapsed_s=now - self._started,
-            )
-        )
 
 
 def _file_bytes(record: VideoRecord) -> int:
     try:
         return record.path.stat().st_size
     except OSError:
-        return 0  # its decoder meets the same error, and names it
+        return 0  # the decoder meets the same error and reports it

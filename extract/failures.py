@@ -1,4 +1,4 @@
-"""The failure list, `failures.csv`: which videos have no features, and why."""
+"""The failure list, `failures.csv`: the videos of a feature folder that have no features, and the reasons."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from extract.atomic import write_atomically
 
 @dataclass(frozen=True)
 class Failure:
-    """A video without features. `frame` is where it went wrong, if that is known."""
+    """A video without features. `frame` is the first frame that could not be decoded, if known."""
 
     name: str
     path: Path
@@ -24,25 +24,31 @@ def failures_path(features_dir: Path) -> Path:
 
 
 def read_failures(features_dir: Path) -> list[Failure]:
-    """The list of a feature folder; empty if there is none. ValueError for a file that is no such list."""
+    """The failure list of a feature folder; empty if there is no file.
+
+    Raises ValueError for a file without the expected columns or values.
+    """
     path = failures_path(features_dir)
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
         try:
             return [
-                Failure(row["name"], Path(row["path"]), row["reason"], _number(row["frame"]))
+                Failure(row["name"], Path(row["path"]), row["reason"], _frame_number(row["frame"]))
                 for row in csv.DictReader(file)
             ]
         except (KeyError, TypeError, ValueError, csv.Error) as error:
             raise ValueError(
-                f"{path} is no list of failures with the columns name,path,reason,frame; delete it, the next "
-                "extraction writes it again"
+                f"{path} is not a failure list with the columns name,path,reason,frame; delete it, the next "
+                "extraction rewrites it"
             ) from error
 
 
 def write_failures(features_dir: Path, failures: Iterable[Failure]) -> None:
-    """Replace the list at once; without failures there is no file. OSError where the disk refuses."""
+    """Replace the failure list atomically, sorted by name; without failures the file is removed.
+
+    Raises OSError if the disk refuses.
+    """
     path = failures_path(features_dir)
     rows = [asdict(failure) for failure in sorted(failures, key=lambda failure: failure.name)]
     if not rows:
@@ -52,8 +58,8 @@ def write_failures(features_dir: Path, failures: Iterable[Failure]) -> None:
     writer = csv.DictWriter(text, [field.name for field in fields(Failure)])
     writer.writeheader()
     writer.writerows(rows)
-    write_atomically(path, text.getvalue().encode())
+    write_atomically(path, text.getvalue())
 
 
-def _number(text: str) -> int | None:
+def _frame_number(text: str) -> int | None:
     return int(text) if text else None

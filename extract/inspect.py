@@ -1,4 +1,4 @@
-"""Look into a folder of feature files: what is there, and is it intact."""
+"""Summaries of the feature files of a folder, with the result of their integrity check."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from extract.store import FeatureFileError, FeatureMeta, read_features
 
 @dataclass(frozen=True)
 class FeatureSummary:
-    """One feature file. `problem` is empty, or says what is wrong; `meta` is None where it can't be read."""
+    """One feature file. `problem` is empty for an intact file; `meta` is None if the file is unreadable."""
 
     path: Path
     name: str
@@ -17,8 +17,11 @@ class FeatureSummary:
     problem: str = ""
 
 
-def show_features(features_dir: Path) -> list[FeatureSummary]:
-    """Read and check every feature file of a folder. Raises FileNotFoundError if there is no folder."""
+def summarise_features(features_dir: Path) -> list[FeatureSummary]:
+    """Read and check every feature file of a folder, sorted by file name.
+
+    Raises FileNotFoundError if the folder does not exist.
+    """
     if not features_dir.is_dir():
         raise FileNotFoundError(f"no folder {features_dir}; extract features into it first")
     return [_summary(path) for path in sorted(features_dir.glob("*.h5"))]

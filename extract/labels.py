@@ -1,10 +1,10 @@
-"""Class names: `normal`, and the class lists of UCF-Crime and XD-Violence in the data sets' own order.
+"""Class names: `normal`, and the class lists of UCF-Crime and XD-Violence in the order of the data sets.
 
-Pure names without any import, so that every package can use them (`evaluate` included).
+Constants only and no imports, so that every package can use them (`evaluate` included).
 """
 
 NORMAL = "normal"
-"""Label of a video, and class 0 of a detector, without any anomaly."""
+"""Label of a video without anomalies; class 0 of every detector."""
 
 UCF_CRIME_CLASSES = (
     NORMAL, "abuse", "arrest", "arson", "assault", "burglary", "explosion", "fighting", "roadaccidents",

@@ -1,11 +1,13 @@
-"""Which videos there are: the manifest CSV, and the official lists of UCF-Crime and XD-Violence."""
+"""The videos of a data set: the manifest CSV, and the official lists of UCF-Crime and XD-Violence."""
 
 import csv
+import io
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from extract.atomic import write_atomically
 from extract.labels import NORMAL, XD_VIOLENCE_CODES
 
 SPLITS = ("train", "val", "test")
@@ -13,32 +15,35 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".mpg", ".mpe
 
 
 class ManifestError(ValueError):
-    """A manifest can't be used; the message names the file and the row."""
+    """An invalid manifest; the message names the file and the row."""
 
 
 @dataclass(frozen=True)
 class VideoRecord:
-    """One video: lower-case labels, (`normal`,) where nothing happens; split `train`, `val` or `test`."""
+    """One video of a data set."""
 
     name: str
+    """Unique in its data set; also the stem of its feature and score files."""
     path: Path
     labels: tuple[str, ...]
+    """Lower-case class names; (`normal`,) for a video without anomalies."""
     split: str
+    """`train`, `val` or `test`."""
 
 
 @dataclass(frozen=True)
 class ImportedDataset:
-    """What an importer found: records of the videos that are there, names of those that are not."""
+    """Result of an import: records of the videos found, names of the listed videos without a file."""
 
     records: list[VideoRecord]
     missing: list[str]
 
 
 def read_manifest(path: Path) -> list[VideoRecord]:
-    """Read a CSV with the columns path, labels (several: joined by `|`), split and, optionally, name.
+    """Read a CSV with the columns path, labels (joined by `|`), split and, optionally, name.
 
-    Relative paths are relative to the manifest's folder; other columns are ignored. Raises
-    FileNotFoundError, or ManifestError naming the row (the header is row 1).
+    Relative paths are relative to the manifest's folder; `name` defaults to the stem of the path; other
+    columns are ignored. Raises FileNotFoundError, or ManifestError naming the row (the header is row 1).
     """
     if not path.is_file():
         raise FileNotFoundError(f"no manifest at {path}; expected a CSV with the columns path, labels, split")
@@ -55,7 +60,7 @@ def read_manifest(path: Path) -> list[VideoRecord]:
     records: list[VideoRecord] = []
     for line, row in rows:
         try:
-            records.append(_record(row, path.parent))
+            records.append(_parse_row(row, path.parent))
         except ValueError as error:
             raise ManifestError(f"{path}, row {line}: {error}") from error
     _refuse_duplicates(path, [line for line, _ in rows], records)
@@ -63,19 +68,26 @@ def read_manifest(path: Path) -> list[VideoRecord]:
 
 
 def write_manifest(path: Path, records: Iterable[VideoRecord]) -> None:
-    """Write a manifest that `read_manifest` reads back; paths below its folder are stored relative to it."""
+    """Write a manifest atomically; paths below its folder are stored relative to it.
+
+    Raises OSError if the disk refuses; an existing manifest is then unchanged.
+    """
     base = path.parent.resolve()
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "labels", "split", "name"])
-        for record in records:
-            video = record.path.resolve()
-            shown = video.relative_to(base) if video.is_relative_to(base) else video
-            writer.writerow([shown.as_posix(), "|".join(record.labels), record.split, record.name])
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["path", "labels", "split", "name"])
+    for record in records:
+        video = record.path.resolve()
+        stored = video.relative_to(base) if video.is_relative_to(base) else video
+        writer.writerow([stored.as_posix(), "|".join(record.labels), record.split, record.name])
+    write_atomically(path, text.getvalue())
 
 
 def parse_labels(text: str) -> tuple[str, ...]:
-    """Lower-case labels of `fighting|shooting`, each once. ValueError for none, or `normal` among others."""
+    """The lower-case labels of `fighting|shooting`, without duplicates.
+
+    Raises ValueError for an empty label, or `normal` combined with others.
+    """
     labels = tuple(dict.fromkeys(part.strip().lower() for part in text.split("|")))
     if not all(labels):
         raise ValueError(f"labels are {text!r}, expected one or more, joined by `|`, or `normal`")
@@ -85,29 +97,35 @@ def parse_labels(text: str) -> tuple[str, ...]:
 
 
 def import_ucf_crime(lists: Path, videos: Path) -> ImportedDataset:
-    """Records from UCF-Crime's `Anomaly_Train.txt` and `Anomaly_Test.txt`, found in and below `videos`."""
+    """Records of UCF-Crime, from its lists `Anomaly_Train.txt` and `Anomaly_Test.txt` in `lists`.
+
+    Video files are searched by stem in `videos` and its subfolders. Raises FileNotFoundError for a missing
+    list or folder.
+    """
     entries = [
         (Path(line).stem, (_ucf_label(Path(line).parent.name),), split)
         for split in ("train", "test")
-        for line in _lines(lists / f"Anomaly_{split.capitalize()}.txt")
+        for line in _read_list(lists / f"Anomaly_{split.capitalize()}.txt")
     ]
-    return _find(entries, videos)
+    return _locate_videos(entries, videos)
 
 
 def import_xd_violence(lists: Path, videos: Path) -> ImportedDataset:
-    """Records of XD-Violence, whose labels stand in the file names (`…_label_B2-G-0`).
+    """Records of XD-Violence, with the labels encoded in the video names (`…_label_B2-G-0`).
 
-    The split is that of the feature lists in use, `xd_CLIP_rgb.csv` and `xd_CLIP_rgbtest.csv`.
+    The splits are those of the commonly used feature lists, `xd_CLIP_rgb.csv` and `xd_CLIP_rgbtest.csv` in
+    `lists`. Video files are searched by stem in `videos` and its subfolders. Raises FileNotFoundError for a
+    missing list or folder, and ValueError for a name without label codes.
     """
     entries = []
     for split, file_name in (("train", "xd_CLIP_rgb.csv"), ("test", "xd_CLIP_rgbtest.csv")):
-        paths = [line.rpartition(",")[0] for line in _lines(lists / file_name)[1:]]
+        paths = [line.rpartition(",")[0] for line in _read_list(lists / file_name)[1:]]
         names = dict.fromkeys(re.sub(r"__\d+\.npy$", "", path.rpartition("/")[2]) for path in paths)
         entries += [(name, _xd_labels(name), split) for name in names]
-    return _find(entries, videos)
+    return _locate_videos(entries, videos)
 
 
-def _record(row: dict[str, str], base: Path) -> VideoRecord:
+def _parse_row(row: dict[str, str], base: Path) -> VideoRecord:
     if not row["path"]:
         raise ValueError("path is empty")
     path = base / row["path"]
@@ -134,11 +152,13 @@ def _refuse_duplicates(manifest: Path, lines: list[int], records: list[VideoReco
             seen[key] = line
 
 
-def _find(entries: Sequence[tuple[str, tuple[str, ...], str]], videos: Path) -> ImportedDataset:
+def _locate_videos(entries: Sequence[tuple[str, tuple[str, ...], str]], videos: Path) -> ImportedDataset:
     if not videos.is_dir():
-        raise FileNotFoundError(f"no folder {videos}; expected the data set's videos in and below it")
+        raise FileNotFoundError(f"no folder {videos}; expected the data set's videos in it or its subfolders")
     files = {path.stem: path for path in sorted(videos.rglob("*")) if path.suffix.lower() in VIDEO_SUFFIXES}
-    records = [VideoRecord(n, files[n], labels, split) for n, labels, split in entries if n in files]
+    records = [
+        VideoRecord(name, files[name], labels, split) for name, labels, split in entries if name in files
+    ]
     return ImportedDataset(records, [name for name, _, _ in entries if name not in files])
 
 
@@ -151,12 +171,13 @@ def _xd_labels(name: str) -> tuple[str, ...]:
     unknown = [code for code in codes if code not in XD_VIOLENCE_CODES]
     if unknown or not codes:
         raise ValueError(
-            f"{name} ends in no XD-Violence labels, expected _label_ and {', '.join(XD_VIOLENCE_CODES)}"
+            f"{name} has no XD-Violence labels at its end, expected _label_ and codes of "
+            f"{', '.join(XD_VIOLENCE_CODES)}, joined by -"
         )
     return tuple(XD_VIOLENCE_CODES[code] for code in codes)
 
 
-def _lines(path: Path) -> list[str]:
+def _read_list(path: Path) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"no list {path}; expected the data set's official lists in {path.parent}")
     return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

@@ -1,7 +1,7 @@
-"""Which frames stand for which snippet.
+"""Frame selection: the frames that represent each snippet of a video.
 
-Snippet t covers the frames [16t, 16t + 16); the last one may be shorter. `middle` is frame
-(start + end) // 2 of the frames that are really there: 16t + 8 for a whole snippet.
+With L = `snippet_length`, snippet t covers the frames [t·L, (t + 1)·L); the last snippet may be shorter. The
+`middle` frame of a snippet is (start + end) // 2 of the frames present: 16t + 8 for a whole snippet of 16.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Sampling:
-    """The fields of `ExtractConfig` that decide which frames are read."""
+    """The fields of `ExtractConfig` that select frames. Not a pydantic model: decoder processes use it."""
 
     snippet_length: int
     frame_pick: Literal["middle", "first", "mean"]
@@ -23,16 +23,16 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Picks:
-    """The frames to read, and which snippet each belongs to."""
+    """The n frames to decode for T snippets. n = T, except with `frame_pick` = mean."""
 
     frames: npt.NDArray[np.int64]
-    """(n,) rising frame numbers; n = T, or more with frame_pick = mean."""
+    """(n,) frame numbers, ascending."""
     snippet: npt.NDArray[np.int64]
-    """(n,) the snippet of each."""
-    completes: npt.NDArray[np.bool_]
-    """(n,) it is its snippet's last pick."""
+    """(n,) index of the snippet that each frame belongs to."""
+    last_in_snippet: npt.NDArray[np.bool_]
+    """(n,) True for the last pick of a snippet."""
     representative: npt.NDArray[np.int64]
-    """(T,) the frame that stands for each snippet: the pick, or the middle with frame_pick = mean."""
+    """(T,) the frame recorded for each snippet: its pick, or its middle frame with `frame_pick` = mean."""
 
     @property
     def n_snippets(self) -> int:
@@ -40,21 +40,27 @@ class Picks:
 
 
 def pick_frames(n_frames: int, sampling: Sampling) -> Picks:
-    """The picks for a video of `n_frames` frames; none if it is too short for `keep_last` = false."""
+    """The frames to decode of a video of `n_frames` frames.
+
+    No frames are picked if the video is shorter than a snippet and `keep_last` is false.
+    """
     length = sampling.snippet_length
     stop = n_frames if sampling.keep_last else n_frames - n_frames % length
     starts = np.arange(0, stop, length)
     ends = np.minimum(starts + length, stop)
     middle = (starts + ends) // 2
     if sampling.frame_pick == "mean":
-        picks = [_even(int(s), int(e), sampling.mean_frames) for s, e in zip(starts, ends, strict=True)]
+        picks = [
+            _evenly_spaced(int(start), int(end), sampling.mean_frames)
+            for start, end in zip(starts, ends, strict=True)
+        ]
         frames = np.concatenate([np.empty(0, np.int64), *picks])
-        snippet = np.repeat(np.arange(len(starts)), [len(p) for p in picks])
+        snippet = np.repeat(np.arange(len(starts)), [len(pick) for pick in picks])
         return Picks(frames, snippet, np.diff(snippet, append=len(starts)) > 0, middle)
     frames = starts if sampling.frame_pick == "first" else middle
     return Picks(frames, np.arange(len(starts)), np.ones(len(starts), bool), frames)
 
 
-def _even(start: int, end: int, count: int) -> npt.NDArray[np.int64]:
-    """Up to `count` frames of [start, end), the middles of equal parts."""
+def _evenly_spaced(start: int, end: int, count: int) -> npt.NDArray[np.int64]:
+    """The middle frames of `count` equal parts of [start, end); fewer if there are fewer frames."""
     return np.unique(start + ((np.arange(count) + 0.5) * (end - start) / count).astype(np.int64))

@@ -1,6 +1,6 @@
-"""The video that features were made from: what is kept of it, and its digest.
+"""The source video of a feature file: its recorded properties and its digest.
 
-Plain Python, for decoder processes start with it: neither pydantic nor h5py.
+Standard library only: decoder processes import this module, and pydantic or h5py would delay their start.
 """
 
 import hashlib
@@ -13,28 +13,33 @@ _READ_BYTES = 1 << 22
 
 @dataclass(frozen=True)
 class SourceInfo:
-    """The video a feature file was made from."""
+    """Properties of the video that a feature file was extracted from."""
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012  # pydantic's name, where a file is read
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012  # read by pydantic when a feature file is read
 
     file_name: str
     sha256: str
     size: int
+    """Bytes."""
     mtime_ns: int
     codec: str
     fps: float
-    """Average frame rate, frames a second."""
+    """Average frames per second."""
     n_frames: int
     width: int
+    """Pixels of a frame as displayed, after rotation."""
     height: int
-    """Of the frames as shown, after rotation."""
+    """Pixels of a frame as displayed, after rotation."""
     duration_s: float
     damage: str = ""
-    """Why the file holds only the snippets before a damaged place (`partial`), else empty."""
+    """The first damaged frame and the error, if the file holds only the snippets before it; else empty."""
 
 
 def file_digest(path: Path, tick: Callable[[], None] = lambda: None) -> str:
-    """sha256 of a file's bytes; `tick` is called now and then."""
+    """sha256 of a file's bytes, as hex digits; `tick` is called after every 4 MiB.
+
+    Raises OSError, FileNotFoundError for a missing file.
+    """
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_READ_BYTES):

@@ -1,15 +1,16 @@
-"""The feature file: one HDF5 file a video, checksummed as a whole, written atomically (h5py + numpy only).
+"""The feature file: one HDF5 file per video with a checksum over the whole file, written atomically.
 
-Layout, all readable with h5py alone:
+Layout, readable with h5py alone (T snippets):
 
-    features     (T, crops, 512) float16    one row a snippet
-    frame_index  (T,) int64                 frame that stands for the snippet, numbered from 0 as shown
-    time_s       (T,) float64               its presentation time, seconds after the first frame
+    features     (T, crops, 512) float16    CLIP embeddings, not normalised
+    frame_index  (T,) int64                 frame that represents the snippet, from 0 in presentation order
+    time_s       (T,) float64               presentation time of that frame, seconds after the first frame
     attributes   schema_version, name, decoder, decoder_reason
-    source/, encoder/, config/              attributes only: the fields of the class of that name
+    source/, encoder/, config/              groups with attributes only: the fields of `SourceInfo`,
+                                            `EncoderFingerprint` and `ExtractConfig`
 
-The first 512 bytes are an HDF5 user block that holds the sha256 of all that follows, so that any
-flipped bit of the file is found, in the data and in HDF5's own structures alike.
+The first 512 bytes are an HDF5 user block with the sha256 of the rest of the file, so that every flipped bit
+is detected, in the arrays and in HDF5's own structures.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ import numpy.typing as npt
 
 from extract.atomic import write_atomically
 from extract.config import FEATURE_DIM, EncoderFingerprint, ExtractConfig, StrictModel
-from extract.source import SourceInfo as SourceInfo  # a part of what is read here
+from extract.source import SourceInfo as SourceInfo  # re-exported as a field of FeatureMeta
 
 SCHEMA_VERSION = 1
 _BLOCK_BYTES = 512
@@ -34,41 +35,58 @@ _GROUPS = ("source", "encoder", "config")
 
 
 class FeatureFileError(ValueError):
-    """A feature file is damaged, incomplete or not one of ours."""
+    """A file that is damaged, incomplete or not a feature file."""
 
 
 class FeatureMeta(StrictModel):
-    """All of a feature file but its arrays."""
+    """Metadata of a feature file."""
 
     schema_version: int = SCHEMA_VERSION
     source: SourceInfo
     encoder: EncoderFingerprint
     config: ExtractConfig
     decoder: str
+    """`pyav-sparse`, `pyav-full` or `decord`."""
     decoder_reason: str
 
 
 @dataclass(frozen=True)
 class VideoFeatures:
-    """Features of one video: `features` (T, crops, 512) float16, `frame_index` (T,), `time_s` (T,)."""
+    """Features of one video with T snippets."""
 
     name: str
     features: npt.NDArray[np.float16]
+    """(T, crops, 512) CLIP embeddings, not normalised; crop order as in `extract.preprocess`."""
     frame_index: npt.NDArray[np.int64]
+    """(T,) frame that represents each snippet, numbered from 0 in presentation order."""
     time_s: npt.NDArray[np.float64]
+    """(T,) presentation time of that frame, seconds after the first frame."""
     meta: FeatureMeta
 
 
 def feature_path(features_dir: Path, name: str) -> Path:
-    """The feature file of the video called `name`."""
+    """Path of the feature file of the video `name`."""
     return features_dir / f"{name}.h5"
 
 
 def write_features(path: Path, features: VideoFeatures) -> None:
-    """Write under a temporary name, read back, flush to disk, rename: `path` is complete or not there.
+    """Write a feature file atomically, after reading it back; equal features give equal bytes.
 
-    The same features give the same bytes. Raises ValueError for arrays of the wrong shape and
-    OSError where the disk refuses; no temporary file stays behind then.
+    Args:
+        path: The file to write or replace, in an existing folder: `feature_path(folder, features.name)`.
+        features: `features` (T, crops, 512) float16 with `crops` of `meta.config`, `frame_index` (T,) and
+            `time_s` (T,).
+
+    Raises:
+        ValueError: An array has the wrong shape or dtype.
+        OSError: The disk refuses. `path` is then unchanged, and no temporary file remains.
+
+    Examples:
+        >>> from dataclasses import replace
+        >>> from pathlib import Path
+        >>> from extract import read_features, write_features
+        >>> features = read_features(Path("features/video.h5"))
+        >>> write_features(Path("features/copy.h5"), replace(features, name="copy"))
     """
     _check_shapes(features)
     image = _hdf5_image(features)
@@ -76,7 +94,26 @@ def write_features(path: Path, features: VideoFeatures) -> None:
 
 
 def read_features(path: Path) -> VideoFeatures:
-    """Read and check a feature file. Raises FileNotFoundError, or FeatureFileError where it is damaged."""
+    """Read a feature file after checking its checksum.
+
+    Args:
+        path: A file written by `extract_videos` or `write_features`.
+
+    Returns:
+        `features` (T, crops, 512) float16, `frame_index` (T,) int64, `time_s` (T,) float64 in seconds, and
+        `meta` with the source video, the encoder's fingerprint and the config.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        FeatureFileError: The file is damaged or not a feature file (a ValueError).
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from extract import read_features
+        >>> features = read_features(Path("features/video.h5"))
+        >>> features.features.shape, features.frame_index.tolist()
+        ((3, 1, 512), [8, 24, 36])
+    """
     image = _checked_image(path)
     try:
         with h5py.File(io.BytesIO(image), "r") as file:
@@ -94,16 +131,19 @@ def read_features(path: Path) -> VideoFeatures:
 
 
 def read_meta(path: Path) -> FeatureMeta:
-    """All but the arrays; the checksum is checked here too."""
+    """The metadata of a feature file, after checking its checksum. Raises as `read_features`."""
     return read_features(path).meta
 
 
 def content_digest(path: Path) -> str:
-    """The sha256 kept in the file (not computed anew): cheap, and equal for equal content."""
+    """The sha256 stored in the file, without recomputing it; equal for equal content.
+
+    Raises FileNotFoundError, or FeatureFileError for a file without the feature file's signature.
+    """
     with path.open("rb") as file:
         block = file.read(_BLOCK_BYTES)
     if not block.startswith(_MAGIC):
-        raise FeatureFileError(f"{path} does not begin as a feature file; extract it again")
+        raise FeatureFileError(_not_a_feature_file(path))
     return block[len(_MAGIC) :].rstrip(b"\0\n").decode("ascii", "replace")
 
 
@@ -122,7 +162,7 @@ def _hdf5_image(features: VideoFeatures) -> bytes:
 
 def _read_meta(file: h5py.File) -> FeatureMeta:
     if file.attrs["schema_version"] != SCHEMA_VERSION:
-        raise ValueError(f"it has schema {file.attrs['schema_version']}")
+        raise ValueError(f"its schema_version is {file.attrs['schema_version']}")
     root = {key: value for key, value in _plain(file.attrs).items() if key != "name"}
     return FeatureMeta.model_validate(root | {group: _plain(file[group].attrs) for group in _GROUPS})
 
@@ -138,14 +178,18 @@ def _user_block(image: bytes) -> bytes:
     return (_MAGIC + digest.encode() + b"\n").ljust(_BLOCK_BYTES, b"\0")
 
 
+def _not_a_feature_file(path: Path) -> str:
+    return f"{path} is not a feature file: its signature is missing; extract the video again"
+
+
 def _checked_image(path: Path) -> bytes:
     if not path.is_file():
         raise FileNotFoundError(f"no feature file {path}; extract the video first")
     image = path.read_bytes()
     if not image.startswith(_MAGIC):
-        raise FeatureFileError(f"{path} does not begin as a feature file; extract it again")
+        raise FeatureFileError(_not_a_feature_file(path))
     if image[:_BLOCK_BYTES] != _user_block(image):
-        raise FeatureFileError(f"{path} is damaged, its checksum does not match; extract it again")
+        raise FeatureFileError(f"{path} is damaged: its checksum does not match; extract the video again")
     return image
 
 
@@ -156,4 +200,4 @@ def _check_shapes(features: VideoFeatures) -> None:
         got = f"{features.features.shape} {features.features.dtype}"
         raise ValueError(f"features of {features.name} are {got}, expected {wanted} float16")
     if features.frame_index.shape != features.time_s.shape or features.frame_index.ndim != 1:
-        raise ValueError(f"frame_index and time_s of {features.name} need one value a snippet")
+        raise ValueError(f"frame_index and time_s of {features.name} need one value per snippet")

@@ -1,8 +1,8 @@
-"""A video's packets: opening a file safely, one pass over its packets, decoding them in order."""
+"""The packets of a video: opening a file safely, one pass over its packets, decoding them in order."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
@@ -12,25 +12,25 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from extract.decode.bitstream import NAL_CODECS, EntryPoints
+from extract.decode.bitstream import NAL_CODECS, EntryKind, EntryPointParser
 
 Tick = Callable[[], None]
-"""Called now and then during long work: the caller sees that it goes on."""
+"""Callback of long operations, called after each small step: a sign of life."""
 
-# Containers of one file. Playlists (HLS, concat, DASH) are left out: they make ffmpeg open other files.
+# Formats that consist of one file. Playlists (HLS, concat, DASH) are excluded: ffmpeg would open other files.
 _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,nut,ivf,gif,apng,"
     "h264,hevc,m4v,mjpeg,obu,av1,dv,rm,wtv,dhav,swf,yuv4mpegpipe,mp3,wav,flac,aac"
 )
 _MAX_PIXELS = 1 << 26
-"""Of one frame: 8192 × 8192. Larger ones are declared by damaged headers, not filmed."""
-STREAMED = {"mpegts", "mpeg", "mpegvideo", "h264", "hevc"}
-"""Containers without an index: they may begin anywhere, and lose packets without a word."""
+"""Limit per frame, 8192 × 8192. Damaged headers declare more, cameras do not record more."""
+UNINDEXED_FORMATS = {"mpegts", "mpeg", "mpegvideo", "h264", "hevc"}
+"""Containers without an index: a file may begin at any packet, and lost packets are not reported."""
 NO_PTS = np.iinfo(np.int64).min
 
 
 class VideoError(ValueError):
-    """A video can't be decoded; `frame` is the number of the first frame that is missing, if known."""
+    """A video can't be decoded; `frame` is the number of the first missing frame, if known."""
 
     def __init__(self, reason: str, frame: int | None = None) -> None:
         super().__init__(reason)
@@ -39,22 +39,26 @@ class VideoError(ValueError):
 
 @dataclass(frozen=True)
 class PacketTable:
-    """Per packet in decode order."""
+    """Properties of the P packets of a stream, (P,) each, in decode order."""
 
     pts: npt.NDArray[np.int64]
+    """Presentation timestamps; `NO_PTS` if missing."""
     decodable: npt.NDArray[np.bool_]
-    """False before the stream's first key frame, as in a recording that begins mid-GOP."""
+    """False before the first key frame of the stream, for example in a recording that begins mid-GOP."""
     shown: npt.NDArray[np.bool_]
-    """Decodable, and not cut away by an edit list."""
+    """True if decodable and not removed by an edit list."""
     entry: npt.NDArray[np.bool_]
-    """Decoding may begin here."""
+    """True if decoding can begin at the packet."""
     closed_gops: bool
-    """Every packet flagged as a key frame is an entry point without leading pictures that need the past."""
+    """True if every key frame is an entry point without leading pictures that need earlier packets."""
 
 
 @contextmanager
 def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container and its best video stream, one decoder thread; VideoError for whatever isn't a video."""
+    """Open the container and its best video stream, with one decoder thread.
+
+    Raises VideoError if the file has no video stream that can be decoded.
+    """
     try:
         options = {"format_whitelist": _FORMATS}
         container = av.open(str(path.absolute()), metadata_errors="ignore", options=options)
@@ -65,109 +69,121 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         if not isinstance(stream, VideoStream):
             raise VideoError("holds no video stream")
         if stream.disposition & Disposition.attached_pic:
-            raise VideoError("holds no video stream but a cover picture")
+            raise VideoError("holds no video stream, only a cover picture")
         if stream.codec_context is None:
             raise VideoError("its codec is unknown")
         stream.codec_context.thread_count = 1
-        # Damage is to be an error, not a picture patched up from its neighbours.
+        # Report damage as an error; by default the decoder conceals it with content of neighbouring frames.
         stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(_MAX_PIXELS)}
         yield container, stream
 
 
-def sized_packets(container: InputContainer, stream: VideoStream) -> "Iterator[av.Packet[VideoStream]]":
-    """The stream's packets, without empty ones: they mean a repeated picture, and to a decoder the end."""
+def nonempty_packets(container: InputContainer, stream: VideoStream) -> "Iterator[av.Packet[VideoStream]]":
+    """The stream's packets without empty ones, which mean a repeated frame but end a decoder's input."""
     try:
         yield from (packet for packet in container.demux(stream) if packet.size)
-    except IndexError as error:  # PyAV's, where a damaged file seems to begin another stream
+    except IndexError as error:  # raised by PyAV if a damaged file appears to start another stream
         raise VideoError("the file is damaged: a stream begins in the middle") from error
 
 
 def decoded_frames(
     container: InputContainer, stream: VideoStream, packets: PacketTable
 ) -> Iterator[av.VideoFrame]:
-    """Every frame in order of presentation. What can't be decoded before the first one is passed over."""
-    begun = False
-    for decodable, packet in zip(packets.decodable, sized_packets(container, stream), strict=False):
+    """Every frame in presentation order. Errors before the first frame are ignored, later ones are raised."""
+    any_decoded = False
+    for decodable, packet in zip(packets.decodable, nonempty_packets(container, stream), strict=False):
         if not decodable:
             continue
         try:
             frames = stream.codec_context.decode(packet)
         except av.error.InvalidDataError:
-            if begun:
+            if any_decoded:
                 raise
             continue
-        begun |= bool(frames)
+        any_decoded |= bool(frames)
         yield from frames
     yield from stream.codec_context.decode(None)
 
 
+@dataclass
+class _PacketColumns:
+    """Per-packet values collected by `read_packets`."""
+
+    pts: list[int] = field(default_factory=list)
+    discard: list[bool] = field(default_factory=list)
+    key: list[bool] = field(default_factory=list)
+    entry_kinds: list[EntryKind | None] = field(default_factory=list)
+
+    def add(self, packet: "av.Packet[VideoStream]", parser: EntryPointParser | None) -> None:
+        kind: EntryKind | None = "closed" if packet.is_keyframe else None
+        if packet.is_keyframe and parser:
+            kind = parser.kind(memoryview(packet))
+        self.pts.append(NO_PTS if packet.pts is None else packet.pts)
+        self.discard.append(packet.is_discard)
+        self.key.append(packet.is_keyframe)
+        self.entry_kinds.append(kind)
+
+    def table(self, first: int) -> PacketTable:
+        """The packet table of a stream that can be decoded from packet `first` on."""
+        pts = np.array(self.pts)
+        decodable = np.arange(len(pts)) >= first
+        if self.entry_kinds[first] == "open":
+            decodable &= pts >= pts[first]
+        return PacketTable(
+            pts=pts,
+            decodable=decodable,
+            shown=decodable & ~np.array(self.discard),
+            entry=np.array([kind is not None for kind in self.entry_kinds]),
+            closed_gops=self.entry_kinds.count("closed") == sum(self.key),
+        )
+
+
 def read_packets(container: InputContainer, stream: VideoStream, tick: Tick) -> tuple[PacketTable, str]:
-    """The table, and what was wrong with the packets, or an empty string."""
+    """The packet table and a description of damage found on the way, empty if there is none.
+
+    Raises VideoError if the stream has no packets, or more bytes of packets than the file could hold.
+    """
     codec = stream.codec_context.codec.canonical_name
-    entries = EntryPoints(codec, stream.codec_context.extradata) if codec in NAL_CODECS else None
-    pts: list[int] = []
-    discard: list[bool] = []
-    kinds: list[str | None] = []
-    key: list[bool] = []
-    complaint = ""
+    parser = EntryPointParser(codec, stream.codec_context.extradata) if codec in NAL_CODECS else None
+    columns = _PacketColumns()
+    damage = ""
     bytes_left = 2 * container.size
     try:
-        for packet in sized_packets(container, stream):
+        for packet in nonempty_packets(container, stream):
             bytes_left -= packet.size
             if bytes_left < 0:
-                raise VideoError("the file is damaged: its packets lie one upon the other")
-            kind = "closed" if packet.is_keyframe else None
-            if packet.is_keyframe and entries:
-                kind = entries.kind(memoryview(packet))
-            key.append(packet.is_keyframe)
-            kinds.append(kind)
-            pts.append(NO_PTS if packet.pts is None else packet.pts)
-            discard.append(packet.is_discard)
+                raise VideoError("the file is damaged: its packets overlap")
+            columns.add(packet, parser)
             if packet.is_corrupt:
-                complaint = "a packet is incomplete"
+                damage = "a packet is incomplete"
             tick()
     except (av.FFmpegError, OSError) as error:
-        complaint = f"reading it fails, {short_reason(error)}"
-    if not pts:
-        raise VideoError(complaint or "its video stream holds no frames")
-    # A recording of a broadcast begins anywhere; elsewhere the first packet is a key frame, or damaged.
-    first = key.index(True) if container.format.name in STREAMED and any(key) else 0
-    return _packet_table(np.array(pts), np.array(discard), first, kinds, sum(key)), complaint
-
-
-def _packet_table(
-    pts: npt.NDArray[np.int64],
-    discard: npt.NDArray[np.bool_],
-    first: int,
-    kinds: list[str | None],
-    key_frames: int,
-) -> PacketTable:
-    decodable = np.arange(len(pts)) >= first
-    if kinds[first] == "open":
-        decodable &= pts >= pts[first]
-    return PacketTable(
-        pts=pts,
-        decodable=decodable,
-        shown=decodable & ~discard,
-        entry=np.array([kind is not None for kind in kinds]),
-        closed_gops=kinds.count("closed") == key_frames,
-    )
+        damage = f"reading it fails, {short_reason(error)}"
+    if not columns.pts:
+        raise VideoError(damage or "its video stream holds no frames")
+    # Without an index a recording may begin at any packet. In other containers a first packet that is not a
+    # key frame means damage, which the decoder reports.
+    may_begin_anywhere = container.format.name in UNINDEXED_FORMATS and any(columns.key)
+    return columns.table(columns.key.index(True) if may_begin_anywhere else 0), damage
 
 
 @contextmanager
-def errors_in_log() -> Iterator[Callable[[str], str]]:
-    """Demuxers step over damage and say so in ffmpeg's log alone: gives the first error they logged."""
-    level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
+def captured_ffmpeg_errors() -> Iterator[Callable[[str], str]]:
+    """Capture ffmpeg's log, the only place where demuxers report the damage they skip.
+
+    Yields a function that returns the first error logged by the demuxer of that name, or an empty string.
+    """
+    level, skip_repeated = av.logging.get_level(), av.logging.get_skip_repeated()
     av.logging.set_level(av.logging.ERROR)
-    av.logging.set_skip_repeated(False)  # "repeated" would be told of the file before
+    av.logging.set_skip_repeated(False)  # an error equal to one of the previous file must not be skipped
     try:
         with av.logging.Capture() as messages:
             yield lambda demuxer: next((text.strip() for _, name, text in messages if name == demuxer), "")
     finally:
         av.logging.set_level(level)
-        av.logging.set_skip_repeated(skips)
+        av.logging.set_skip_repeated(skip_repeated)
 
 
 def short_reason(error: BaseException) -> str:
-    """One line: FFmpeg's own words where it has some."""
+    """First line of an error's message, or its type; of an FFmpeg error, FFmpeg's message alone."""
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]

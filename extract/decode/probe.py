@@ -1,11 +1,13 @@
-"""Probe a video: a demux-only pass over its packets, without decoding more than the first frame.
+"""Probing a video: its frame count and timestamps from a pass over its packets; the first frame is decoded.
 
-Frames are numbered from 0 in the order in which they are shown: by rank of their presentation
-timestamps, edit lists respected. Numbers therefore don't shift behind a damaged place, and the
-frame count is the stream's own, whatever the header promises.
+Frames are numbered from 0 in presentation order, by rank of their presentation timestamps, with edit lists
+applied. Frame numbers therefore do not shift after a damaged place, and the frame count is that of the
+stream, not that of the header.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -16,42 +18,49 @@ from av.video.stream import VideoStream
 
 from extract.decode.packets import (
     NO_PTS,
-    STREAMED,
+    UNINDEXED_FORMATS,
     PacketTable,
     Tick,
     VideoError,
+    captured_ffmpeg_errors,
     decoded_frames,
-    errors_in_log,
     open_video,
     read_packets,
     short_reason,
 )
 
-# One packet is one shown frame in these. In others (MPEG-4's packed B-frames, VP8's hidden frames)
-# frames can only be counted by decoding.
 INTRA_ONLY = {"mjpeg", "prores", "dnxhd", "png", "rawvideo"}
-_ONE_FRAME_A_PACKET = {"h264", "hevc", "vp9", "av1", "ffv1", *INTRA_ONLY}
+"""Codecs in which every packet is a key frame."""
+# Codecs in which each packet is one displayed frame. In others (MPEG-4 with packed B-frames, VP8 with hidden
+# frames) only decoding tells the number of frames.
+_ONE_FRAME_PER_PACKET = {"h264", "hevc", "vp9", "av1", "ffv1", *INTRA_ONLY}
 _PROGRESSIVE = (0, 1)  # AVFieldOrder: unknown, progressive
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a probe finds. Sizes are those of the upright picture; `fps` is an average."""
+    """Result of a probe."""
 
     path: Path
     container: str
     codec: str
     width: int
+    """Pixels of the upright picture."""
     height: int
+    """Pixels of the upright picture."""
     eight_bit: bool
     fps: float
+    """Average frames per second."""
     time_s: npt.NDArray[np.float64] = field(repr=False)
-    """(n_frames,) seconds after the first frame, in order of presentation."""
+    """(n_frames,) seconds after the first frame, in presentation order."""
     packets: PacketTable = field(repr=False)
-    why_counted: str = ""
-    """Why the packets don't tell the frames, and those were counted by decoding everything; else empty."""
+    full_decode_reason: str = ""
+    """Reason why the packets do not identify the frames, so that every frame has to be decoded in order.
+
+    Empty if timestamps and entry points are known, and frames can be decoded selectively.
+    """
     damage: VideoError | None = None
-    """Set where the file ends before what its header promises, or reading it fails on the way."""
+    """Set if frames are missing: the file is cut short or can't be read to its end, or packets were lost."""
 
     @property
     def n_frames(self) -> int:
@@ -59,68 +68,74 @@ class VideoInfo:
 
     @property
     def duration_s(self) -> float:
+        """Seconds from the first frame to the end of the last, which counts as an average frame."""
         return float(self.time_s[-1]) + 1 / self.fps
 
 
 def probe(path: Path, tick: Tick = lambda: None) -> VideoInfo:
-    """Probe the container's best video stream. Raises FileNotFoundError, or VideoError if none decodes."""
+    """Read the frame count, timestamps and format of a video, from its best video stream.
+
+    Only the first frame is decoded, unless the packets do not identify the frames
+    (`VideoInfo.full_decode_reason`): then all are decoded to count them.
+
+    Args:
+        path: The video file.
+        tick: Called after every packet read and, if all frames are decoded, every frame.
+
+    Returns:
+        The frame count, the size of the upright picture in pixels, the average frames per second, and
+        `time_s` (n_frames,), the seconds of each frame after the first. `damage` is set if frames are
+        missing; those before the damage can be read.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        VideoError: The file has no video stream, or no frame of it can be decoded (a ValueError).
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from extract import probe
+        >>> info = probe(Path("video.mp4"))
+        >>> info.n_frames, info.fps, info.width, info.height
+        (40, 30.0, 128, 96)
+    """
     if not path.is_file():
         raise FileNotFoundError(f"no video at {path}")
-    with errors_in_log() as errors, open_video(path) as (container, stream):
+    with captured_ffmpeg_errors() as first_error, open_video(path) as (container, stream):
         average_rate = float(stream.average_rate or stream.guessed_rate or 0)
-        declared = stream.frames
-        table, complaint = read_packets(container, stream, tick)
-        complaint = complaint or errors(container.format.name)
-        why_counted = _why_counted(container, stream, table)
+        declared_frames = stream.frames
+        table, packet_damage = read_packets(container, stream, tick)
+        packet_damage = packet_damage or first_error(container.format.name)
+        full_decode_reason = _full_decode_reason(container, stream, table)
     with open_video(path) as (container, stream):
-        first, ticks, broken_off = _decode_for_probe(container, stream, table, bool(why_counted), tick)
-        if not why_counted:
-            ticks = np.sort(table.pts[table.shown])
-        fps, time_s = _times(ticks, float(stream.time_base or 1), average_rate)
-        damage = broken_off or _damage(container.format.name, complaint, declared, len(table.pts), time_s)
-        turned = first.rotation % 180 != 0
+        frames = decoded_frames(container, stream, table)
+        first = _first_frame(frames)
+        if full_decode_reason:
+            pts, decode_error = _timestamps_of_all(first, frames, tick)
+        else:
+            pts, decode_error = np.sort(table.pts[table.shown]), None
+        fps, time_s = _frame_times(pts, float(stream.time_base or 1), average_rate)
+        rotated = first.rotation % 180 != 0
         return VideoInfo(
             path=path,
             container=container.format.name,
             codec=stream.codec_context.codec.canonical_name,
-            width=first.height if turned else first.width,
-            height=first.width if turned else first.height,
+            width=first.height if rotated else first.width,
+            height=first.width if rotated else first.height,
             eight_bit=max(component.bits for component in first.format.components) == 8,
             fps=fps,
             time_s=time_s,
             packets=table,
-            why_counted=why_counted,
-            damage=damage,
+            full_decode_reason=full_decode_reason,
+            damage=decode_error
+            or _find_damage(container.format.name, packet_damage, declared_frames, len(table.pts), time_s),
         )
 
 
-def _damage(
-    container: str, complaint: str, declared: int, packets: int, time_s: npt.NDArray[np.float64]
-) -> VideoError | None:
-    """What is missing from the stream, if anything.
-
-    Where something was lost on the way, the frames before the first gap in time are certain.
-    """
-    steps = np.diff(time_s)
-    usual = np.median(steps) if len(steps) else 0.0
-    gaps = np.flatnonzero(steps > 1.5 * usual)
-    first_lost = int(gaps[0]) + 1 if len(gaps) else len(time_s)
-    if container in STREAMED:
-        # Transport streams lose packets without a word, and complain at the joint of two recordings.
-        steady = np.mean(steps < 1.5 * usual) > 0.9 if len(steps) else False
-        complaint = "its timestamps jump" if steady and len(gaps) else ""
-    if complaint:
-        return VideoError(f"the file is damaged: {complaint}", first_lost)
-    if declared > packets:
-        return VideoError(f"the header promises {declared} frames, the file holds {packets}", packets)
-    return None
-
-
-def _why_counted(container: InputContainer, stream: VideoStream, table: PacketTable) -> str:
-    """The reason why the packets don't tell the frames, or an empty string."""
+def _full_decode_reason(container: InputContainer, stream: VideoStream, table: PacketTable) -> str:
+    """The value of `VideoInfo.full_decode_reason`; stored in feature files as `decoder_reason`."""
     codec = stream.codec_context.codec.canonical_name
     pts = table.pts[table.shown]
-    if codec not in _ONE_FRAME_A_PACKET:
+    if codec not in _ONE_FRAME_PER_PACKET:
         return f"{codec} packets are not frames"
     if stream.codec_context.field_order not in _PROGRESSIVE:
         return "interlaced: a packet may be a field"
@@ -133,35 +148,71 @@ def _why_counted(container: InputContainer, stream: VideoStream, table: PacketTa
     return ""
 
 
-def _decode_for_probe(
-    container: InputContainer, stream: VideoStream, table: PacketTable, count: bool, tick: Tick
-) -> tuple[av.VideoFrame, npt.NDArray[np.int64], VideoError | None]:
-    """The first frame; the pts of every frame if `count`; where counting broke off."""
-    first, broken_off = None, None
-    ticks: list[int] = []
+def _first_frame(frames: Iterator[av.VideoFrame]) -> av.VideoFrame:
     try:
-        for frame in decoded_frames(container, stream, table):
-            first = first or frame
-            if not count:
-                break
-            ticks.append(NO_PTS if frame.pts is None else frame.pts)
+        first = next(frames, None)
+    except (av.FFmpegError, OSError) as error:
+        raise VideoError(f"decoding fails: {short_reason(error)}", 0) from error
+    if first is None:
+        raise VideoError("no frame can be decoded", 0)
+    return first
+
+
+def _timestamps_of_all(
+    first: av.VideoFrame, others: Iterator[av.VideoFrame], tick: Tick
+) -> tuple[npt.NDArray[np.int64], VideoError | None]:
+    """Timestamps of the frames in the order decoded, and the error at which decoding stopped, if any."""
+    pts = []
+    decode_error = None
+    try:
+        for frame in chain([first], others):
+            pts.append(NO_PTS if frame.pts is None else frame.pts)
             tick()
     except (av.FFmpegError, OSError) as error:
-        broken_off = VideoError(f"decoding fails: {short_reason(error)}", len(ticks))
-    if first is None:
-        raise broken_off or VideoError("no frame can be decoded", 0)
-    return first, np.array(ticks), broken_off
+        decode_error = VideoError(f"decoding fails: {short_reason(error)}", len(pts))
+    return np.array(pts), decode_error
 
 
-def _times(
-    ticks: npt.NDArray[np.int64], time_base: float, average_rate: float
+def _frame_times(
+    pts: npt.NDArray[np.int64], time_base: float, average_rate: float
 ) -> tuple[float, npt.NDArray[np.float64]]:
-    """Frames a second and each frame's time. A stream without usable timestamps gets evenly spaced ones."""
-    n = len(ticks)
-    if n > 1 and ticks[0] != NO_PTS and (np.diff(ticks) > 0).all():
-        time_s = (ticks - ticks[0]) * time_base
-        # The container's average is exact where it fits the timestamps to within their rounding.
-        fits = average_rate > 0 and abs((n - 1) / average_rate - time_s[-1]) <= 2 * time_base
-        return average_rate if fits else float((n - 1) / time_s[-1]), time_s
+    """Average frames per second, and the seconds of each frame after the first.
+
+    Frames without usable timestamps are spaced evenly.
+    """
+    n = len(pts)
+    if n > 1 and pts[0] != NO_PTS and (np.diff(pts) > 0).all():
+        time_s = (pts - pts[0]) * time_base
+        # The container's average rate is exact if it agrees with the timestamps to within their rounding.
+        agrees = average_rate > 0 and abs((n - 1) / average_rate - time_s[-1]) <= 2 * time_base
+        return average_rate if agrees else float((n - 1) / time_s[-1]), time_s
     fps = average_rate if 0 < average_rate <= 1000 else 25.0
     return fps, np.arange(n) / fps
+
+
+def _find_damage(
+    container: str,
+    packet_damage: str,
+    declared_frames: int,
+    n_packets: int,
+    time_s: npt.NDArray[np.float64],
+) -> VideoError | None:
+    """The error for frames that are missing from the stream, or None.
+
+    The frames before the first gap in time are certain to be correct.
+    """
+    steps = np.diff(time_s)
+    usual = np.median(steps) if len(steps) else 0.0
+    gaps = np.flatnonzero(steps > 1.5 * usual)
+    first_missing = int(gaps[0]) + 1 if len(gaps) else len(time_s)
+    if container in UNINDEXED_FORMATS:
+        # The demuxer reports no lost packets, but does report the joint of two recordings: gaps decide alone.
+        steady = np.mean(steps < 1.5 * usual) > 0.9 if len(steps) else False
+        packet_damage = "its timestamps jump" if steady and len(gaps) else ""
+    if packet_damage:
+        return VideoError(f"the file is damaged: {packet_damage}", first_missing)
+    if declared_frames > n_packets:
+        return VideoError(
+            f"the header promises {declared_frames} frames, the file holds {n_packets}", n_packets
+        )
+    return None

@@ -1,9 +1,9 @@
-"""Read exact frames of a video, each by the decoder that is right for it.
+"""Reading exact frames of a video, with the fastest decoder that returns correct frames for it.
 
-* `pyav-sparse` for H.264 and H.265 with unique timestamps: only what lies between an entry point
-  and a wanted frame is decoded. Exact, and 1.3 to 3 times as fast as decord or a full pass.
-* `decord` where it is right and not slower (`_decord_refusal` lists where it is wrong).
-* `pyav-full`, everything decoded in order, for all the rest and wherever another one gives up.
+* `pyav-sparse` for H.264 and H.265 with unique timestamps, and for codecs of key frames only: decodes only
+  the packets between an entry point and a wanted frame; 1.3 to 3 times as fast as decord or a full pass.
+* `decord` for VP9 if it returns correct frames (`_decord_refusal`).
+* `pyav-full` otherwise, and whenever another decoder fails: decodes every frame in order.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,30 +12,39 @@ from typing import Literal
 
 from extract.decode.bitstream import NAL_CODECS
 from extract.decode.decoders import Frames, Picture, decode_all, decode_sparse, decode_with_decord
-from extract.decode.packets import Tick, VideoError
+from extract.decode.packets import VideoError
 from extract.decode.probe import INTRA_ONLY, VideoInfo, probe
-
-__all__ = ["FrameReader", "Picture", "Tick", "VideoError", "VideoInfo", "probe", "read_frames"]
 
 Decoder = Literal["decord", "pyav-sparse", "pyav-full"]
 Choice = Literal["auto", "decord", "pyav"]
-# decord's read-ahead is unbounded: it may decode the whole video while its reader waits.
+# decord decodes ahead without a limit: up to the whole video while the consumer of its frames waits.
 _DECORD_READ_AHEAD_BYTES = 1_000_000_000
-_DECORD_CODECS = {"vp9"}
-_RIGHT_IN_DECORD = {"h264", "hevc", "vp9", "mjpeg"}
+_DECORD_PREFERRED = {"vp9"}
+_DECORD_CORRECT = {"h264", "hevc", "vp9", "mjpeg"}
 _SPARSE_CODECS = {*NAL_CODECS, *INTRA_ONLY}
 
 
 class FrameReader:
-    """Reads frames of one probed video; `decoder` and `reason` say how, final after the last frame."""
+    """Reads frames of one probed video.
+
+    `decoder` and `reason` name the decoder used and why; they are final after the last frame, because another
+    decoder is replaced by `pyav-full` when it fails.
+    """
 
     def __init__(self, info: VideoInfo, choice: Choice = "auto") -> None:
+        """Raises VideoError if `choice` is decord and decord can't read this video correctly."""
         self.info = info
         self.decoder, self.reason = choose_decoder(info, choice)
 
     def frames(self, indices: Sequence[int]) -> Frames:
-        """(number, (H, W, 3) RGB) in rising order. Raises VideoError naming the first missing frame."""
+        """(frame number, (H, W, 3) uint8 RGB) in ascending order, each frame once.
+
+        Raises VideoError naming the first missing frame.
+        """
         missing = sorted(set(indices))
+        for number in (*missing[:1], *missing[-1:]):
+            if not 0 <= number < self.info.n_frames:
+                raise VideoError(f"has no frame {number}, only 0 to {self.info.n_frames - 1}", number)
         if missing and self.decoder != "pyav-full":
             decode = decode_sparse if self.decoder == "pyav-sparse" else decode_with_decord
             try:
@@ -51,36 +60,59 @@ class FrameReader:
 def read_frames(
     path: Path, indices: Sequence[int], decoder: Choice = "auto"
 ) -> Iterator[tuple[int, Picture]]:
-    """(number, (H, W, 3) uint8 RGB) of the frames `indices` of `path`, in rising order."""
+    """Read frames of a video; the file is probed first.
+
+    Args:
+        path: The video file.
+        indices: Frame numbers from 0, in presentation order; duplicates are ignored.
+        decoder: `auto` for the fastest decoder that returns correct frames; `pyav`; or `decord`.
+
+    Returns:
+        An iterator of (frame number, picture), in ascending order of the numbers. A picture is (H, W, 3)
+        uint8 RGB, upright.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        VideoError: A frame can't be decoded or does not exist; `frame` is its number (a ValueError). Raised
+            by the call if the file is not a video or decord returns wrong frames for it, else by the
+            iterator.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from extract import read_frames
+        >>> [(number, picture.shape) for number, picture in read_frames(Path("video.mp4"), [24, 8])]
+        [(8, (96, 128, 3)), (24, (96, 128, 3))]
+    """
     return FrameReader(probe(path), decoder).frames(indices)
 
 
 def choose_decoder(info: VideoInfo, choice: Choice) -> tuple[Decoder, str]:
-    """The decoder for a video and the reason for it."""
+    """The decoder for a video, and the reason; both are stored in its feature file.
+
+    Raises VideoError if `choice` is decord and decord can't read this video correctly.
+    """
     refusal = _decord_refusal(info)
     if choice == "decord":
         if refusal:
             raise VideoError(f"decord was asked for, but {refusal}; use decoder auto or pyav")
         return "decord", "asked for"
-    if not info.why_counted and info.codec in _SPARSE_CODECS:
+    if not info.full_decode_reason and info.codec in _SPARSE_CODECS:
         return "pyav-sparse", f"{info.codec} with unique timestamps and known entry points"
-    if choice == "auto" and not refusal and info.codec in _DECORD_CODECS:
-        return (
-            "decord",
-            f"right for {info.codec} in {info.container.split(',')[0]}, and sparse decoding is not",
-        )
-    return "pyav-full", info.why_counted or refusal or "PyAV was asked for"
+    if choice == "auto" and not refusal and info.codec in _DECORD_PREFERRED:
+        container = info.container.split(",")[0]
+        return "decord", f"right for {info.codec} in {container}, and sparse decoding is not"
+    return "pyav-full", info.full_decode_reason or refusal or "PyAV was asked for"
 
 
 def _decord_refusal(info: VideoInfo) -> str:
-    """Why decord 0.6 would be wrong or dangerous on this video, or an empty string."""
-    if info.why_counted:
-        return f"decord returns wrong frames ({info.why_counted})"
+    """Reason why decord 0.6 would be wrong or use too much memory on this video, or an empty string."""
+    if info.full_decode_reason:
+        return f"decord returns wrong frames ({info.full_decode_reason})"
     if not info.eight_bit:
         return "decord returns wrong colours from more than 8 bits"
     if info.container.split(",")[0] not in ("mov", "matroska"):
         return f"decord returns wrong frames from {info.container}"
-    if info.codec not in _RIGHT_IN_DECORD:
+    if info.codec not in _DECORD_CORRECT:
         return f"decord is not known to be right for {info.codec}"
     if not info.packets.closed_gops:
         return "decord returns wrong frames from open GOPs and intra refresh"

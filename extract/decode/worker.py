@@ -1,10 +1,12 @@
-"""A decoder process: takes one video after the other and sends its frames back.
+"""The decoder process: decodes one video after the other and sends the frames back.
 
-It is a process of its own because decoders hang, crash and run out of memory on odd videos: its
-owner (`extract.decode.pool`) watches it and kills it. It imports neither torch nor pydantic nor h5py, for
-each starts anew. Protocol, over one connection: a `Job` comes in; `Opened`, then for each picture
-`Picture` and its raw bytes, then `Finished` or `Failed` go out; `Alive` now and then while nothing
-else is to be said.
+Decoding runs in a process of its own because decoders hang, crash or run out of memory on malformed videos;
+`extract.decode.pool` starts, watches and kills it. torch, pydantic and h5py are not imported, for a fast
+start.
+
+Protocol over one connection: the process receives a `Job` and sends `Opened`; for each picture a
+`PictureHeader` followed by the raw bytes; and at the end `Finished` or `Failed`. While it has nothing else to
+send, it sends `Alive` about once a second.
 """
 
 import os
@@ -19,8 +21,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from extract.decode.packets import short_reason
-from extract.decode.reader import Choice, FrameReader, VideoError, VideoInfo, probe
+from extract.decode.packets import VideoError, short_reason
+from extract.decode.probe import VideoInfo, probe
+from extract.decode.reader import Choice, FrameReader
 from extract.snippets import Picks, Sampling, pick_frames
 from extract.source import SourceInfo, file_digest
 
@@ -37,15 +40,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Opened:
-    """The video is readable; these frames will come."""
+    """The video can be decoded; the pictures of `picks` follow."""
 
     picks: Picks
     duration_s: float
 
 
 @dataclass(frozen=True)
-class Picture:
-    """Raw RGB bytes of this shape follow; `pick` counts the picks from 0."""
+class PictureHeader:
+    """Raw RGB bytes of this shape follow; `pick` is the index into `Picks.frames`."""
 
     pick: int
     shape: tuple[int, ...]
@@ -53,7 +56,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Finished:
-    """All pictures were sent. With `partial`, only the first `len(frame_index)` snippets are good."""
+    """All pictures were sent. With `partial`, only the first `len(frame_index)` snippets are intact."""
 
     source: SourceInfo
     frame_index: npt.NDArray[np.int64]
@@ -64,17 +67,19 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
+    """The video can't be decoded; `frame` is the first missing frame, if known."""
+
     reason: str
     frame: int | None = None
 
 
 class Alive:
-    """Nothing to say, but working."""
+    """A sign of life during long operations."""
 
 
 def main() -> None:
     """Serve the connection whose file descriptor is the first argument, until it is closed."""
-    threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
     with Connection(int(sys.argv[1])) as connection:
         while True:
             try:
@@ -84,29 +89,25 @@ def main() -> None:
 
 
 def serve(job: Job, connection: Connection) -> None:
-    """Decode one video into the connection; whatever goes wrong with it becomes a `Failed`."""
+    """Decode one video and send the result; every error but a lost connection becomes a `Failed`."""
     try:
         connection.send(_decode(job, connection))
     except VideoError as error:
         connection.send(Failed(str(error), error.frame))
     except (BrokenPipeError, ConnectionResetError):
         raise
-    except Exception as error:  # decoders raise anything on odd input, and the next video is waiting
+    except Exception as error:  # decoders raise errors of any kind; the process continues with the next video
         connection.send(Failed(f"{type(error).__name__}: {short_reason(error)}"))
 
 
 def _decode(job: Job, connection: Connection) -> Finished:
-    alive = _Heartbeat(connection)
-    before = job.path.stat()
-    if not stat.S_ISREG(before.st_mode):  # a pipe would be waited for forever
-        raise VideoError("is not a regular file")
-    sha256 = file_digest(job.path, alive)
-    info = probe(job.path, alive)
+    status = _file_status(job.path)
+    heartbeat = _Heartbeat(connection)
+    sha256 = file_digest(job.path, heartbeat)
+    info = probe(job.path, heartbeat)
     if info.damage is not None and not job.partial:
         raise info.damage
-    picks = pick_frames(info.n_frames, job.sampling)
-    if picks.n_snippets == 0:
-        raise VideoError(f"has {info.n_frames} frames, fewer than one snippet, and keep_last is off")
+    picks = _picks(info, job.sampling)
     connection.send(Opened(picks, info.duration_s))
     reader = FrameReader(info, job.decoder)
     damage = info.damage
@@ -116,34 +117,35 @@ def _decode(job: Job, connection: Connection) -> Finished:
         if not job.partial:
             raise
         damage = error
-    try:
-        after = job.path.stat()
-    except FileNotFoundError as error:
-        raise VideoError("the file vanished while it was read") from error
-    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-        raise VideoError("the file changed while it was read")
-    source = SourceInfo(
-        file_name=job.path.name,
-        sha256=sha256,
-        size=before.st_size,
-        mtime_ns=before.st_mtime_ns,
-        codec=info.codec,
-        fps=info.fps,
-        n_frames=info.n_frames,
-        width=info.width,
-        height=info.height,
-        duration_s=info.duration_s,
-    )
+    _require_unchanged(job.path, status)
     finished = Finished(
-        source, picks.representative, info.time_s[picks.representative], reader.decoder, reader.reason
+        source=_source_info(info, sha256, status),
+        frame_index=picks.representative,
+        time_s=info.time_s[picks.representative],
+        decoder=reader.decoder,
+        decoder_reason=reader.reason,
     )
     return finished if damage is None else _before_damage(finished, damage, job.sampling.snippet_length, info)
+
+
+def _file_status(path: Path) -> os.stat_result:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe would block forever
+        raise VideoError("is not a regular file")
+    return status
+
+
+def _picks(info: VideoInfo, sampling: Sampling) -> Picks:
+    picks = pick_frames(info.n_frames, sampling)
+    if picks.n_snippets == 0:
+        raise VideoError(f"has {info.n_frames} frames, fewer than one snippet, and keep_last is off")
+    return picks
 
 
 def _send_pictures(reader: FrameReader, picks: Picks, connection: Connection) -> None:
     frames = picks.frames.tolist()
     for pick, (_, picture) in enumerate(reader.frames(frames)):
-        connection.send(Picture(pick, picture.shape))
+        connection.send(PictureHeader(pick, picture.shape))
         _write_all(connection.fileno(), np.ascontiguousarray(picture).data.cast("B"))
 
 
@@ -152,8 +154,33 @@ def _write_all(descriptor: int, data: memoryview) -> None:
         data = data[os.write(descriptor, data) :]
 
 
+def _require_unchanged(path: Path, before: os.stat_result) -> None:
+    """Raise VideoError if the file was removed or changed since `before`: its digest would be wrong."""
+    try:
+        after = path.stat()
+    except FileNotFoundError as error:
+        raise VideoError("the file was removed while it was read") from error
+    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        raise VideoError("the file was changed while it was read")
+
+
+def _source_info(info: VideoInfo, sha256: str, status: os.stat_result) -> SourceInfo:
+    return SourceInfo(
+        file_name=info.path.name,
+        sha256=sha256,
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        codec=info.codec,
+        fps=info.fps,
+        n_frames=info.n_frames,
+        width=info.width,
+        height=info.height,
+        duration_s=info.duration_s,
+    )
+
+
 def _before_damage(finished: Finished, damage: VideoError, snippet_length: int, info: VideoInfo) -> Finished:
-    """The whole snippets before the damaged place, as if the video ended with them."""
+    """The result cut to the whole snippets before the damage, as if the video ended there."""
     snippets = (damage.frame or 0) // snippet_length
     if snippets == 0:
         raise damage
@@ -173,7 +200,7 @@ def _before_damage(finished: Finished, damage: VideoError, snippet_length: int, 
 
 
 class _Heartbeat:
-    """Sends `Alive` at most once a second."""
+    """Sends `Alive` when called, at most once a second."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -185,15 +212,15 @@ class _Heartbeat:
             self._next = time.monotonic() + 1
 
 
-def _die_with(parent: int) -> None:
-    """End this process, however deep in a decoder it hangs, once its owner is gone."""
+def _exit_with_parent(parent: int) -> None:
+    """Exit once the parent process has ended, even if a decoder hangs in another thread."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
 
 
 if __name__ == "__main__":
-    # Under its importable name: what is pickled must not belong to `__main__`.
+    # `main` of the imported module: pickled classes must not belong to `__main__`.
     from extract.decode.worker import main as _main
 
     _main()

@@ -15,7 +15,7 @@ import torch
 
 from extract.config import EncoderFingerprint
 from extract.manifest import VideoRecord
-from extract.preprocess import crops_of
+from extract.preprocess import resize_and_crop
 from extract.store import read_features
 
 Picture = npt.NDArray[np.uint8]
@@ -112,7 +112,7 @@ class NumberEncoder:
     )
 
     def preprocess(self, frames_NHWC: torch.Tensor, crops: int) -> torch.Tensor:
-        return crops_of(frames_NHWC, crops)
+        return resize_and_crop(frames_NHWC, crops)
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         samples = images[:, 0, 4::8, 4::8].float() / 255

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from extract.clip import build_clip, checked_state, read_weights, require_quick_gelu, visual_digest
+from extract.clip import build_clip, read_weights, require_quick_gelu, validated_state, visual_digest
 
 SHARED_KEYS = Path(__file__).parents[3] / "shared" / "reference" / "openai-clip-vit-b16-keys.json"
 
@@ -82,10 +82,10 @@ def save_torchscript(state: dict[str, Tensor], path: Path) -> None:
             lambda s: s.update({"visual.proj": torch.zeros(768, 4)}),
             r"visual\.proj has shape \(768, 4\), expected \(768, 512\)",
         ),
-        (lambda s: s.update({"visual.extra": torch.zeros(1)}), r"visual\.extra is not one of OpenAI's"),
+        (lambda s: s.update({"visual.extra": torch.zeros(1)}), r"visual\.extra is not part of OpenAI's"),
         (
             lambda s: s.update({"visual.proj": torch.full((768, 512), float("nan"))}),
-            r"visual\.proj holds values that are not finite",
+            r"visual\.proj has values that are not finite",
         ),
     ],
 )
@@ -95,7 +95,7 @@ def test_incomplete_weights_are_refused_by_tensor(
     state = dict(half_weights)
     change(state)
     with pytest.raises(ValueError, match=message):
-        checked_state(state, half_weights, Path("weights.pt"))
+        validated_state(state, half_weights, Path("weights.pt"))
 
 
 def test_a_file_with_too_few_tensors_does_not_become_a_random_model(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="neither a TorchScript"):
         read_weights(tmp_path / "text.pt")
     torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(ValueError, match="no state dict"):
+    with pytest.raises(ValueError, match="contains no state dict"):
         read_weights(tmp_path / "list.pt")
 
 
@@ -134,7 +134,7 @@ def test_openai_without_network_or_cache_is_a_clear_error(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="neither in the cache nor could they be downloaded"):
+    with pytest.raises(FileNotFoundError, match="are not cached and can't be downloaded"):
         build_clip("openai")
 
 

@@ -59,7 +59,7 @@ def test_a_full_disk_fails_what_does_not_fit_and_the_rest_goes_on(tmp_path: Path
 @pytest.mark.skipif(sys.platform != "linux", reason="mount namespaces are Linux's")
 def test_a_disk_that_takes_nothing_at_all_is_a_clear_error(tmp_path: Path) -> None:
     run = run_on_a_small_disk(tmp_path, ballast=True)
-    assert "ValueError: the list of failures can't be written to" in run.stderr
+    assert "ValueError: the failure list can't be written to" in run.stderr
     assert re.search(
         r"No space left on device; 2 videos failed, (long|short) first: the features", run.stderr
     )

@@ -11,7 +11,7 @@ from torchvision import transforms
 from extract.clip import build_clip
 from extract.config import EncoderFingerprint
 from extract.encoder import Encoder, load_encoder, resolve_device
-from extract.preprocess import crops_of, normalise, resize_shorter_side
+from extract.preprocess import normalise, resize_and_crop, resize_shorter_side
 
 # OpenAI's clip.py, `_transform(224)`
 OPENAI_GEOMETRY = transforms.Compose(
@@ -44,7 +44,7 @@ def encoder() -> Encoder:
 def test_preprocessing_is_pils_to_within_two_of_255(size: tuple[int, int]) -> None:
     picture = natural_picture(*size)
     expected = OPENAI_GEOMETRY(Image.fromarray(picture)).int()
-    difference = (crops_of(torch.from_numpy(picture)[None], 1)[0, 0].int() - expected).abs()
+    difference = (resize_and_crop(torch.from_numpy(picture)[None], 1)[0, 0].int() - expected).abs()
     assert difference.max() <= 2
     assert difference.float().mean() < 0.01
 
@@ -68,13 +68,13 @@ def test_normalisation_is_openais() -> None:
 def test_crops_are_cut_from_one_resized_frame() -> None:
     frames = torch.from_numpy(natural_picture(300, 500))[None]
     whole = resize_shorter_side(frames.permute(0, 3, 1, 2))[0]
-    centre, *corners = crops_of(frames, 5)[0]
+    centre, *corners = resize_and_crop(frames, 5)[0]
     assert torch.equal(centre, whole[:, :, 74:298])  # width 373: round(74.5) is 74, as torchvision's
     left, right = whole[:, :, :224], whole[:, :, -224:]
     assert all(torch.equal(got, want) for got, want in zip(corners, (left, right, left, right), strict=True))
-    assert torch.equal(crops_of(frames, 1)[0, 0], centre)
-    ten = crops_of(frames, 10)[0]
-    assert torch.equal(ten[:5], crops_of(frames, 5)[0])
+    assert torch.equal(resize_and_crop(frames, 1)[0, 0], centre)
+    ten = resize_and_crop(frames, 10)[0]
+    assert torch.equal(ten[:5], resize_and_crop(frames, 5)[0])
     assert torch.equal(ten[5:], ten[:5].flip(-1))
 
 
@@ -83,12 +83,15 @@ def test_crops_are_cut_from_one_resized_frame() -> None:
     [
         (torch.zeros(2, 8, 8, dtype=torch.uint8), 1, r"expected \(N, H, W, 3\) uint8"),
         (torch.zeros(2, 8, 8, 3), 1, "float32"),
+        (torch.zeros(0, 8, 8, 3, dtype=torch.uint8), 1, r"frames are \(0, 8, 8, 3\)"),
         (torch.zeros(2, 8, 8, 3, dtype=torch.uint8), 3, "crops is 3"),
     ],
 )
-def test_other_frames_are_refused(frames: Tensor, crops: int, message: str) -> None:
+def test_other_frames_are_refused(frames: Tensor, crops: int, message: str, encoder: Encoder) -> None:
     with pytest.raises(ValueError, match=message):
-        crops_of(frames, crops)
+        resize_and_crop(frames, crops)
+    with pytest.raises(ValueError, match=message):
+        encoder.encode(frames, crops)
 
 
 def openai_image_tower(state: dict[str, Tensor], pixels_B3HW: Tensor) -> Tensor:

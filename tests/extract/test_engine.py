@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from extract.config import ExtractConfig, ExtractRuntime
-from extract.engine import ExtractProgress, ExtractResult, extract_videos
+from extract.engine import ExtractResult, extract_videos
 from extract.failures import read_failures
+from extract.progress import ExtractProgress
 from extract.store import read_features
 from tests.extract.media import NumberEncoder, feature_numbers, make_clip, records_of
 
@@ -171,7 +172,7 @@ DAMAGED_LISTS = [b"name,path\na,b\n", b"name,path,reason,frame\na,b,c,first\n", 
 @pytest.mark.parametrize("damaged", DAMAGED_LISTS)
 def test_a_damaged_list_of_failures_is_named(damaged: bytes, tmp_path: Path) -> None:
     (tmp_path / "failures.csv").write_bytes(damaged)
-    with pytest.raises(ValueError, match=r"failures\.csv is no list of failures .* delete it"):
+    with pytest.raises(ValueError, match=r"failures\.csv is not a failure list .* delete it"):
         read_failures(tmp_path)
 
 
@@ -273,6 +274,12 @@ def test_a_gpu_run_gives_the_features_of_a_cpu_run(clips: Path, tmp_path: Path) 
             for device in ("cpu", "cuda")
         )
         assert torch.cosine_similarity(cpu, gpu, dim=-1).min() > 0.999
+
+
+def test_two_videos_of_one_name_are_refused(videos: Path, tmp_path: Path) -> None:
+    records = [*records_of(videos / "a.mp4"), *records_of(videos / "a.mp4")]
+    with pytest.raises(ValueError, match="2 videos are named 'a'"):
+        extract_videos(records, tmp_path, ExtractConfig(), ExtractRuntime(), encoder=NumberEncoder())
 
 
 def test_nothing_to_do(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from extract.config import ExtractConfig
 from extract.decode.packets import VideoError
-from extract.decode.reader import FrameReader, probe
+from extract.decode.probe import probe
+from extract.decode.reader import FrameReader
 from extract.snippets import pick_frames
 from tests.extract.media import make_clip
 

@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from extract.config import ExtractConfig, ExtractRuntime
-from extract.decode.pool import ByteQueue, DecoderProcess, Stopped
-from extract.decode.worker import Failed, Job, Opened, Picture, serve
+from extract.decode.pool import ByteQueue, DecoderProcess, QueueStopped
+from extract.decode.worker import Failed, Job, Opened, PictureHeader, serve
 from extract.engine import ExtractResult, extract_videos
 from extract.store import read_features
 from tests.extract.media import NumberEncoder, make_clip, records_of
@@ -119,8 +119,8 @@ def test_a_signal_stops_the_run_within_seconds(
     ("number", "reason"),
     [
         (signal.SIGSTOP, "the decoder hung"),
-        (signal.SIGSEGV, "died of SIGSEGV"),
-        (signal.SIGKILL, "died of SIGKILL, perhaps out of memory"),
+        (signal.SIGSEGV, "killed by SIGSEGV"),
+        (signal.SIGKILL, "killed by SIGKILL, perhaps out of memory"),
     ],
 )
 def test_a_decoder_that_hangs_or_dies_costs_one_video(
@@ -153,7 +153,7 @@ def test_a_decoder_that_stops_in_the_middle_of_a_picture_is_given_up(tmp_path: P
     decoder = psutil.Process(process._process.pid)
     decoder.suspend()
     wait_for(lambda: decoder.status() == psutil.STATUS_STOPPED)  # reading before makes room for the rest
-    assert list(messages) == [Failed("the decoder hung: nothing for 2 s")]
+    assert list(messages) == [Failed("the decoder hung: no data for 2 s")]
     assert not process.alive
 
 
@@ -175,7 +175,7 @@ def test_a_disk_that_takes_no_more_fails_only_what_does_not_fit(tmp_path: Path) 
 def test_a_second_run_in_the_same_folder_is_kept_out(videos: Path, tmp_path: Path) -> None:
     with start(videos, tmp_path) as process:
         wait_for(lambda: decoder_processes(process.pid))
-        with pytest.raises(ValueError, match="another extraction is at work"):
+        with pytest.raises(ValueError, match="another extraction is running"):
             extract_videos([], tmp_path, ExtractConfig(), ExtractRuntime(), encoder=NumberEncoder())
         process.kill()
     extract_videos([], tmp_path, ExtractConfig(), ExtractRuntime(), encoder=NumberEncoder())
@@ -183,7 +183,7 @@ def test_a_second_run_in_the_same_folder_is_kept_out(videos: Path, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("happens", "reason"),
-    [(lambda video: os.utime(video, ns=(1, 1)), "changed"), (Path.unlink, "vanished")],
+    [(lambda video: os.utime(video, ns=(1, 1)), "changed"), (Path.unlink, "removed")],
 )
 def test_a_video_that_changes_or_vanishes_while_it_is_read_is_refused(
     happens: Callable[[Path], None], reason: str, tmp_path: Path
@@ -196,13 +196,13 @@ def test_a_video_that_changes_or_vanishes_while_it_is_read_is_refused(
     assert isinstance(ours.recv(), Opened)
     message = ours.recv()
     happens(video)  # 60 pictures are more than the connection holds: the last is not yet sent
-    while isinstance(message, Picture):
+    while isinstance(message, PictureHeader):
         missing = math.prod(message.shape)
         while missing:
             missing -= len(os.read(ours.fileno(), missing))
         message = ours.recv()
     thread.join()
-    assert message == Failed(f"the file {reason} while it was read")
+    assert message == Failed(f"the file was {reason} while it was read")
 
 
 def test_the_queue_is_bounded_in_bytes() -> None:
@@ -230,7 +230,7 @@ def test_a_stopped_queue_lets_its_producers_go() -> None:
     items: ByteQueue[int] = ByteQueue(limit=1)
     items.put(0, 1)
     threading.Timer(0.05, items.stop).start()
-    with pytest.raises(Stopped):
+    with pytest.raises(QueueStopped):
         items.put(1, 1)
     assert items.get(0.01) == 0
     assert items.get(0.01) is None

@@ -53,6 +53,20 @@ def test_a_written_manifest_reads_back(folder: Path) -> None:
     assert str(folder) not in (folder / "m.csv").read_text()
 
 
+def test_a_failed_write_leaves_the_old_manifest(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = (VideoRecord(name, folder / f"{name}.mp4", ("normal",), "train") for name in "ab")
+    write_manifest(folder / "m.csv", [old])
+
+    def full_disk(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_manifest(folder / "m.csv", [new])
+    assert read_manifest(folder / "m.csv") == [old]
+    assert not list(folder.glob(".*"))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

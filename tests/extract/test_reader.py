@@ -166,6 +166,22 @@ def test_decord_is_refused_where_it_returns_wrong_frames(name: str, reason: str,
         choose_decoder(info, "decord")
 
 
+def test_the_reason_after_a_failure_of_decord_is_the_same_at_any_time(tmp_path: Path) -> None:
+    """decord puts the time of day before its messages; the reason is stored in the feature file."""
+    info = probe(make_clip(tmp_path / "tiny.mp4", 40, size=(16, 16), pix_fmt="yuv444p"))
+    reader = FrameReader(info, "decord")
+    assert numbers(reader.frames([8, 24])) == [8, 24]
+    assert reader.decoder == "pyav-full"
+    assert reader.reason.startswith("decord: decord fails: /")
+
+
+@pytest.mark.parametrize("indices", [[-1], [40], [3, 40]])
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi"])
+def test_frames_that_do_not_exist_are_refused(indices: list[int], name: str, tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match=r"has no frame .*, only 0 to 39"):
+        list(read_frames(make_clip(tmp_path / name, 40), indices))
+
+
 def test_decord_really_is_wrong_on_an_open_gop(tmp_path: Path) -> None:
     """The reason for the routing: should a newer decord be right, this test says so."""
     file_name, options, _ = CLIPS["h264 open GOP"]

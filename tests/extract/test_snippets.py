@@ -30,7 +30,7 @@ def test_mean_takes_evenly_spaced_frames_and_no_frame_twice() -> None:
     assert picks.frames.tolist() == [2, 6, 10, 14, 18, 22, 26, 30, 32, 33, 34]
     assert picks.snippet.tolist() == [0] * 4 + [1] * 4 + [2] * 3
     assert picks.representative.tolist() == [8, 24, 33]
-    assert np.flatnonzero(picks.completes).tolist() == [3, 7, 10]
+    assert np.flatnonzero(picks.last_in_snippet).tolist() == [3, 7, 10]
 
 
 @given(
@@ -51,7 +51,7 @@ def test_every_pick_lies_in_its_snippet(
     assert (picks.frames // length == picks.snippet).all()
     assert (picks.representative // length == np.arange(picks.n_snippets)).all()
     assert (np.diff(picks.frames) > 0).all()
-    assert picks.completes.sum() == picks.n_snippets
+    assert picks.last_in_snippet.sum() == picks.n_snippets
     if picks.n_snippets:
         assert picks.frames[-1] < n_frames
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from extract.config import EncoderFingerprint, ExtractConfig
-from extract.inspect import show_features
+from extract.inspect import summarise_features
 from extract.store import (
     FeatureFileError,
     FeatureMeta,
@@ -115,7 +115,7 @@ def test_a_shortened_or_lengthened_file_is_found(tmp_path: Path, length: int) ->
 def test_a_foreign_hdf5_file_is_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "foreign.h5", "w") as file:
         file["features"] = np.zeros((3, 512))
-    with pytest.raises(FeatureFileError, match="does not begin as a feature file"):
+    with pytest.raises(FeatureFileError, match="is not a feature file: its signature is missing"):
         read_features(tmp_path / "foreign.h5")
     with pytest.raises(FeatureFileError):
         content_digest(tmp_path / "foreign.h5")
@@ -139,10 +139,10 @@ def test_a_folder_is_shown_and_verified(tmp_path: Path) -> None:
     image[-1] ^= 1
     (tmp_path / "bad.h5").write_bytes(image)
 
-    shown = {summary.path.name: summary for summary in show_features(tmp_path)}
+    shown = {summary.path.name: summary for summary in summarise_features(tmp_path)}
     assert shown["good.h5"].snippets == 5
     assert shown["good.h5"].meta is not None
     assert shown["bad.h5"].meta is None
     assert {name for name, summary in shown.items() if summary.problem} == {"bad.h5", "renamed.h5"}
     with pytest.raises(FileNotFoundError, match="extract features"):
-        show_features(tmp_path / "none")
+        summarise_features(tmp_path / "none")
