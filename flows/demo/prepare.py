@@ -1,14 +1,14 @@
-"""The demo: synthetic footage for the whole pipeline, with the preset `small`; only the street is made up."""
+"""The workspace of `dsanet demo`: synthetic footage and the preset `small`."""
 
 from pathlib import Path
 
 from flows.demo.footage import make_footage
 from flows.pipeline.progress import stage_progress
-from flows.workspace.inputs import describe
+from flows.workspace.inputs import configure_workspace
 
 
 def prepare_demo(out: Path, weights: str, seed: int) -> None:
-    """Make the footage below `out` (clips that are there already are kept) and describe the workspace."""
+    """Generate the footage in `out/footage-SEED`, keeping existing clips, and write `out/workspace.json`."""
     with stage_progress("footage", "clips") as report:
         manifest, annotations = make_footage(
             out / f"footage-{seed}",
@@ -17,4 +17,6 @@ def prepare_demo(out: Path, weights: str, seed: int) -> None:
             per_event=6,
             on_clip=lambda done, total: report(done, total, ""),
         )
-    describe(out, manifest, annotations, preset="small", weights=weights, title="Synthetic street footage")
+    configure_workspace(
+        out, manifest, annotations, preset="small", weights=weights, title="Synthetic street footage"
+    )

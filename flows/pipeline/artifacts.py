@@ -1,6 +1,6 @@
-"""What a run shows of itself in Prefect's UI: progress, what failed, the training curves, the figures.
+"""The Prefect artifacts of a run: progress, failed videos, training curves, metrics.
 
-Only a picture of what is on disk: where no server takes it, the run goes on without.
+They only show what is in the workspace: without a server, or if the server refuses one, the run continues.
 """
 
 import base64
@@ -30,79 +30,87 @@ from extract.failures import read_failures
 from flows.server import connection
 from flows.workspace.run import Run
 
-Given = ParamSpec("Given")
+Parameters = ParamSpec("Parameters")
 Record = Callable[[float, str], None]
-"""(percent, what to say beside it)"""
+"""(percent, description)"""
 
 SECONDS_BETWEEN_UPDATES = 5.0
 log = logging.getLogger(__name__)
 
 
-def _shown_if_possible(show: Callable[Given, None]) -> Callable[Given, bool]:
-    """Not outside of a flow run, and not while the server is gone; False where it refuses."""
+def _if_possible(publish: Callable[Parameters, None]) -> Callable[Parameters, bool]:
+    """Skip `publish` outside of a flow run and while the server does not answer.
 
-    @wraps(show)
-    def attempt(*args: Given.args, **kwargs: Given.kwargs) -> bool:
-        if FlowRunContext.get() is not None and connection.is_there():
+    The decorated function returns False if the server refuses the artifact, otherwise True.
+    """
+
+    @wraps(publish)
+    def attempt(*args: Parameters.args, **kwargs: Parameters.kwargs) -> bool:
+        if FlowRunContext.get() is not None and connection.server_is_available():
             try:
-                show(*args, **kwargs)
+                publish(*args, **kwargs)
             except (httpx.HTTPError, PrefectException) as error:
-                log.warning("Prefect's server takes no artifact (%s); the work goes on", type(error).__name__)
+                log.warning(
+                    "Prefect's server refused an artifact (%s); the run continues", type(error).__name__
+                )
                 return False
         return True
 
     return attempt
 
 
-def progress_record(stage: str) -> Record:
-    """A function that keeps the progress of `stage` in an artifact, until that is refused."""
-    made: list[UUID] = []
-    going, last = True, 0.0
+def progress_artifact(stage: str) -> Record:
+    """A function that keeps the progress of a stage in an artifact.
 
-    @_shown_if_possible
-    def keep(percent: float, text: str) -> None:
-        if made:
-            update_progress_artifact(made[0], percent, text)
+    It updates the artifact every SECONDS_BETWEEN_UPDATES and at 100 %, and stops if the server refuses it.
+    """
+    created: list[UUID] = []
+    accepted, updated = True, 0.0
+
+    @_if_possible
+    def publish(percent: float, text: str) -> None:
+        if created:
+            update_progress_artifact(created[0], percent, text)
         else:
             artifact = create_progress_artifact(percent, key=f"{stage}-progress", description=text)
-            made.append(cast(UUID, artifact))  # its other type is that of asynchronous flows
+            created.append(cast(UUID, artifact))  # a coroutine only in asynchronous flows
 
     def record(percent: float, text: str) -> None:
-        nonlocal going, last
-        if going and (percent >= 100 or time.monotonic() - last >= SECONDS_BETWEEN_UPDATES):
-            last = time.monotonic()
-            going = keep(percent, text)
+        nonlocal accepted, updated
+        if accepted and (percent >= 100 or time.monotonic() - updated >= SECONDS_BETWEEN_UPDATES):
+            updated = time.monotonic()
+            accepted = publish(percent, text)
 
     return record
 
 
-@_shown_if_possible
-def show_failures(run: Run) -> None:
-    """A table of the videos that have no features, and why."""
+@_if_possible
+def publish_failures(run: Run) -> None:
+    """Table `failures`: the videos without features, with the reason."""
     failures = read_failures(run.workspace.features)
     rows = [{"video": f.name, "reason": f.reason, "frame": f.frame, "path": str(f.path)} for f in failures]
     if rows:
         create_table_artifact(rows, key="failures", description="Videos without features")
 
 
-@_shown_if_possible
-def show_curves(run: Run) -> None:
-    """The loss terms and validation figures of the training, as a picture."""
+@_if_possible
+def publish_curves(run: Run) -> None:
+    """Image `curves`: the loss terms and validation figures of the training."""
     picture = base64.b64encode(training_picture(run.workspace.model / CURVES_FILE)).decode()
     create_image_artifact(f"data:image/png;base64,{picture}", key="curves", description="Training curves")
 
 
-@_shown_if_possible
-def show_metrics(run: Run) -> None:
-    """The headline figures with their intervals, the notes, and where the report is."""
+@_if_possible
+def publish_metrics(run: Run) -> None:
+    """Markdown `metrics`: the notes, the headline figures with their intervals, and a link to the report."""
     figures = json.loads((run.workspace.report / "metrics.json").read_text())
     notes = "".join(f"> {note}\n\n" for note in figures["notes"])
     page = run.workspace.report / "index.html"
-    text = f"# {run.inputs.title}\n\n{notes}{_table(figures)}\n\nReport: [{page}]({page.as_uri()})\n"
+    text = f"# {run.inputs.title}\n\n{notes}{_metrics_table(figures)}\n\nReport: [{page}]({page.as_uri()})\n"
     create_markdown_artifact(text, key="metrics", description="Metrics of the test split")
 
 
-def _table(figures: Figures) -> str:
+def _metrics_table(figures: Figures) -> str:
     lines = ["| metric | value | 95 % interval |", "|---|---|---|"]
     for headline in (*FRAME_HEADLINES, *VIDEO_HEADLINES):
         value, interval = headline.value(figures), headline.interval(figures)
@@ -112,7 +120,7 @@ def _table(figures: Figures) -> str:
     return "\n".join(lines)
 
 
-@_shown_if_possible
-def show_text(key: str, text: str, description: str) -> None:
-    """Markdown under a key of its own."""
+@_if_possible
+def publish_markdown(key: str, text: str, description: str) -> None:
+    """Markdown artifact with this key (`[a-z0-9-]`)."""
     create_markdown_artifact(text, key=key, description=description)

@@ -1,8 +1,8 @@
-"""Detectors side by side: each trained, run and evaluated alike, on the same features and splits.
+"""`dsanet bench`: train, run and evaluate several detectors on the same features, with several seeds.
 
-Features are extracted once, into the workspace. Below `bench/` each contestant has a folder a seed, with
-what a workspace has (model/, scores/, report/) and, written last, `measured.json`: a run that is finished
-and whose inputs are the same is not repeated, an interrupted training goes on where it was.
+Features are extracted once, into the workspace. Below `bench/`, each entry has one workspace per seed,
+`NAME/seed-N/`, with model/, scores/, report/ and, written last, `measured.json`. A finished run with
+unchanged inputs is not repeated; an interrupted training is resumed.
 """
 
 import itertools
@@ -16,208 +16,222 @@ from statistics import median
 import numpy as np
 
 from dsanet.checkpoint import load_checkpoint, read_info
-from dsanet.detectors.registry import DEFAULT, DETECTORS, config_of
+from dsanet.detectors.registry import DEFAULT, DETECTORS, config_class
 from dsanet.inference import Scorer
 from dsanet.training.resume import RESUME_FILE
-from evaluate.report.standings import Contestant, Standing, standings, write_standings
+from evaluate.report.standings import BenchmarkRun, Standing, standings, write_standings
 from extract.atomic import write_atomically
 from extract.config import StrictModel
 from extract.encoder import resolve_device
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord
 from extract.store import feature_path, read_features
-from flows.pipeline.stages import EVALUATE, EXTRACT, INFER, TRAIN, read_truths
-from flows.workspace.config import override, with_detector
-from flows.workspace.run import Run
-from flows.workspace.workspace import Workspace, digest_of
+from flows.pipeline.stages import EVALUATE, EXTRACT, INFER, TRAIN
+from flows.pipeline.stages.evaluate import read_truths
+from flows.workspace.config import PipelineConfig, override, with_detector
+from flows.workspace.run import Run, digest_of
+from flows.workspace.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
 MEASURED_FILE = "measured.json"
-TIMED_RUNS = 3
+TIMED_PASSES = 3
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A contestant: a detector, with some of its settings changed."""
+class BenchmarkEntry:
+    """One row of the benchmark: a detector, with some of its settings changed."""
 
     name: str
     detector: str
     changes: tuple[str, ...] = ()
+    """Settings, `key.path=value`."""
 
 
 TABLE_5 = (
-    Entry("vadclip", "vadclip"),
-    Entry("adapter", DEFAULT, ("model.normality=false", "model.disentangled_alignment=false")),
-    Entry("adapter+sg-nm", DEFAULT, ("model.disentangled_alignment=false",)),
-    Entry("adapter+dcsa", DEFAULT, ("model.normality=false",)),
-    Entry("dsanet", DEFAULT),
+    BenchmarkEntry("vadclip", "vadclip"),
+    BenchmarkEntry("adapter", DEFAULT, ("model.normality=false", "model.disentangled_alignment=false")),
+    BenchmarkEntry("adapter+sg-nm", DEFAULT, ("model.disentangled_alignment=false",)),
+    BenchmarkEntry("adapter+dcsa", DEFAULT, ("model.normality=false",)),
+    BenchmarkEntry("dsanet", DEFAULT),
 )
 TABLE_6 = (
-    Entry("text-frozen", DEFAULT, ("model.text_tuning=frozen",)),
-    Entry("text-manual", DEFAULT, ("model.text_tuning=manual",)),
-    Entry("text-learned", DEFAULT, ("model.text_tuning=learned",)),
-    Entry("dsanet", DEFAULT),
+    BenchmarkEntry("text-frozen", DEFAULT, ("model.text_tuning=frozen",)),
+    BenchmarkEntry("text-manual", DEFAULT, ("model.text_tuning=manual",)),
+    BenchmarkEntry("text-learned", DEFAULT, ("model.text_tuning=learned",)),
+    BenchmarkEntry("dsanet", DEFAULT),
 )
 ABLATIONS = {"table5": TABLE_5, "table6": TABLE_6}
-"""DSANet's ablations; its full model is the last row of both."""
+"""DSANet's ablations, tables 5 and 6 of the paper; the last row of each is the full model."""
 
 
-class Measured(StrictModel):
-    """What a run's files don't say: how long training took, how fast it scores. `key` names its inputs."""
+class Measurement(StrictModel):
+    """The content of `measured.json`: what a finished run's other files do not hold."""
 
     key: str
+    """Digest of the inputs and outputs of the run."""
     train_s: float | None
-    """None where the training was interrupted and resumed."""
+    """Seconds of training; None if it was interrupted and resumed."""
     snippets_per_s: float
 
 
-def entries(detectors: str, ablation: str | None) -> tuple[Entry, ...]:
-    """The contestants of `--detectors` (`all`, or names with commas) or of `--ablation`.
+def parse_entries(detectors: str, ablation: str | None) -> tuple[BenchmarkEntry, ...]:
+    """The entries of `--detectors` (`all`, or comma-separated names), or of `--ablation` if given.
 
     Raises ValueError for an unknown name.
     """
     if ablation is not None:
         if ablation not in ABLATIONS:
-            raise ValueError(f"no ablation {ablation!r}; there are {', '.join(ABLATIONS)}")
+            raise ValueError(f"no ablation {ablation!r}; expected one of {', '.join(ABLATIONS)}")
         return ABLATIONS[ablation]
     names = list(DETECTORS) if detectors == "all" else [name.strip() for name in detectors.split(",")]
     for name in names:
-        config_of(name)
-    return tuple(Entry(name, name) for name in dict.fromkeys(names))
+        config_class(name)  # raises for an unknown name
+    return tuple(BenchmarkEntry(name, name) for name in dict.fromkeys(names))
 
 
 def bench(
     out: Path,
-    contestants: Sequence[Entry],
+    entries: Sequence[BenchmarkEntry],
     seeds: int,
     settings: Sequence[str] = (),
     *,
     shuffle_labels: bool = False,
     table: str = "detectors",
 ) -> tuple[list[Standing], Path]:
-    """Run what is missing over the workspace `out`; returns the table and the path of its page.
+    """Run all entries over the workspace `out`, with the seeds 0 … seeds - 1.
 
-    A contestant has the workspace's preset for its detector, with `settings` (`key.path=value`) changed
-    for all. The table goes to the folder `table` below `bench/`. With `shuffle_labels` training labels
-    say nothing of what the videos show, so that figures above chance would come from elsewhere.
+    Returns the rows of the table and the path of its page, in `bench/TABLE/`. An entry has the workspace's
+    preset for its detector; `settings` (`key.path=value`) apply to all entries. With `shuffle_labels` the
+    training labels are independent of the videos and results go to `bench-shuffled/`: figures above chance
+    then reveal a leak.
     """
-    run = Run.of(out)
+    run = Run.load(out)
     run.check()
     folder = run.workspace.root / ("bench-shuffled" if shuffle_labels else "bench")
     with run.workspace.locked():
         log.info("%-9s %s", "extract", EXTRACT.work(run))
-        found = [_contestant(run, entry, seeds, settings, folder, shuffle_labels) for entry in contestants]
-    rules = run.config.evaluate
+        finished = [_run_entry(run, entry, seeds, settings, folder, shuffle_labels) for entry in entries]
+    config = run.config.evaluate
     rows = standings(
-        found,
+        finished,
         DEFAULT,
         read_truths(run),
-        resamples=rules.bootstrap,
-        confidence=rules.confidence,
-        seed=rules.seed,
+        resamples=config.bootstrap,
+        confidence=config.confidence,
+        seed=config.seed,
     )
     title = f"{run.inputs.title}, shuffled training labels" if shuffle_labels else run.inputs.title
     return rows, write_standings(folder / table, title, rows, DEFAULT)
 
 
-def _contestant(
-    run: Run, entry: Entry, seeds: int, settings: Sequence[str], folder: Path, shuffle_labels: bool
-) -> Contestant:
+def _run_entry(
+    run: Run,
+    entry: BenchmarkEntry,
+    seeds: int,
+    settings: Sequence[str],
+    folder: Path,
+    shuffle_labels: bool,
+) -> BenchmarkRun:
     config = override(with_detector(run.config, entry.detector), [*entry.changes, *settings])
-    runs, measured = [], []
-    for seed in range(seeds):
-        workspace = Workspace(folder / entry.name / f"seed-{seed}")
-        workspace.features = run.workspace.features
-        title = f"{run.inputs.title}: {entry.name}, seed {seed}"
-        seeded = override(config, [f"train.seed={seed}"])
-        one = replace(
-            run,
-            workspace=workspace,
-            inputs=run.inputs.model_copy(update={"config": seeded, "title": title}),
-            videos=shuffled_labels(run.records, seed) if shuffle_labels else run.videos,
-        )
-        measured.append(_run_once(one, f"{entry.name} {seed}"))
-        runs.append(workspace.root)
-    trained = [one.train_s for one in measured if one.train_s is not None]
-    return Contestant(
+    runs = [_seeded_run(run, entry, config, seed, folder, shuffle_labels) for seed in range(seeds)]
+    measured = [_run_once(one, f"{entry.name} {seed}") for seed, one in enumerate(runs)]
+    train_s = [one.train_s for one in measured if one.train_s is not None]
+    return BenchmarkRun(
         name=entry.name,
-        runs=tuple(runs),
-        parameters=read_info(runs[0] / "model").parameters,
-        train_s=median(trained) if trained else None,
+        runs=tuple(one.workspace.root for one in runs),
+        parameters=read_info(runs[0].workspace.model).parameters,
+        train_s=median(train_s) if train_s else None,
         snippets_per_s=median(one.snippets_per_s for one in measured),
     )
 
 
-def _run_once(run: Run, name: str) -> Measured:
-    """Train, infer and evaluate, unless that is done."""
-    done = _finished(run)
-    if done is not None:
+def _seeded_run(
+    run: Run, entry: BenchmarkEntry, config: PipelineConfig, seed: int, folder: Path, shuffle_labels: bool
+) -> Run:
+    """The run of one entry and seed: a workspace of its own with the feature files of `run`."""
+    workspace = Workspace(folder / entry.name / f"seed-{seed}")
+    workspace.features = run.workspace.features
+    title = f"{run.inputs.title}: {entry.name}, seed {seed}"
+    seeded = override(config, [f"train.seed={seed}"])
+    return replace(
+        run,
+        workspace=workspace,
+        inputs=run.inputs.model_copy(update={"config": seeded, "title": title}),
+        videos=shuffled_labels(run.records, seed) if shuffle_labels else run.videos,
+    )
+
+
+def _run_once(run: Run, name: str) -> Measurement:
+    """Train, infer, evaluate and measure, unless the run is finished."""
+    finished = _read_measurement(run)
+    if finished is not None:
         log.info("%-15s finished before", name)
-        return done
+        return finished
     resumed = (run.workspace.model / RESUME_FILE).is_file()
     began = time.monotonic()
     summary = TRAIN.work(run)
     seconds = time.monotonic() - began
     INFER.work(run)
     EVALUATE.work(run)
-    measured = Measured(
-        key=_key(run), train_s=None if resumed else seconds, snippets_per_s=snippets_per_second(run)
+    measurement = Measurement(
+        key=_run_key(run), train_s=None if resumed else seconds, snippets_per_s=measure_speed(run)
     )
-    path = run.workspace.root / MEASURED_FILE
-    write_atomically(path, measured.model_dump_json(indent=1) + "\n")
+    write_atomically(run.workspace.root / MEASURED_FILE, measurement.model_dump_json(indent=1) + "\n")
     log.info("%-15s %s (%.1f s)", name, summary, seconds)
-    return measured
+    return measurement
 
 
-def _key(run: Run) -> str:
-    """Names a finished run by all that it was made from and what it wrote."""
-    outputs = [stage.written(run) for stage in (TRAIN, INFER, EVALUATE)]
-    return digest_of(TRAIN.reads(run), INFER.reads(run), EVALUATE.reads(run), outputs)
+def _run_key(run: Run) -> str:
+    """Digest of the inputs and outputs of training, inference and evaluation."""
+    outputs = [stage.output_digest(run) for stage in (TRAIN, INFER, EVALUATE)]
+    return digest_of(TRAIN.inputs(run), INFER.inputs(run), EVALUATE.inputs(run), outputs)
 
 
-def _finished(run: Run) -> Measured | None:
+def _read_measurement(run: Run) -> Measurement | None:
+    """`measured.json` if it fits the run's files; None if it is missing, damaged or outdated."""
     try:
-        measured = Measured.model_validate_json((run.workspace.root / MEASURED_FILE).read_bytes())
-        return measured if measured.key == _key(run) else None
-    except (FileNotFoundError, ValueError):  # nothing there, or something damaged
+        measurement = Measurement.model_validate_json((run.workspace.root / MEASURED_FILE).read_bytes())
+        return measurement if measurement.key == _run_key(run) else None
+    except (FileNotFoundError, ValueError):
         return None
 
 
-def snippets_per_second(run: Run) -> float:
-    """How fast the checkpoint scores the test videos, features in memory: the best of three passes.
+def measure_speed(run: Run) -> float:
+    """Snippets per second of the checkpoint on the test videos, the best of TIMED_PASSES passes.
 
-    Snippets times crops, batches as configured, the detector alone.
+    Only the detector is timed, with features in memory and the configured batches; each crop of a snippet
+    counts.
     """
     checkpoint = load_checkpoint(run.workspace.model, resolve_device(run.config.runtime.device))
     records = run.having_features("test")
     videos = [read_features(feature_path(run.workspace.features, record.name)) for record in records]
     scorer = Scorer(checkpoint, run.config.infer)
     seconds = []
-    for _ in range(TIMED_RUNS):
+    for _ in range(TIMED_PASSES):
         began = time.perf_counter()
         for _ in scorer.score(iter(videos)):
             pass
         seconds.append(time.perf_counter() - began)
-    rows = sum(np.prod(video.features.shape[:2]) for video in videos)
-    return float(rows / min(seconds))
+    snippets = sum(np.prod(video.features.shape[:2]) for video in videos)
+    return float(snippets / min(seconds))
 
 
 def shuffled_labels(records: Sequence[VideoRecord], seed: int) -> list[VideoRecord]:
-    """The same videos with labels that say nothing of what they show; the test's are left alone.
+    """The same videos with labels that are independent of their content; test videos keep theirs.
 
-    Of the videos of one split and one true label every other one is called normal, the rest this or that
-    anomaly in turn: a plain permutation of few labels would often agree or disagree with the truth by chance.
+    Within each split and true label, every other video becomes normal, the rest the anomaly classes in turn.
+    A plain permutation of few labels would often correlate with the truth by chance.
     """
     random = np.random.default_rng(seed)
     anomalies = sorted({label for record in records for label in record.labels} - {NORMAL})
-    called = itertools.cycle(anomalies)
+    next_anomaly = itertools.cycle(anomalies)
     shuffled = []
     ordered = sorted(records, key=lambda record: (record.split, record.labels, record.name))
     for _, group in itertools.groupby(ordered, key=lambda record: (record.split, record.labels)):
         videos = list(group)
         for place, number in enumerate(random.permutation(len(videos))):
             record = videos[number]
-            label = NORMAL if place % 2 == 0 else next(called)
+            label = NORMAL if place % 2 == 0 else next(next_anomaly)
             shuffled.append(record if record.split == "test" else replace(record, labels=(label,)))
     return shuffled

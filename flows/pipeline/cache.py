@@ -1,8 +1,8 @@
-"""A stage as a cached Prefect task whose memory is never trusted beyond the files on disk.
+"""Stages as cached Prefect tasks, and the cache key.
 
-The cache key is made of what the stage reads (digests, not paths or times), its configuration and its code
-version. A hit is checked against the digest of what lies in the workspace; where an output was deleted,
-truncated or edited, the stage runs again (and itself reuses what still fits).
+The key of a stage is a digest of its inputs: file contents (never paths or times), settings and code version.
+Cache records are files in the workspace, `.cache/KEY`. A record is used only while the output files still
+have the digest that it holds; if a file was deleted, truncated or edited, the stage runs again.
 """
 
 import errno
@@ -18,81 +18,102 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
 from extract.config import StrictModel
-from flows.workspace.run import Run
-from flows.workspace.workspace import digest_of
+from flows.workspace.run import Run, digest_of
 
 log = logging.getLogger(__name__)
 
+Record = dict[str, Any]
+"""The return value of a stage's task, stored in its cache record: the fields of a StageResult as plain
+values, so that records do not depend on the module path of the class."""
+
+NON_RETRYABLE = (
+    FileNotFoundError,
+    PermissionError,
+    FileExistsError,
+    NotADirectoryError,
+    IsADirectoryError,
+)
+NON_RETRYABLE_ERRNO = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
+
 
 class StageResult(StrictModel):
-    """The small reference that a stage's task returns: what it wrote, never the data."""
+    """The outcome of a stage: its name, the digest of its output files, and its log line."""
 
     stage: str
     digest: str | None
+    """None if the output is incomplete; the stage then runs again next time."""
     summary: str
-
-
-LASTING = (FileNotFoundError, PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
-LASTING_ERRNO = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)
-
-
-def _may_pass(task: Task[..., Any], task_run: TaskRun, state: State) -> bool:
-    """Whether trying again may help: after an I/O error that is not the user's to mend."""
-    error = state.result(raise_on_failure=False)
-    if not isinstance(error, OSError) or isinstance(error, LASTING):
-        return False
-    return error.errno not in LASTING_ERRNO
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of the pipeline.
-
-    `reads` gives the JSON-able values that the output depends on; `work` does the step and returns a line for
-    the log; `written` digests the output as it lies on disk, None where nothing does; `show` puts it before
-    those who watch the run. `version` is raised when the code changes what the same inputs give.
-    """
+    """One step of the pipeline, called with a run."""
 
     name: str
     version: int
-    reads: Callable[[Run], Any]
+    """To be raised when a code change alters the output for the same inputs."""
+    inputs: Callable[[Run], Any]
+    """Returns the values that determine the output, as JSON-able values or pydantic models."""
     work: Callable[[Run], str]
-    written: Callable[[Run], str | None]
-    show: Callable[[Run], object]
+    """Writes the output files; returns a summary for the log."""
+    output_digest: Callable[[Run], str | None]
+    """Returns a digest of the output files, None if they are missing or incomplete."""
+    publish: Callable[[Run], object]
+    """Publishes the stage's Prefect artifacts."""
 
     def __call__(self, run: Run, *, refresh: bool = False) -> StageResult:
-        """Run the stage, or take over what it made before. Raises what `work` raises."""
+        """Run the stage, or take its result from the cache. `refresh` ignores the cache.
+
+        Raises whatever `inputs` and `work` raise.
+        """
         began = time.monotonic()
-        key = f"{self.name}-v{self.version}-{digest_of(self.reads(run))[:32]}"
+        key = self.cache_key(run)
         state = self._task(run, key, refresh)(return_state=True)
-        result = state.result()
-        if state.name == "Cached" and (result.digest is None or result.digest != self.written(run)):
-            log.info("%s: its output was changed or is gone; running it again", self.name)
+        result = _result_of(state)
+        if state.name == "Cached" and (result.digest is None or result.digest != self.output_digest(run)):
+            log.info("%s: output files are missing or changed; running the stage again", self.name)
             state = self._task(run, key, True)(return_state=True)
-            result = state.result()
-        how = "Cached" if state.name == "Cached" else f"{time.monotonic() - began:.1f} s"
-        log.info("%-9s %s (%s)", self.name, result.summary, how)
-        self.show(run)
+            result = _result_of(state)
+        duration = "Cached" if state.name == "Cached" else f"{time.monotonic() - began:.1f} s"
+        log.info("%-9s %s (%s)", self.name, result.summary, duration)
+        self.publish(run)
         return result
 
-    def _task(self, run: Run, key: str, refresh: bool) -> Task[[], StageResult]:
-        policy = CacheKeyFnPolicy(cache_key_fn=lambda context, parameters: key)
+    def cache_key(self, run: Run) -> str:
+        """Name, code version and digest of the inputs: `train-v1-cdc43b74c1b23d621f5912f9f6c7393f`."""
+        return f"{self.name}-v{self.version}-{digest_of(self.inputs(run))[:32]}"
+
+    def _task(self, run: Run, key: str, refresh: bool) -> Task[[], Record]:
         limits = run.config.stages
 
         @task(
             name=self.name,
-            cache_policy=policy,
+            cache_policy=CacheKeyFnPolicy(cache_key_fn=lambda context, parameters: key),
             result_storage=run.workspace.cache,
             refresh_cache=refresh,
             persist_result=True,
             result_serializer="json",
             retries=limits.retries,
             retry_delay_seconds=exponential_backoff(limits.retry_delay_s),
-            retry_condition_fn=_may_pass,
+            retry_condition_fn=_is_retryable,
             timeout_seconds=limits.timeout_h and limits.timeout_h * 3600,
         )
-        def stage() -> StageResult:
+        def stage() -> Record:
             summary = self.work(run)
-            return StageResult(stage=self.name, digest=self.written(run), summary=summary)
+            return StageResult(stage=self.name, digest=self.output_digest(run), summary=summary).model_dump()
 
         return stage
+
+
+def _result_of(state: State[Record]) -> StageResult:
+    record = state.result()
+    # Older records hold the fields in `data`, beside the path that the class had then.
+    return StageResult.model_validate(record.get("data", record))
+
+
+def _is_retryable(task: Task[..., Any], task_run: TaskRun, state: State) -> bool:
+    """True for an I/O error that can be temporary; not for a missing file, missing rights or a full disk."""
+    error = state.result(raise_on_failure=False)
+    if not isinstance(error, OSError) or isinstance(error, NON_RETRYABLE):
+        return False
+    return error.errno not in NON_RETRYABLE_ERRNO

@@ -1,10 +1,12 @@
-"""The flows: `extract-train-eval`, which is all four stages in a row, and one flow a stage.
+"""The Prefect flows of the pipeline: `extract-train-eval`, and one flow for each single stage.
 
-Each works on the folder that its `workspace.json` describes, and holds it while it runs. What a parameter
-gives is taken into `workspace.json` first; what it leaves out stays as it was.
+A flow works on one workspace and holds its lock while it runs. Parameters that are given are written to
+`workspace.json` first; those left out keep their value there.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -17,28 +19,38 @@ from dsanet.detectors.registry import AnyDetectorConfig
 from evaluate.config import EvaluateConfig
 from extract.config import ExtractConfig, ExtractRuntime
 from flows.pipeline.cache import Stage, StageResult
-from flows.pipeline.stages import EVALUATE, EXTRACT, INFER, TRAIN
-from flows.server.connection import reported
+from flows.pipeline.stages import EVALUATE, EXTRACT, INFER, STAGES, TRAIN
+from flows.server.connection import logs_sent_to_server
 from flows.workspace.config import PipelineConfig, StageName, TrainSettings
-from flows.workspace.inputs import Source, merged
+from flows.workspace.inputs import Source, resolve_inputs
 from flows.workspace.model_reference import version_folder
 from flows.workspace.run import Run
 from flows.workspace.workspace import Workspace
 
-STAGES = (EXTRACT, TRAIN, INFER, EVALUATE)
 WORKSPACE = Path(os.environ.get("DSANET_WORKSPACE", "workspace"))
-"""Where a deployed run works that is not told; relative to the folder it was deployed from."""
+"""Default workspace of a deployed run; a relative path counts from the folder it was deployed from."""
 
 
 def run_name() -> str:
-    """For example `extract-train-eval ucf-crime 2026-11-20`: the flow, the footage, the day."""
-    given = flow_run.parameters
-    source, workspace = given.get("source"), Workspace(given.get("workspace", WORKSPACE))
+    """Name of a flow run: flow, footage and day, for example `extract-train-eval ucf-crime 2026-11-20`."""
+    parameters = flow_run.parameters
+    source, workspace = parameters.get("source"), Workspace(parameters.get("workspace", WORKSPACE))
     if source is not None:
         title = source.title or source.manifest.stem
     else:
-        title = workspace.recall().title if workspace.inputs_file.is_file() else workspace.root.name
+        title = workspace.read_inputs().title if workspace.inputs_file.is_file() else workspace.root.name
     return f"{flow_run.flow_name} {title} {date.today()}"
+
+
+@contextmanager
+def locked_workspace(root: Path) -> Iterator[Workspace]:
+    """The workspace of a flow run: holds its lock, and sends the log lines to Prefect's server.
+
+    While another process holds the lock, a deployed run waits for it; any other run raises BusyError.
+    """
+    workspace = Workspace(root)
+    with logs_sent_to_server(), workspace.locked(wait=deployment.id is not None):
+        yield workspace
 
 
 @flow(name="extract-train-eval", flow_run_name=run_name)
@@ -48,20 +60,24 @@ def extract_train_eval(
     config: PipelineConfig | None = None,
     refresh: StageName | None = None,
 ) -> list[StageResult]:
-    """Raw video to metrics and a report; a stage whose inputs did not change is taken from the cache.
+    """All stages, from raw video to metrics and a report; a stage with unchanged inputs comes from the cache.
 
-    Raises ValueError or FileNotFoundError for input that no stage could use.
+    Returns the results of the stages in order. Raises ValueError or FileNotFoundError for invalid input, and
+    BusyError while another process works in the workspace.
+
+    Example:
+        extract_train_eval(Path("workspace"), source=Source(manifest=Path("videos.csv")))
 
     Args:
-        workspace: folder with all that the run makes
-        source: the footage; empty: the workspace's
-        config: every setting; empty: the workspace's, or the preset ucf-crime in a new one
-        refresh: stage that runs again, with all after it, though nothing changed
+        workspace: folder for all outputs
+        source: footage; empty: as in the workspace
+        config: all settings; empty: as in the workspace, or the preset ucf-crime in a new one
+        refresh: first stage to run again although its inputs are unchanged; all later ones follow
     """
     names = [stage.name for stage in STAGES]
     first_refreshed = names.index(refresh) if refresh else len(names)
-    with reported(), Workspace(workspace).locked(wait=deployed()):
-        run = _begun(workspace, source, config)
+    with locked_workspace(workspace) as place:
+        run = _load_run(place, source, config)
         run.check()
         return [stage(run, refresh=position >= first_refreshed) for position, stage in enumerate(STAGES)]
 
@@ -74,16 +90,16 @@ def extract(
     runtime: ExtractRuntime | None = None,
     refresh: bool = False,
 ) -> StageResult:
-    """Only the features.
+    """Only the stage `extract`: the features of all videos.
 
     Args:
-        workspace: folder with all that the run makes
-        source: the footage; empty: the workspace's
-        extract: what is computed; empty: the workspace's settings
-        runtime: how it is run; empty: the workspace's settings
-        refresh: run though nothing changed
+        workspace: folder for the features
+        source: footage; empty: as in the workspace
+        extract: settings that determine the features; empty: as in the workspace
+        runtime: device, workers and error handling; empty: as in the workspace
+        refresh: run the stage although its inputs are unchanged
     """
-    return _one(EXTRACT, workspace, refresh, source, extract=extract, runtime=runtime)
+    return _run_stage(EXTRACT, workspace, refresh, source, extract=extract, runtime=runtime)
 
 
 @flow(name="train", flow_run_name=run_name)
@@ -93,15 +109,15 @@ def train(
     train: TrainSettings | None = None,
     refresh: bool = False,
 ) -> StageResult:
-    """Only the training, on the features that are there.
+    """Only the stage `train`: a checkpoint from the features in the workspace.
 
     Args:
-        workspace: folder that has features
-        model: what is trained; empty: the workspace's settings
-        train: how; empty: the workspace's settings
-        refresh: run though nothing changed
+        workspace: folder with features
+        model: settings of the detector; empty: as in the workspace
+        train: settings of the training; empty: as in the workspace
+        refresh: run the stage although its inputs are unchanged
     """
-    return _one(TRAIN, workspace, refresh, model=model, train=train)
+    return _run_stage(TRAIN, workspace, refresh, model=model, train=train)
 
 
 @flow(name="infer", flow_run_name=run_name)
@@ -111,33 +127,33 @@ def infer(
     model: str | None = None,
     refresh: bool = False,
 ) -> StageResult:
-    """Only the scores of the test videos, by the model that is there, or by a registered one.
+    """Only the stage `infer`: scores of the test videos, by the workspace's model or a registered version.
 
     Args:
-        workspace: folder that has features and a model
-        infer: how they are scored; empty: the workspace's settings
-        model: champion, challenger or a version's number, whose scores go to its own folder; empty: the
+        workspace: folder with features and a model
+        infer: settings of the inference; empty: as in the workspace
+        model: champion, challenger or a version number, with the scores in that version's folder; empty: the
             workspace's own model
-        refresh: run though nothing changed
+        refresh: run the stage although its inputs are unchanged
     """
-    return _one(INFER, workspace, refresh, version=model, infer=infer)
+    return _run_stage(INFER, workspace, refresh, version=model, infer=infer)
 
 
 @flow(name="evaluate", flow_run_name=run_name)
 def evaluate(
     workspace: Path = WORKSPACE, evaluate: EvaluateConfig | None = None, refresh: bool = False
 ) -> StageResult:
-    """Only the metrics and the report, from the scores that are there.
+    """Only the stage `evaluate`: metrics and report from the scores in the workspace.
 
     Args:
-        workspace: folder that has scores
-        evaluate: thresholds, protocol, pictures; empty: the workspace's settings
-        refresh: run though nothing changed
+        workspace: folder with scores
+        evaluate: thresholds, protocol and pictures; empty: as in the workspace
+        refresh: run the stage although its inputs are unchanged
     """
-    return _one(EVALUATE, workspace, refresh, evaluate=evaluate)
+    return _run_stage(EVALUATE, workspace, refresh, evaluate=evaluate)
 
 
-def _one(
+def _run_stage(
     stage: Stage,
     workspace: Path,
     refresh: bool,
@@ -146,21 +162,18 @@ def _one(
     version: str | None = None,
     **sections: BaseModel | None,
 ) -> StageResult:
+    """Run one stage with some sections of the configuration replaced, on a registered version if given."""
     given = {name: section for name, section in sections.items() if section is not None}
-    with reported(), Workspace(workspace).locked(wait=deployed()):
-        config = Run.of(workspace).config.model_copy(update=given) if given else None
-        run = _begun(workspace, source, config)
+    with locked_workspace(workspace) as place:
+        config = place.read_inputs().config.model_copy(update=given) if given else None
+        run = _load_run(place, source, config)
         if version is not None:
-            run = version_folder(version, run.workspace).run(run, run.records)
+            run = version_folder(version, place).run(run, run.records)
         return stage(run, refresh=refresh)
 
 
-def _begun(workspace: Path, source: Source | None, config: PipelineConfig | None) -> Run:
+def _load_run(workspace: Workspace, source: Source | None, config: PipelineConfig | None) -> Run:
+    """The run of the workspace, after writing the given parameters to `workspace.json`."""
     if source is not None or config is not None:
-        Workspace(workspace).remember(merged(Workspace(workspace), source, config))
-    return Run.of(workspace)
-
-
-def deployed() -> bool:
-    """Whether nobody sits before it: such a run waits for another one over the same folder."""
-    return deployment.id is not None
+        workspace.write_inputs(resolve_inputs(workspace, source, config))
+    return Run.load(workspace.root)

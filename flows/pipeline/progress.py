@@ -1,7 +1,4 @@
-"""How far a stage has come: a bar with counts and time left on a terminal, else one log line a minute.
-
-`record` may keep the same elsewhere: a run's progress artifact.
-"""
+"""Progress of a stage: on a terminal a bar with counts and time left, otherwise one log line a minute."""
 
 import logging
 import sys
@@ -19,12 +16,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from extract.engine import ExtractProgress
+from extract.progress import ExtractProgress
 
 Report = Callable[[int, int, str], None]
-"""(done, total, note), called as often as the stage likes."""
+"""(done, total, note); may be called at any rate."""
 Show = Callable[[int, int, str, str], None]
-"""(done, total, note, all of it as text)"""
+"""(done, total, note, the three and the rate as one text)"""
 
 SECONDS_BETWEEN_LINES = 60.0
 log = logging.getLogger(__name__)
@@ -34,15 +31,15 @@ log = logging.getLogger(__name__)
 def stage_progress(
     stage: str, unit: str, record: Callable[[float, str], None] | None = None
 ) -> Iterator[Report]:
-    """Yield a function that shows the progress of `stage`, counted in `unit`s.
+    """Yield a function that shows the progress of `stage`, counted in `unit` (a plural).
 
-    `record` is given percent and text each time.
+    `record` is called with each update as well, with percent and text: for the progress artifact of a run.
     """
     began = time.monotonic()
-    with _bar(stage, unit) if sys.stderr.isatty() else nullcontext(_lines(stage)) as show:
+    with _bar(stage, unit) if sys.stderr.isatty() else nullcontext(_log_lines(stage)) as show:
 
         def report(done: int, total: int, note: str = "") -> None:
-            text = _told(done, total, unit, note, time.monotonic() - began)
+            text = format_progress(done, total, unit, note, time.monotonic() - began)
             show(done, total, note, text)
             if record is not None and total:
                 record(100 * done / total, text)
@@ -71,7 +68,7 @@ def _bar(stage: str, unit: str) -> Iterator[Show]:
         yield show
 
 
-def _lines(stage: str) -> Show:
+def _log_lines(stage: str) -> Show:
     last = time.monotonic()
 
     def show(done: int, total: int, note: str, text: str) -> None:
@@ -83,15 +80,15 @@ def _lines(stage: str) -> Show:
     return show
 
 
-def _told(done: int, total: int, unit: str, note: str, elapsed_s: float) -> str:
+def format_progress(done: int, total: int, unit: str, note: str, elapsed_s: float) -> str:
     """For example `120 of 583 snippets, 5.2 a second, 2 min left, 14/68 videos`."""
     rate = done / elapsed_s if elapsed_s else 0.0
     left = f", {(total - done) / rate / 60:.0f} min left" if rate else ""
     return f"{done} of {total} {unit}, {rate:.1f} a second{left}{', ' + note if note else ''}"
 
 
-def show_extraction(report: Report) -> Callable[[ExtractProgress], None]:
-    """Turn the engine's progress into snippets and a note: videos, failures, hours of footage."""
+def extraction_progress(report: Report) -> Callable[[ExtractProgress], None]:
+    """A progress callback for the engine: counts snippets; the note names videos, failures and hours."""
 
     def show(progress: ExtractProgress) -> None:
         failed = f", {progress.failures} failed" if progress.failures else ""

@@ -1,28 +1,29 @@
-"""Any video straight to its anomalous intervals, by a trained model: no manifest, no labels, no server."""
+"""Scoring of any videos with a trained model: anomalous intervals, without a manifest, labels or a server."""
 
 import csv
-from collections import Counter
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dsanet.checkpoint import INFO_FILE, read_info
 from dsanet.inference import infer
-from evaluate.metrics.intervals import Interval, anomalous_intervals
+from evaluate.predictions import Interval, anomalous_intervals
 from evaluate.report.plots import save_timeline
 from evaluate.scores import VideoScores, read_scores, score_path
-from extract.config import ExtractRuntime
+from extract.atomic import write_atomically
+from extract.config import ExtractConfig, ExtractRuntime
 from extract.engine import extract_videos
 from extract.failures import Failure
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord
-from flows.pipeline.progress import show_extraction, stage_progress
+from flows.pipeline.progress import extraction_progress, stage_progress
 from flows.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True)
 class ScoredVideo:
-    """One video's scores and the intervals in which they pass the threshold."""
+    """The scores of one video, and the intervals in which they reach the threshold."""
 
     scores: VideoScores
     intervals: list[Interval]
@@ -30,11 +31,13 @@ class ScoredVideo:
 
 @dataclass(frozen=True)
 class ScoreResult:
-    """The videos that could be read, those that could not, and what to know of the model (`notes`)."""
+    """The result of `score_videos`."""
 
     videos: list[ScoredVideo]
     failures: list[Failure]
+    """The videos that could not be decoded."""
     notes: tuple[str, ...]
+    """Restrictions of the model, from its checkpoint."""
 
 
 def score_videos(
@@ -46,56 +49,77 @@ def score_videos(
     weights: str | None = None,
     runtime: ExtractRuntime | None = None,
 ) -> ScoreResult:
-    """Extract, score and cut into intervals; writes `out/intervals.csv` and `out/timeline.png`.
+    """Score video files and cut the scores into anomalous intervals.
 
-    `model` is a checkpoint folder or a workspace that has one. Features are made as the checkpoint's own;
-    `weights` only says where CLIP's are now. Raises FileNotFoundError or ValueError for what cannot be used.
+    Writes features/ and scores/ below `out`, `out/intervals.csv` and `out/timeline.png`. A video that cannot
+    be decoded is skipped and listed in `failures`. Existing feature files of the same videos are reused.
+
+    Args:
+        videos: paths of video files
+        model: a checkpoint folder, or a workspace with a model
+        out: folder for the results
+        threshold: anomaly score in [0, 1] from which a snippet counts as anomalous
+        weights: CLIP weights (`openai`, `random` or a path) if they are not where they were in training; all
+            other extraction settings are those of the checkpoint
+        runtime: device, workers and error handling of the extraction
+
+    Raises:
+        FileNotFoundError: a video, the checkpoint or the CLIP weights do not exist
+        ValueError: the checkpoint is damaged, or the CLIP weights are not those of its training
+
+    Example:
+        result = score_videos([Path("camera.mp4")], Path("workspace"), Path("scored"), threshold=0.5)
+        for video in result.videos:
+            for interval in video.intervals:
+                print(video.scores.name, interval.start_s, interval.end_s, interval.label, interval.score)
     """
     model = model if (model / INFO_FILE).is_file() else Workspace(model).model
     info = read_info(model)
     config = info.extract.model_copy(update={"weights": weights} if weights else {})
     workspace, runtime = Workspace(out), runtime or ExtractRuntime()
-    records = _records(videos)
-    with stage_progress("extract", "snippets") as report:
-        extracted = extract_videos(
-            records, workspace.features, config, runtime, on_progress=show_extraction(report)
-        )
-    failed = {failure.name for failure in extracted.failures}
+    records = _make_records(videos)
+    failures = _extract(records, workspace, config, runtime)
+    failed = {failure.name for failure in failures}
     names = [record.name for record in records if record.name not in failed]
     if names:
         infer(names, workspace.features, model, workspace.scores, info.infer, device=runtime.device)
-    scored = [_cut(read_scores(score_path(workspace.scores, name)), threshold) for name in names]
+    scores = [read_scores(score_path(workspace.scores, name)) for name in names]
+    scored = [ScoredVideo(video, anomalous_intervals(video, threshold)) for video in scores]
     if scored:
-        write_intervals(out / "intervals.csv", scored)
-        save_timeline(
-            out / "timeline.png", [v.scores for v in scored], [v.intervals for v in scored], threshold
-        )
-    return ScoreResult(scored, extracted.failures, info.notes)
+        _write_intervals(out / "intervals.csv", scored)
+        save_timeline(out / "timeline.png", scores, [video.intervals for video in scored], threshold)
+    return ScoreResult(scored, failures, info.notes)
 
 
-def _records(videos: Sequence[Path]) -> list[VideoRecord]:
-    """One record a file; files of one name in several folders get `-2`, `-3` … behind it."""
-    seen: Counter[str] = Counter()
-    records = []
+def _make_records(videos: Sequence[Path]) -> list[VideoRecord]:
+    """One record per file, named by its stem; if that is taken, with the first free suffix `-2`, `-3` …"""
+    records: dict[str, VideoRecord] = {}
     for path in videos:
         if not path.is_file():
             raise FileNotFoundError(f"no video at {path}")
-        seen[path.stem] += 1
-        number = f"-{seen[path.stem]}" if seen[path.stem] > 1 else ""
-        records.append(VideoRecord(path.stem + number, path, (NORMAL,), "test"))
-    return records
+        names = (path.stem, *(f"{path.stem}-{number}" for number in range(2, len(videos) + 1)))
+        name = next(name for name in names if name not in records)
+        records[name] = VideoRecord(name, path, (NORMAL,), "test")
+    return list(records.values())
 
 
-def _cut(scores: VideoScores, threshold: float) -> ScoredVideo:
-    return ScoredVideo(scores, anomalous_intervals(scores, threshold))
+def _extract(
+    records: Sequence[VideoRecord], workspace: Workspace, config: ExtractConfig, runtime: ExtractRuntime
+) -> list[Failure]:
+    with stage_progress("extract", "snippets") as report:
+        result = extract_videos(
+            records, workspace.features, config, runtime, on_progress=extraction_progress(report)
+        )
+    return result.failures
 
 
-def write_intervals(path: Path, scored: Sequence[ScoredVideo]) -> None:
-    """A CSV with one row an interval: times in seconds, frames end exclusive."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("video", "start_s", "end_s", "start_frame", "end_frame", "class", "score"))
-        for video in scored:
-            for i in video.intervals:
-                times = (f"{i.start_s:.2f}", f"{i.end_s:.2f}", i.start_frame, i.end_frame)
-                writer.writerow((video.scores.name, *times, i.label, f"{i.score:.4f}"))
+def _write_intervals(path: Path, scored: Sequence[ScoredVideo]) -> None:
+    """A CSV with one row per interval: times in seconds, frames with exclusive end."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(("video", "start_s", "end_s", "start_frame", "end_frame", "class", "score"))
+    for video in scored:
+        for i in video.intervals:
+            times = (f"{i.start_s:.2f}", f"{i.end_s:.2f}", i.start_frame, i.end_frame)
+            writer.writerow((video.scores.name, *times, i.label, f"{i.score:.4f}"))
+    write_atomically(path, text.getvalue())

@@ -8,7 +8,7 @@ from evaluate.metrics.paired_difference import paired_differences
 from evaluate.videos import why_no_frames
 from flows.workspace.decision import Decision, FigureComparison
 from flows.workspace.retrain_config import GateConfig
-from flows.workspace.workspace import digest_of
+from flows.workspace.run import digest_of
 
 INTERVAL = 0.05
 """Quantile at which the shown interval of a difference begins; it ends at 1 - INTERVAL."""

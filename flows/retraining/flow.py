@@ -14,18 +14,16 @@ from prefect import flow
 
 from flows.library.inbox import Scan
 from flows.library.library import Library, Score, Video
-from flows.pipeline.artifacts import show_text
-from flows.pipeline.flows import WORKSPACE, deployed, run_name
+from flows.pipeline.artifacts import publish_markdown
+from flows.pipeline.flows import WORKSPACE, locked_workspace, run_name
 from flows.retraining import steps
 from flows.retraining.decision import check_measurable, gate_fingerprint, judge
 from flows.retraining.drift import Drift, feature_drift, score_drift
 from flows.retraining.retraining_page import Findings, Outcome, write_page
 from flows.retraining.steps import Retraining
-from flows.server.connection import reported
 from flows.workspace.model_registry import Registry, Version
 from flows.workspace.retrain_config import RetrainConfig
 from flows.workspace.run import Run
-from flows.workspace.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +41,8 @@ def retrain_on_new_footage(
         retrain: inboxes, when to train, the gate; empty: the workspace's settings
         force: train a challenger though few new labels have come
     """
-    place = Workspace(workspace)
-    with reported(), place.locked(wait=deployed()):
-        run = Run.of(place.root)
+    with locked_workspace(workspace) as place:
+        run = Run.load(place.root)
         if retrain is not None:
             run = run.with_config(retrain=retrain)
         with Library.of(place.root, run.config.retrain.library) as library:
@@ -82,7 +79,7 @@ def _decide(work: Retraining, champion: Version, challenger: Version) -> Version
     if decision is None or (decision.champion, decision.gate_fingerprint) != asked:
         old, new = (steps.score_tests(work, version) for version in (champion, challenger))
         decision = judge(champion.key, old, new, truths, gate)
-        work.registry.note(challenger, decision)
+        work.registry.record_decision(challenger, decision)
     log.info("%-9s version %d is %s", "gate", challenger.number, decision.reason)
     if not decision.promoted:
         return champion
@@ -122,7 +119,7 @@ def _report(
         config=work.run.config.retrain,
     )
     page = write_page(work.run.workspace.root / "retraining" / "index.html", findings)
-    show_text("retraining", findings.markdown(page), "Retraining on new footage")
+    publish_markdown("retraining", findings.markdown(page), "Retraining on new footage")
     outcome = findings.outcome(page)
     log.info("%-9s %s", "report", outcome.sentence)
     return outcome

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dsanet.checkpoint import INFO_FILE, read_info
-from dsanet.detectors.dsanet.config import fit_classes
+from dsanet.detectors.config import fit_classes
 from dsanet.training.curves import CURVES_FILE
 from evaluate.annotations import VideoTruth
 from evaluate.predictions import predicted_class, top_snippets, video_score
@@ -21,20 +21,20 @@ from extract.store import content_digest, feature_path, read_features
 from flows.library.from_manifest import import_manifest
 from flows.library.inbox import Scan, scan
 from flows.library.library import Features, Library, Score, Video
-from flows.pipeline.stages import EVALUATE, EXTRACT, INFER, TRAIN, read_truths
-from flows.workspace.model_reference import restore
+from flows.pipeline.stages import EVALUATE, EXTRACT, INFER, TRAIN
+from flows.pipeline.stages.evaluate import read_truths
+from flows.workspace.model_reference import restore_checkpoint
 from flows.workspace.model_registry import (
     CHALLENGER,
     CHAMPION,
     MODEL_FOLDER,
     REPORT_FOLDER,
     Registry,
-    Training,
+    TrainingRecord,
     Version,
 )
-from flows.workspace.run import Run
+from flows.workspace.run import Run, check_testable, digest_of
 from flows.workspace.versions import KEY_LENGTH, TrainingVideo, VersionFolder, checkpoint_key
-from flows.workspace.workspace import check_testable, digest_of
 
 log = logging.getLogger(__name__)
 
@@ -107,11 +107,11 @@ def in_service(work: Retraining) -> Version:
     own = work.run.workspace.model
     if (own / INFO_FILE).is_file() and work.registry.by_key(checkpoint_key(own)) is None:
         _adopt(work, own)
-    work.registry.tidy()
+    work.registry.clear_stale_challenger()
     if work.registry.champion() is None:
         work.registry.promote(work.registry.versions()[0])
     champion = work.registry.find(CHAMPION)
-    restore(work.registry, champion, work.folder(champion.key))
+    restore_checkpoint(work.registry, champion, work.folder(champion.key))
     return champion
 
 
@@ -164,7 +164,7 @@ def newly_labelled(videos: Iterable[Video], trained_on: Iterable[TrainingVideo])
 def train_challenger(work: Retraining, champion: Version, videos: Sequence[Video]) -> Version:
     """Train on these videos, or take the version that was trained on just these; makes it the challenger."""
     run = _challenger_run(work, champion, [video.record() for video in videos])
-    key = digest_of(TRAIN.version, TRAIN.reads(run))[:KEY_LENGTH]
+    key = digest_of(TRAIN.version, TRAIN.inputs(run))[:KEY_LENGTH]
     version = work.registry.by_key(key)
     if version is None:
         folder = work.folder(key)
@@ -172,7 +172,7 @@ def train_challenger(work: Retraining, champion: Version, videos: Sequence[Video
         TRAIN(replace(run, workspace=folder))
         version = register(work, key)
     if not {CHAMPION, CHALLENGER} & set(version.aliases):
-        work.registry.challenge(version)
+        work.registry.set_challenger(version)
     return version
 
 
@@ -204,7 +204,7 @@ def register(work: Retraining, key: str) -> Version:
     metrics |= {f"test_video_{name}": figures["video"][name] for name in ("auc", "ap", "accuracy")}
     metrics |= {f"chosen_{name}": value for name, value in info.metrics.items()}
     return work.registry.register(
-        Training(
+        TrainingRecord(
             key=key,
             title=run.inputs.title,
             params={
@@ -226,7 +226,7 @@ def register(work: Retraining, key: str) -> Version:
 def score_tests(work: Retraining, version: Version) -> Path:
     """The version's scores of the test split, as files; returns their folder."""
     folder = work.folder(version.key)
-    restore(work.registry, version, folder)
+    restore_checkpoint(work.registry, version, folder)
     INFER(folder.run(work.run, work.tests))
     return folder.scores
 

@@ -1,7 +1,6 @@
-"""The stage configurations composed: one value that says everything about a run.
+"""The configuration of a run: the settings of all stages in one model, with presets and overrides.
 
-Presets are functions, overrides are dotted paths (`train.epochs=3`). Every model is closed and frozen: an
-unknown key is refused with its path.
+A setting is addressed by its dotted path (`train.epochs=3`). All models are frozen and reject unknown keys.
 """
 
 import json
@@ -10,38 +9,43 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from dsanet.detectors.config import TextConfig
-from dsanet.detectors.dsanet.config import InferConfig, ModelConfig, TrainConfig
-from dsanet.detectors.registry import DEFAULT, DETECTORS, AnyDetectorConfig, config_of, detector_preset
+from dsanet.detectors.config import InferConfig, TextConfig, TrainConfig
+from dsanet.detectors.dsanet.config import ModelConfig
+from dsanet.detectors.registry import DEFAULT, DETECTORS, AnyDetectorConfig, config_class, detector_preset
 from evaluate.config import EvaluateConfig
 from extract.config import ExtractConfig, ExtractRuntime, StrictModel
 from flows.workspace.retrain_config import RetrainConfig
 
 Preset = Literal["ucf-crime", "xd-violence", "small"]
 PRESETS: tuple[str, ...] = get_args(Preset)
+DEFAULT_PRESET: Preset = "ucf-crime"
 StageName = Literal["extract", "train", "infer", "evaluate"]
 
 
 class StagesConfig(StrictModel):
-    """How a stage is tried again and given up; never changes a result."""
+    """Retries and time limit of a stage. They never change a result."""
 
-    retries: int = Field(2, ge=0, le=10, description="after an I/O error that may pass, and nothing else")
-    retry_delay_s: float = Field(5, gt=0, description="before the first retry; doubled before each later one")
-    timeout_h: float | None = Field(None, gt=0, description="hours after which a stage is given up")
+    retries: int = Field(2, ge=0, le=10, description="retries of a stage after a temporary I/O error")
+    retry_delay_s: float = Field(
+        5, gt=0, description="seconds before the first retry; doubled before each later one"
+    )
+    timeout_h: float | None = Field(
+        None, gt=0, description="hours after which a stage is stopped and fails; empty: no limit"
+    )
 
 
 class TrainSettings(TrainConfig):
-    """How the detector is trained, and where a retraining begins."""
+    """Settings of the training, and the initial weights of a retraining."""
 
     init: Literal["scratch", "champion"] = Field(
-        "scratch", description="of retraining: the challenger's first weights, new ones or the champion's"
+        "scratch", description="initial weights of a challenger in retraining: new ones, or the champion's"
     )
 
 
 class PipelineConfig(StrictModel):
-    """What every stage is told. `runtime` says how it is run (device, workers) and never changes a result."""
+    """The settings of all stages. `runtime` and `stages` (device, workers, retries) never change a result."""
 
-    preset: Preset = Field("ucf-crime", description="gives every value that is not given")
+    preset: Preset = Field(DEFAULT_PRESET, description="source of the defaults")
     stages: StagesConfig = StagesConfig()
     extract: ExtractConfig = ExtractConfig()
     runtime: ExtractRuntime = ExtractRuntime()
@@ -53,34 +57,36 @@ class PipelineConfig(StrictModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _begin_with_preset(cls, given: Any) -> Any:
-        name = given.get("preset", "ucf-crime") if isinstance(given, dict) else None
+    def _fill_in_preset(cls, given: Any) -> Any:
+        name = given.get("preset", DEFAULT_PRESET) if isinstance(given, dict) else None
         if name not in PRESETS:
-            return given  # which is then refused
+            return given  # validation then rejects it
         model = given.get("model", {})
         detector = model.get("detector", DEFAULT) if isinstance(model, dict) else DEFAULT
         if detector not in DETECTORS:
-            return given  # which is then refused
-        values = detector_preset(detector, name)._asdict()
-        begun = {section: value.model_dump() for section, value in values.items()}
-        for section, settings in begun.items():
-            mine = given.get(section, {})
-            begun[section] = settings | mine if isinstance(mine, dict) else mine
-        return given | begun
+            return given  # validation then rejects it
+        sections = {}
+        for section, defaults in detector_preset(detector, name)._asdict().items():
+            values = given.get(section, {})
+            sections[section] = defaults.model_dump() | values if isinstance(values, dict) else values
+        return given | sections
 
 
 def preset_config(name: str) -> PipelineConfig:
-    """The configuration of a preset. Raises ValueError for an unknown one."""
+    """The configuration of a preset. Raises ValueError for an unknown name."""
     if name not in PRESETS:
-        raise ValueError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
+        raise ValueError(f"no preset {name!r}; expected one of {', '.join(PRESETS)}")
     return PipelineConfig.model_validate({"preset": name})
 
 
 def with_detector(config: PipelineConfig, name: str) -> PipelineConfig:
-    """`config` with the preset's settings for a detector, whatever it had. ValueError for an unknown one."""
-    config_of(name)  # raises, saying which there are
+    """`config` with `model`, `train` and `infer` replaced by the preset's settings for a detector.
+
+    CLIP's text tower gets the weights of the image tower. Raises ValueError for an unknown detector.
+    """
+    config_class(name)  # raises for an unknown name
     kept = config.model_dump(exclude={"model", "train", "infer"})
-    changed = validated(kept | {"model": {"detector": name}})
+    changed = config_from_values(kept | {"model": {"detector": name}})
     if not isinstance(changed.model, TextConfig):
         return changed
     model = changed.model.model_copy(update={"clip_weights": config.extract.weights})
@@ -88,34 +94,35 @@ def with_detector(config: PipelineConfig, name: str) -> PipelineConfig:
 
 
 def override(config: PipelineConfig, assignments: Iterable[str]) -> PipelineConfig:
-    """`config` with `key.path=value` assignments applied; a value is JSON, or else a plain string.
+    """`config` with `key.path=value` assignments applied in order; a value is JSON, otherwise plain text.
 
-    Raises ValueError with the path of a key that does not exist or whose value is out of bounds.
+    `model.detector` also replaces the detector's own settings. Raises ValueError naming the path of an
+    unknown key or of a value out of range.
     """
     values = config.model_dump()
     for assignment in assignments:
         path, separator, text = assignment.partition("=")
         if not separator:
             raise ValueError(
-                f"{assignment!r} sets nothing; expected key.path=value, for example train.epochs=3"
+                f"setting {assignment!r} has no `=`; expected key.path=value, for example train.epochs=3"
             )
-        if path.strip() == "model.detector":  # which begins with that detector's settings
+        if path.strip() == "model.detector":
             name = str(parse_value(text.strip()))
             if name != values["model"]["detector"]:
-                values = with_detector(validated(values), name).model_dump()
+                values = with_detector(config_from_values(values), name).model_dump()
             continue
         *parents, key = path.strip().split(".")
         node: Any = values
         for parent in parents:
             node = node.get(parent) if isinstance(node, Mapping) else None
         if not isinstance(node, dict) or key not in node:
-            raise ValueError(f"no setting {path.strip()!r}; `dsanet config` lists them all")
+            raise ValueError(f"no setting {path.strip()!r}; `dsanet config` lists all settings")
         node[key] = parse_value(text)
-    return validated(values)
+    return config_from_values(values)
 
 
-def validated(values: Mapping[str, Any]) -> PipelineConfig:
-    """A configuration from plain values; ValueError in one line, with the path of the first bad key."""
+def config_from_values(values: Mapping[str, Any]) -> PipelineConfig:
+    """A configuration from plain values. Raises ValueError, in one line, naming the first invalid setting."""
     try:
         return PipelineConfig.model_validate(values)
     except ValidationError as error:
@@ -125,7 +132,7 @@ def validated(values: Mapping[str, Any]) -> PipelineConfig:
 
 
 def parse_value(text: str) -> Any:
-    """JSON, or else the text itself."""
+    """The value of a text: parsed as JSON if it is JSON, otherwise the text itself."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:

@@ -1,4 +1,7 @@
-"""What a run is told: the footage and the settings, taken into the workspace's memory (`workspace.json`)."""
+"""The inputs of a run: footage and configuration, given anew or taken from `workspace.json`.
+
+A flow parameter or command option that is left out keeps its value in `workspace.json`.
+"""
 
 import json
 from collections.abc import Sequence
@@ -8,43 +11,39 @@ from pydantic import Field
 
 from dsanet.detectors.config import TextConfig
 from extract.config import StrictModel
-from flows.workspace.config import PipelineConfig, override, preset_config
+from flows.workspace.config import DEFAULT_PRESET, PipelineConfig, override, preset_config
 from flows.workspace.workspace import Workspace, WorkspaceInputs, default_annotations
 
 
 class Source(StrictModel):
-    """The footage: which videos, with which labels, and when things happen in the test videos."""
+    """The footage: videos with labels and splits, and temporal annotations of the test videos."""
 
-    manifest: Path = Field(description="CSV with path,labels,split")
+    manifest: Path = Field(description="CSV with the columns path, labels, split")
     annotations: Path | None = Field(
-        None, description="CSV with path,label,start_frame,end_frame; default: M.annotations.csv beside M.csv"
+        None,
+        description="CSV with the columns path, label, start_frame, end_frame; "
+        "default: M.annotations.csv beside M.csv",
     )
-    title: str | None = Field(None, description="of the report; default: the manifest's name")
+    title: str | None = Field(None, description="title of the report; default: the manifest's file name")
 
 
-def merged(workspace: Workspace, source: Source | None, config: PipelineConfig | None) -> WorkspaceInputs:
-    """What `workspace.json` is to hold: None stays as it was, in a new workspace it is `ucf-crime`.
+def resolve_inputs(
+    workspace: Workspace, source: Source | None, config: PipelineConfig | None
+) -> WorkspaceInputs:
+    """The inputs of a flow run; None takes the value in `workspace.json`.
 
-    Raises FileNotFoundError for files that aren't there and for a new workspace without a source.
+    A new workspace needs a `source`; its default configuration is the preset `ucf-crime`. Raises
+    FileNotFoundError for a missing file and for a new workspace without a source.
     """
-    fresh = source is not None and not workspace.inputs_file.is_file()
-    before = None if fresh else workspace.recall()
-    if source is None:
-        assert before is not None
-        source = Source(manifest=before.manifest, annotations=before.annotations, title=before.title)
-    annotations = source.annotations or default_annotations(source.manifest)
-    for path in (source.manifest, annotations):
-        if path is not None and not path.is_file():
-            raise FileNotFoundError(f"no file {path}; give --manifest and --annotations paths of CSV files")
-    return WorkspaceInputs(
-        manifest=source.manifest.absolute(),
-        annotations=annotations.absolute() if annotations else None,
-        config=config or (before.config if before else preset_config("ucf-crime")),
-        title=source.title or source.manifest.stem,
-    )
+    previous = _read_previous(workspace, required=source is None)
+    if previous is not None:
+        source = source or Source.model_validate(previous.model_dump(exclude={"config"}))
+        config = config or previous.config
+    assert source is not None  # _read_previous has raised otherwise
+    return _complete(source, config or preset_config(DEFAULT_PRESET))
 
 
-def describe(
+def configure_workspace(
     out: Path,
     manifest: Path | None = None,
     annotations: Path | None = None,
@@ -53,33 +52,47 @@ def describe(
     settings: Sequence[str] | None = None,
     title: str | None = None,
 ) -> None:
-    """Take in the options of a command. `preset` begins with new settings, `settings` change single ones.
+    """Write a command's options to `workspace.json`; None keeps the value there.
 
-    Raises FileNotFoundError or ValueError for options that do not fit together, and BusyError while a
-    run holds the folder.
+    `preset` replaces the whole configuration; `weights` and `settings` (`key.path=value`) then change it.
+    Raises FileNotFoundError for a missing file and for a new workspace without a manifest, ValueError for an
+    invalid setting, and BusyError while a run holds the workspace.
     """
     workspace = Workspace(out)
-    before = workspace.recall() if manifest is None or workspace.inputs_file.is_file() else None
-    config = before.config if before and preset is None else preset_config(preset or "ucf-crime")
+    previous = _read_previous(workspace, required=manifest is None)
+    if previous is not None:
+        if manifest is None:
+            manifest, annotations = previous.manifest, annotations or previous.annotations
+        title = title or previous.title
+    assert manifest is not None  # _read_previous has raised otherwise
+    config = previous.config if previous and preset is None else preset_config(preset or DEFAULT_PRESET)
     config = override(config, [*weight_settings(weights, config), *(settings or [])])
-    inputs = merged(workspace, _source(before, manifest, annotations, title), config)
+    inputs = _complete(Source(manifest=manifest, annotations=annotations, title=title), config)
     with workspace.locked():
-        workspace.remember(inputs)
+        workspace.write_inputs(inputs)
 
 
-def _source(
-    before: WorkspaceInputs | None, manifest: Path | None, annotations: Path | None, title: str | None
-) -> Source:
-    """The footage that a command's options describe; a new manifest has annotations of its own."""
-    if before is not None:
-        annotations = annotations or (before.annotations if manifest is None else None)
-        manifest, title = manifest or before.manifest, title or before.title
-    assert manifest is not None  # or the workspace would have been asked
-    return Source(manifest=manifest, annotations=annotations, title=title)
+def _read_previous(workspace: Workspace, *, required: bool) -> WorkspaceInputs | None:
+    """`workspace.json`; None for a new workspace, or FileNotFoundError if it is required."""
+    return workspace.read_inputs() if required or workspace.inputs_file.is_file() else None
+
+
+def _complete(source: Source, config: PipelineConfig) -> WorkspaceInputs:
+    """The inputs with defaults filled in and absolute paths. Raises FileNotFoundError for a missing file."""
+    annotations = source.annotations or default_annotations(source.manifest)
+    for path in (source.manifest, annotations):
+        if path is not None and not path.is_file():
+            raise FileNotFoundError(f"no file {path}; give --manifest and --annotations paths of CSV files")
+    return WorkspaceInputs(
+        manifest=source.manifest.absolute(),
+        annotations=annotations.absolute() if annotations else None,
+        config=config,
+        title=source.title or source.manifest.stem,
+    )
 
 
 def weight_settings(weights: str | None, config: PipelineConfig) -> list[str]:
-    """The settings that `--weights` stands for: CLIP's image tower, and its text tower where there is one."""
+    """The settings of `--weights`: CLIP's image tower, and its text tower if the detector has one."""
     if weights is None:
         return []
     place = json.dumps(weights if weights in ("openai", "random") else str(Path(weights).absolute()))
@@ -88,10 +101,10 @@ def weight_settings(weights: str | None, config: PipelineConfig) -> list[str]:
 
 
 def detector_settings(detector: str | None, settings: Sequence[str] | None) -> list[str]:
-    """The settings that `--detector` and `--set` stand for: the detector's own come first."""
+    """The settings of `--detector` and `--set`. The detector comes first: it replaces its own settings."""
     return [*([f"model.detector={detector}"] if detector else []), *(settings or [])]
 
 
 def runtime_settings(**values: object) -> list[str]:
-    """Settings of `runtime` from the options that were given."""
+    """The settings `runtime.NAME` of the options that are not None."""
     return [f"runtime.{key}={json.dumps(value)}" for key, value in values.items() if value is not None]

@@ -1,7 +1,7 @@
-"""What one process holds at a time: a workspace, a GPU.
+"""Locks between processes: one for a workspace, one for each GPU.
 
-A lock is a file held by `flock`, which the kernel frees however its holder ends, so a stale one cannot be;
-the file says who holds it and since when.
+A lock is a file locked with `flock`. The kernel releases it when its holder ends, however that happens, so no
+stale lock remains. The file's content names the holder.
 """
 
 import fcntl
@@ -24,11 +24,11 @@ SECONDS_BETWEEN_LINES = 60.0
 
 
 class BusyError(ValueError):
-    """Another process holds it."""
+    """Another process holds the lock."""
 
 
 class Holder(BaseModel):
-    """What a held lock's file says."""
+    """The content of a lock file: the process that holds the lock."""
 
     pid: int
     host: str
@@ -40,20 +40,21 @@ class Holder(BaseModel):
 
 
 @contextmanager
-def held(path: Path, what: str, *, wait: bool = False, advice: str = "wait for it") -> Iterator[None]:
-    """Hold the lock `path` on `what` (its name in messages).
+def file_lock(path: Path, name: str, *, wait: bool = False, advice: str = "wait for it") -> Iterator[None]:
+    """Hold the lock file `path`; messages call the locked thing `name`.
 
-    Where it is taken: with `wait` until it is free, saying so once a minute; else BusyError names the holder.
+    While another process holds the lock: with `wait`, wait and log the holder once a minute; otherwise raise
+    BusyError naming the holder, with `advice`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
-        said = -SECONDS_BETWEEN_LINES
-        while not _taken(file):
+        logged = -SECONDS_BETWEEN_LINES
+        while not _try_lock(file):
             if not wait:
-                raise BusyError(f"{what} is in use by {_holder(file)}; {advice}")
-            if time.monotonic() - said >= SECONDS_BETWEEN_LINES:
-                log.info("waiting for %s, in use by %s", what, _holder(file))
-                said = time.monotonic()
+                raise BusyError(f"{name} is in use by {_holder(file)}; {advice}")
+            if time.monotonic() - logged >= SECONDS_BETWEEN_LINES:
+                log.info("waiting for %s, in use by %s", name, _holder(file))
+                logged = time.monotonic()
             time.sleep(SECONDS_BETWEEN_TRIES)
         file.truncate(0)
         file.write(Holder(pid=os.getpid(), host=socket.gethostname(), since=_now()).model_dump_json())
@@ -61,24 +62,24 @@ def held(path: Path, what: str, *, wait: bool = False, advice: str = "wait for i
         yield
 
 
-def device_turn(device: str) -> AbstractContextManager[None]:
-    """Hold a GPU while a stage computes on it: one at a time a device. A CPU is shared.
+def gpu_lock(device: str) -> AbstractContextManager[None]:
+    """Hold the lock of a GPU, waiting for it; without effect for a CPU.
 
-    `device` as torch names it, for example `cuda:1`. Processes that see the devices under other numbers
-    (CUDA_VISIBLE_DEVICES) still mean the same one. The locks lie in DSANET_LOCKS, by default
-    ~/.cache/dsanet/locks, which all who share a GPU must share.
+    `device` is a torch device name, for example `cuda:1`. The lock is named by the GPU's number in
+    CUDA_VISIBLE_DEVICES, so that processes with different numberings agree on it. Lock files are in
+    DSANET_LOCKS, by default ~/.cache/dsanet/locks; all users of a GPU must use the same folder.
     """
     kind, _, number = device.partition(":")
     if kind != "cuda":
         return nullcontext()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     index = int(number or 0)
-    name = visible[index].strip() if index < len(visible) and visible[index].strip() else str(index)
+    gpu = visible[index].strip() if index < len(visible) and visible[index].strip() else str(index)
     folder = Path(os.environ.get("DSANET_LOCKS") or Path.home() / ".cache" / "dsanet" / "locks")
-    return held(folder / f"cuda-{name}.lock", f"GPU {name}", wait=True)
+    return file_lock(folder / f"cuda-{gpu}.lock", f"GPU {gpu}", wait=True)
 
 
-def _taken(file: IO[str]) -> bool:
+def _try_lock(file: IO[str]) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -90,7 +91,7 @@ def _holder(file: IO[str]) -> str:
     file.seek(0)
     try:
         return str(Holder.model_validate_json(file.read()))
-    except ValidationError:  # it has the lock, but has not written its name yet
+    except ValidationError:  # the holder has locked the file but not written it yet
         return "another process"
 
 

@@ -1,7 +1,7 @@
-"""What `--model` means: a folder, or a version of a workspace's registry by alias or number.
+"""Resolution of a model reference (`--model`): a folder, or a registered version by alias, number or key.
 
-An alias is looked up once. A version's folder is never written again, so inference finishes on the model that
-it began with, whatever is promoted meanwhile.
+An alias is resolved once per run, and the checkpoint of a registered version is never rewritten, so a
+promotion does not affect an inference that is already running.
 """
 
 import logging
@@ -17,31 +17,35 @@ log = logging.getLogger(__name__)
 
 
 def checkpoint_folder(reference: str) -> Path:
-    """The folder behind `ws@champion`, `ws@3` or `champion`; a path that is there stays as it is.
+    """The checkpoint folder of `ws@champion`, `ws@3` or `champion`; an existing path is returned as it is.
 
-    Without a workspace it is that of DSANET_WORKSPACE, else the folder `workspace`. Raises ValueError where
-    there is no such version.
+    The default workspace is DSANET_WORKSPACE, else the folder `workspace`. Raises ValueError for an unknown
+    workspace or version.
     """
     if Path(reference).exists():
         return Path(reference)
-    place, _, name = reference.rpartition("@")
-    workspace = Path(place or os.environ.get("DSANET_WORKSPACE", "workspace"))
+    root, _, name = reference.rpartition("@")
+    workspace = Path(root or os.environ.get("DSANET_WORKSPACE", "workspace"))
     if not workspace.is_dir():
-        raise ValueError(f"{reference!r} is no folder, and there is no workspace {workspace}; give ws@{name}")
+        raise ValueError(
+            f"{reference!r} is not a folder, and there is no workspace {workspace}; give WORKSPACE@{name}"
+        )
     return version_folder(name, Workspace(workspace)).model
 
 
 def version_folder(name: str, workspace: Workspace) -> VersionFolder:
-    """The folder of a registered version, by alias, number or key; fetched where it is not here any more."""
+    """The folder of a registered version, by alias, number or key; a lost checkpoint is downloaded."""
     registry = Registry(workspace.root)
     version = registry.find(name)
     folder = VersionFolder(workspace, version.key)
-    restore(registry, version, folder)
+    restore_checkpoint(registry, version, folder)
     return folder
 
 
-def restore(registry: Registry, version: Version, folder: VersionFolder) -> None:
-    """Bring a version's checkpoint back from the registry where its folder has lost it."""
+def restore_checkpoint(registry: Registry, version: Version, folder: VersionFolder) -> None:
+    """Download a version's checkpoint from the registry if its files are missing in `folder`."""
     if not all((folder.model / name).is_file() for name in (INFO_FILE, WEIGHTS_FILE)):
-        log.warning("version %d is not in %s any more: fetching it", version.number, folder.root)
-        registry.fetch(version, folder.model)
+        log.warning(
+            "the checkpoint of version %d is missing; downloading it to %s", version.number, folder.root
+        )
+        registry.download_model(version, folder.model)

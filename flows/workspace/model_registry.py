@@ -1,9 +1,9 @@
-"""The models of a workspace in MLflow's registry: versions, `champion` and `challenger`, one step back.
+"""The model registry of a workspace, in MLflow: versions, the aliases `champion` and `challenger`, rollback.
 
-A version exists in whole or not at all: its training run with all parameters, curves, metrics and files is
-written first, the version itself last, under a key that names what it was made from. Done twice, it is one.
-The store is `mlflow.db` and `mlartifacts/` in the workspace, or what MLFLOW_TRACKING_URI says. MLflow takes
-seconds to import and is imported when first asked.
+Registration is atomic: the training run with its parameters, curves, metrics and files is written first, the
+version last. A version's key is a digest of its training inputs; registering the same key again returns the
+existing version. The store is `mlflow.db` and `mlartifacts/` in the workspace, unless MLFLOW_TRACKING_URI is
+set. MLflow takes seconds to import, so it is imported on first use.
 """
 
 import csv
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SADeprecationWarning
 
+from extract.atomic import write_atomically
 from flows.server import prefect_defaults
 from flows.workspace.decision import Decision
 
@@ -30,29 +31,30 @@ if TYPE_CHECKING:
 CHAMPION, CHALLENGER = "champion", "challenger"
 KEY, DECISION, REPLACED, WITHDRAWN = "dsanet.key", "dsanet.decision", "dsanet.replaced", "dsanet.withdrawn"
 MODEL_FOLDER, REPORT_FOLDER = "model", "report"
-_MAX_METRICS = 1000  # of one request
+_MAX_METRICS = 1000  # MLflow's limit per request
 
 
 @dataclass(frozen=True)
 class Version:
-    """A registered model. `key` names what it was made from, and the folder with its files."""
+    """A registered model version."""
 
     number: int
     key: str
+    """Digest of the training inputs; also the name of its folder below `models/`."""
     aliases: tuple[str, ...]
     created: datetime
     run_id: str
     decision: Decision | None
-    """How the gate judged it, if it has."""
+    """The gate's last decision on it; None before the first."""
     replaced: str
-    """Key of the champion whose place it took; empty where there was none."""
+    """Key of the champion before it; empty if there was none or it was never promoted."""
     withdrawn: bool
-    """Taken out of service by hand: never promoted again but by hand."""
+    """True if it was replaced by hand or rolled back: only `promote(by_hand=True)` promotes it again."""
 
 
 @dataclass(frozen=True)
-class Training:
-    """All of a training that the registry keeps. `files` are folders or files by where they go."""
+class TrainingRecord:
+    """A finished training as the registry stores it."""
 
     key: str
     title: str
@@ -60,27 +62,21 @@ class Training:
     curves_csv: Path
     metrics: Mapping[str, float]
     files: Iterable[tuple[Path, str]] = field(default=())
+    """Pairs of a file or folder and its artifact path; an empty artifact path is the root."""
 
 
 class Registry:
-    """The versions of one workspace's model."""
+    """The model registry of one workspace."""
 
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
-        for (
-            variable,
-            value,
-        ) in prefect_defaults.DEFAULTS.items():  # before MLflow's first import, which phones home
+        # MLflow reads the setting that disables its telemetry when it is imported.
+        for variable, value in prefect_defaults.DEFAULTS.items():
             os.environ.setdefault(variable, value)
 
-    @property
-    def is_begun(self) -> bool:
-        """Whether anything was ever registered from here."""
-        return self._name_file.is_file()
-
     def versions(self) -> list[Version]:
-        """All of them, the oldest first. Aliases included."""
-        if not self.is_begun:
+        """All versions, the oldest first; empty before the first registration."""
+        if not self._name_file.is_file():
             return []
         model = self._registered_model()
         if model is None:
@@ -93,31 +89,31 @@ class Registry:
             (_version(one, aliases.get(int(one.version), ())) for one in found), key=lambda one: one.number
         )
 
-    def find(self, what: str) -> Version:
-        """By alias, number or key. Raises ValueError where there is none."""
+    def find(self, reference: str) -> Version:
+        """The version with this alias, number or key. Raises ValueError if there is none."""
         versions = self.versions()
         for version in versions:
-            if what in (*version.aliases, str(version.number), version.key):
+            if reference in (*version.aliases, str(version.number), version.key):
                 return version
-        known = [
-            *(alias for one in versions for alias in one.aliases),
-            *(str(one.number) for one in versions),
-        ]
-        there = (
-            f"there are {', '.join(known)}" if known else "nothing is registered yet: run `dsanet retrain`"
+        aliases = [alias for version in versions for alias in version.aliases]
+        known = [*aliases, *(str(version.number) for version in versions)]
+        expected = (
+            f"expected one of {', '.join(known)}"
+            if known
+            else "nothing is registered yet: run `dsanet retrain`"
         )
-        raise ValueError(f"no model {what!r} in {self._root}; {there}")
+        raise ValueError(f"no model {reference!r} in {self._root}; {expected}")
 
     def champion(self) -> Version | None:
-        """The version in service."""
-        return next((one for one in self.versions() if CHAMPION in one.aliases), None)
+        """The version in service, None before the first promotion."""
+        return next((version for version in self.versions() if CHAMPION in version.aliases), None)
 
     def by_key(self, key: str) -> Version | None:
-        """The version that was made from what `key` names."""
-        return next((one for one in self.versions() if one.key == key), None)
+        """The version with this key, or None."""
+        return next((version for version in self.versions() if version.key == key), None)
 
-    def register(self, training: Training) -> Version:
-        """Keep a finished training; the version that is there already, if there is one."""
+    def register(self, training: TrainingRecord) -> Version:
+        """Register a finished training; returns the existing version if its key is registered already."""
         if found := self.by_key(training.key):
             return found
         run_id = self._record(training)
@@ -128,21 +124,21 @@ class Registry:
         made = self._client.create_model_version(self.name, source, run_id=run_id, tags=tags)
         return _version(made, ())
 
-    def challenge(self, version: Version) -> None:
-        """Make it the challenger."""
+    def set_challenger(self, version: Version) -> None:
+        """Move the alias `challenger` to a version."""
         self._client.set_registered_model_alias(self.name, CHALLENGER, str(version.number))
 
-    def note(self, version: Version, decision: Decision) -> None:
-        """Write the gate's decision and its figures to the version and to its run."""
+    def record_decision(self, version: Version, decision: Decision) -> None:
+        """Store the gate's decision in the version's tags, and its figures as metrics of the training run."""
         self._tag(version, DECISION, decision.model_dump_json(by_alias=True))
-        for name, one in decision.figures.items():
+        for name, figure in decision.figures.items():
             for side in ("champion", "challenger", "difference"):
-                self._client.log_metric(version.run_id, f"gate_{name}_{side}", getattr(one, side))
+                self._client.log_metric(version.run_id, f"gate_{name}_{side}", getattr(figure, side))
 
     def promote(self, version: Version, *, by_hand: bool = False) -> None:
-        """Make it the champion, in one step; who was it until now is remembered.
+        """Move the alias `champion` to a version, atomically; the previous champion's key is stored with it.
 
-        By hand that one is taken out of service for good: the gate will not bring it back.
+        With `by_hand` the previous champion is withdrawn: the gate does not promote it again.
         """
         champion = self.champion()
         if champion is None or champion.key != version.key:
@@ -151,26 +147,31 @@ class Registry:
             self._tag(version, REPLACED, champion.key if champion else "")
             self._tag(version, WITHDRAWN, "")
             self._client.set_registered_model_alias(self.name, CHAMPION, str(version.number))
-        self.tidy()
+        self.clear_stale_challenger()
 
     def roll_back(self) -> Version:
-        """Put the champion's predecessor into service again; returns it. Raises ValueError without one."""
+        """Withdraw the champion and make its predecessor champion again; returns the predecessor.
+
+        Raises ValueError if there is no champion or no predecessor.
+        """
         champion = self.find(CHAMPION)
         if not champion.replaced:
-            raise ValueError(f"version {champion.number} is the first champion: there is none to go back to")
+            raise ValueError(
+                f"version {champion.number} is the first champion, so there is no version to roll back to"
+            )
         predecessor = self.find(champion.replaced)
         self._tag(champion, WITHDRAWN, "yes")
         self._client.set_registered_model_alias(self.name, CHAMPION, str(predecessor.number))
         return self.find(champion.replaced)
 
-    def tidy(self) -> None:
-        """A champion is not its own challenger (after a promotion that was killed half-way)."""
+    def clear_stale_challenger(self) -> None:
+        """Remove the alias `challenger` from the champion: a killed promotion leaves both on one version."""
         champion = self.champion()
         if champion is not None and CHALLENGER in champion.aliases:
             self._client.delete_registered_model_alias(self.name, CHALLENGER)
 
-    def fetch(self, version: Version, folder: Path) -> None:
-        """Bring back a version's checkpoint into `folder`, which is lost here."""
+    def download_model(self, version: Version, folder: Path) -> None:
+        """Download a version's checkpoint; `folder` is its model folder and is named `model`."""
         folder.parent.mkdir(parents=True, exist_ok=True)
         self._client.download_artifacts(version.run_id, MODEL_FOLDER, str(folder.parent))
 
@@ -178,10 +179,10 @@ class Registry:
 
     @cached_property
     def name(self) -> str:
-        """Of the registered model and the experiment: stays the same when the workspace is moved."""
+        """Name of the registered model in MLflow. It is stored, so it stays when the workspace is moved."""
         if not self._name_file.is_file():
             self._name_file.parent.mkdir(parents=True, exist_ok=True)
-            self._name_file.write_text(f"dsanet-{self._root.name}-{uuid.uuid4().hex[:8]}\n")
+            write_atomically(self._name_file, f"dsanet-{self._root.name}-{uuid.uuid4().hex[:8]}\n")
         return self._name_file.read_text().strip()
 
     @property
@@ -192,7 +193,7 @@ class Registry:
     def _client(self) -> "MlflowClient":
         uri = os.environ.get("MLFLOW_TRACKING_URI") or self._own_store
         with warnings.catch_warnings():
-            # Of MLflow's tables, and of Prefect's where they are loaded: nothing that could be changed here.
+            # The warnings are about the tables of MLflow and Prefect.
             warnings.simplefilter("ignore", SADeprecationWarning)
             from mlflow import MlflowClient
 
@@ -207,8 +208,11 @@ class Registry:
         return found[0] if found else None
 
     def _experiment(self) -> str:
-        """Where runs are written. MLflow's own files lie where the experiment began: a moved workspace begins
-        another."""
+        """Id of the experiment for training runs, created if needed.
+
+        MLflow stores the artifact folder of an experiment as an absolute path, so a moved workspace gets
+        another experiment.
+        """
         name, place = self.name, None
         if "MLFLOW_TRACKING_URI" not in os.environ:
             name, place = f"{self.name} in {self._root}", (self._root / "mlartifacts").as_uri()
@@ -217,27 +221,26 @@ class Registry:
             return str(found.experiment_id)
         return str(self._client.create_experiment(name, artifact_location=place))
 
-    def _record(self, training: Training) -> str:
-        """Write the run of a training; what a killed one has left of it is deleted first."""
+    def _record(self, training: TrainingRecord) -> str:
+        """Write the MLflow run of a training; returns its id. Runs of killed registrations are deleted."""
         from mlflow.entities import Metric, Param
 
         experiment = self._experiment()
-        for run in self._client.search_runs([experiment], f"tags.`{KEY}` = '{training.key}'"):
-            self._client.delete_run(run.info.run_id)
+        for unfinished in self._client.search_runs([experiment], f"tags.`{KEY}` = '{training.key}'"):
+            self._client.delete_run(unfinished.info.run_id)
         run_id = str(
             self._client.create_run(experiment, run_name=training.title, tags={KEY: training.key}).info.run_id
         )
-        params = [Param(name, str(value)) for name, value in _flat(training.params)]
+        params = [Param(name, str(value)) for name, value in _flatten(training.params)]
         self._client.log_batch(run_id, params=params)
-        metrics = [
-            Metric(name, value, time, step) for name, value, time, step in _curves(training.curves_csv)
-        ]
+        # Metric(name, value, time, step): the times of the curve points are not known.
+        metrics = [Metric(name, value, 0, step) for name, value, step in _read_curves(training.curves_csv)]
         metrics += [Metric(name, value, 0, 0) for name, value in training.metrics.items()]
         for start in range(0, len(metrics), _MAX_METRICS):
             self._client.log_batch(run_id, metrics=metrics[start : start + _MAX_METRICS])
-        for path, place in training.files:
+        for path, artifact_path in training.files:
             log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
-            log(run_id, str(path), place)
+            log(run_id, str(path), artifact_path)
         self._client.set_terminated(run_id)
         return run_id
 
@@ -259,21 +262,22 @@ def _version(found: "ModelVersion", aliases: Iterable[str]) -> Version:
     )
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Nested mappings as pairs of a dotted path and a value; lists as JSON."""
     for name, value in values.items():
         if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from _flatten(value, f"{prefix}{name}.")
         else:
             yield prefix + name, json.dumps(value) if isinstance(value, list | tuple | dict) else value
 
 
-def _curves(path: Path) -> Iterable[tuple[str, float, int, int]]:
-    """Name, value, time (none is known) and step of every point of the training's curves."""
-    if not path.is_file():  # of imported weights
+def _read_curves(path: Path) -> Iterable[tuple[str, float, int]]:
+    """Name, value and step of every point of the training curves; none for imported weights."""
+    if not path.is_file():
         return
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             step = int(row["step"])
             for name, value in row.items():
                 if name != "step" and value:
-                    yield name, float(value), 0, step
+                    yield name, float(value), step

@@ -1,4 +1,4 @@
-"""What a retraining may vary: when it begins, what it asks of a challenger, when footage counts as other."""
+"""Settings of retraining: inboxes, when a challenger is trained, the gate, and the drift warning."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,61 +8,63 @@ from pydantic import Field, field_validator
 from extract.config import StrictModel
 
 Figure = Literal["auc", "ap", "anomaly_auc", "map_corrected", "map_published", "video_auc", "video_ap"]
-"""What a challenger may be measured by: all are better the higher, and none depends on a threshold."""
+"""Figures that the gate can compare: higher is better for each, and none depends on a threshold."""
 
 
 class GateConfig(StrictModel):
-    """How much worse than the champion a challenger may be on the test split, and still take its place."""
+    """The promotion rule: how much worse than the champion a promoted challenger may be on the test split."""
 
     margins: dict[Figure, Annotated[float, Field(ge=0, le=1)]] = Field(
         {"auc": 0.005, "map_corrected": 0.01},
         min_length=1,
-        description="figure: by how much it may be lower (fractions, mAP too); all of them must hold",
+        description="how much lower than the champion's each figure may be, as a fraction (mAP too); "
+        "promotion needs all of them",
     )
     quantile: float = Field(
         0.5,
         gt=0,
         le=0.5,
-        description="of the bootstrap's paired differences, which must not be below -margin: 0.5 is the "
-        "middle, 0.05 asks for proof (on a few hundred test videos hardly a challenger has it)",
+        description="quantile of the paired bootstrap differences that must be at least -margin: 0.5 is the "
+        "median, 0.05 demands near certainty (rarely reached with a few hundred test videos)",
     )
-    resamples: int = Field(1000, ge=1, le=100_000, description="of the bootstrap over test videos")
-    seed: int = Field(0, ge=0, description="of the bootstrap")
+    resamples: int = Field(1000, ge=1, le=100_000, description="bootstrap resamples of the test videos")
+    seed: int = Field(0, ge=0, description="seed of the bootstrap")
 
 
 class DriftConfig(StrictModel):
-    """When the new footage counts as other than what the champion was trained on."""
+    """When the difference between new footage and the champion's training videos causes a warning."""
 
     distance: float = Field(
         0.3,
         gt=0,
         le=1,
-        description="of the two distributions (Kolmogorov-Smirnov), from which it is worth a warning",
+        description="least Kolmogorov-Smirnov distance of the two distributions for a warning",
     )
     significance: float = Field(
-        0.01, gt=0, lt=1, description="and chance makes such a distance more seldom than this"
+        0.01, gt=0, lt=1, description="p-value threshold of the two-sample test; a warning needs both"
     )
 
 
 class RetrainConfig(StrictModel):
-    """Retraining on new footage."""
+    """Settings of the flow `retrain-on-new-footage`."""
 
-    inboxes: tuple[Path, ...] = Field((), description="folders where new footage arrives")
-    settle_s: float = Field(
-        60, ge=0, description="seconds for which a file must have been left alone before it is taken"
-    )
+    inboxes: tuple[Path, ...] = Field((), description="folders that are scanned for new footage")
+    settle_s: float = Field(60, ge=0, description="seconds since a file's last change before it is taken")
     min_new_labels: int = Field(
-        10, ge=1, description="newly labelled videos since the champion's training, for a challenger"
+        10, ge=1, description="newly labelled videos since the champion's training that start a challenger"
     )
     library: str = Field(
-        "", description="database URL; empty: DSANET_LIBRARY_URL, or the workspace's library.db"
+        "",
+        description="database URL of the library; empty: DSANET_LIBRARY_URL, or library.db in the workspace",
     )
     gate: GateConfig = GateConfig()
     drift: DriftConfig = DriftConfig()
 
     @field_validator("library")
     @classmethod
-    def _keeps_no_password(cls, url: str) -> str:
+    def _refuse_password(cls, url: str) -> str:
         if "@" in url and ":" in url.rpartition("@")[0].partition("//")[2]:
-            raise ValueError("a password has no place in a settings file; give the URL as DSANET_LIBRARY_URL")
+            raise ValueError(
+                "the URL has a password, which settings must not contain; set DSANET_LIBRARY_URL"
+            )
         return url

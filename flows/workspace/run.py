@@ -1,5 +1,7 @@
-"""What a stage is given: the workspace, its manifest's videos and the configuration."""
+"""A run: a workspace, its videos and its configuration. Every stage takes one."""
 
+import hashlib
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -8,35 +10,38 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from extract.labels import NORMAL
 from extract.manifest import VideoRecord, read_manifest
+from extract.source import file_digest
 from extract.store import feature_path
 from flows.workspace.config import PipelineConfig
-from flows.workspace.workspace import Workspace, WorkspaceInputs, check_testable, check_trainable, file_digest
+from flows.workspace.workspace import Workspace, WorkspaceInputs
 
 SETTLED_NS = 100_000_000
-"""A file changed more recently may change again within one tick of the file system's clock."""
+"""Age of a file's last change from which its digest is remembered: a younger file can change again within the
+same tick of the file system's clock."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run over one workspace; cheap to make, reads the manifest once."""
+    """One run over one workspace. The manifest is read once, on first use."""
 
     workspace: Workspace
     inputs: WorkspaceInputs
     videos: Sequence[VideoRecord] | None = None
-    """Instead of the manifest's."""
+    """Replaces the videos of the manifest."""
     start_from: Path | None = None
-    """Checkpoint that training begins with, instead of new weights."""
-    _digests: dict[tuple[int, ...], str | None] = field(default_factory=dict, repr=False, compare=False)
+    """Checkpoint folder whose weights initialise the training; None: new weights."""
+    _digests: dict[tuple[int, ...], str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def of(cls, root: Path) -> "Run":
-        """The run that `workspace.json` below `root` describes."""
+    def load(cls, root: Path) -> "Run":
+        """The run that `root/workspace.json` describes. Raises what `Workspace.read_inputs` raises."""
         workspace = Workspace(root)
-        return cls(workspace, workspace.recall())
+        return cls(workspace, workspace.read_inputs())
 
     def with_config(self, **sections: BaseModel) -> "Run":
-        """The same with other sections of the configuration; `workspace.json` stays as it is."""
+        """A copy with these sections of the configuration replaced; `workspace.json` is not written."""
         config = self.config.model_copy(update=sections)
         return replace(self, inputs=self.inputs.model_copy(update={"config": config}))
 
@@ -46,13 +51,13 @@ class Run:
 
     @cached_property
     def records(self) -> list[VideoRecord]:
-        """Every video of the manifest, or those given instead."""
+        """All videos of the run. Raises ManifestError or FileNotFoundError for an invalid manifest."""
         return read_manifest(self.inputs.manifest) if self.videos is None else list(self.videos)
 
     def digest(self, path: Path) -> str | None:
-        """sha256 of a file, None where there is none; read once a run while it stays the same file.
+        """sha256 of a file's bytes, None if there is no file.
 
-        Every stage asks for the same feature files.
+        Remembered as long as inode, size and times stay the same: several stages use the same feature files.
         """
         if not path.is_file():
             return None
@@ -66,19 +71,16 @@ class Run:
         return digest
 
     def check(self) -> None:
-        """Raises ValueError if the manifest cannot serve a whole run: nothing to learn or to measure on."""
+        """Raises ValueError if the videos are not enough for training or for evaluation."""
         check_trainable(self.records)
         check_testable(self.records)
 
     def without_features(self) -> list[VideoRecord]:
-        """The videos that have no feature file: those that could not be read, once extraction has run."""
+        """The videos that have no feature file; after extraction, those that could not be decoded."""
         return [record for record in self.records if not self._has_features(record)]
 
     def having_features(self, *splits: str) -> list[VideoRecord]:
-        """The videos of these splits that have a feature file; what failed to decode has none.
-
-        Raises FileNotFoundError where none has.
-        """
+        """The videos of these splits that have a feature file. Raises FileNotFoundError if none has."""
         found = [record for record in self.records if record.split in splits and self._has_features(record)]
         if not found:
             raise FileNotFoundError(
@@ -89,3 +91,35 @@ class Run:
 
     def _has_features(self, record: VideoRecord) -> bool:
         return feature_path(self.workspace.features, record.name).is_file()
+
+
+def check_trainable(records: Sequence[VideoRecord]) -> None:
+    """Raises ValueError unless the train split has both normal and anomalous videos.
+
+    Weak supervision contrasts the two.
+    """
+    training = [record for record in records if record.split == "train"]
+    if not training:
+        raise ValueError(
+            "the manifest has no video of split `train`; training needs normal and anomalous ones"
+        )
+    normal = [record for record in training if record.labels == (NORMAL,)]
+    if len(normal) in (0, len(training)):
+        kind = "normal" if normal else "anomalous"
+        raise ValueError(f"every training video is {kind}; training needs normal and anomalous ones")
+
+
+def check_testable(records: Sequence[VideoRecord]) -> None:
+    """Raises ValueError if there is no test video."""
+    if not any(record.split == "test" for record in records):
+        raise ValueError("the manifest has no video of split `test`; evaluation needs at least one")
+
+
+def digest_of(*values: object) -> str:
+    """sha256 of the JSON of these values, which may be pydantic models and paths; used for cache keys."""
+    text = json.dumps(values, sort_keys=True, default=_jsonable)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _jsonable(value: object) -> object:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)

@@ -17,8 +17,8 @@ from dsanet.checkpoint import INFO_FILE, read_info
 from extract.atomic import write_atomically
 from extract.config import StrictModel
 from extract.manifest import VideoRecord
-from flows.workspace.run import Run
-from flows.workspace.workspace import Workspace, digest_of
+from flows.workspace.run import Run, digest_of
+from flows.workspace.workspace import Workspace
 
 KEY_LENGTH = 16
 

@@ -31,7 +31,7 @@ from extract.manifest import VideoRecord, write_manifest
 from extract.source import file_digest
 from extract.store import FeatureMeta, VideoFeatures, feature_path, read_features, write_features
 from flows.workspace.config import override, preset_config
-from flows.workspace.inputs import describe
+from flows.workspace.inputs import configure_workspace
 from flows.workspace.workspace import Workspace
 from tests.flows.tiny import SETTINGS, TinyClip, write_tiny_clip
 from tests.prefect_server import running_server
@@ -69,7 +69,9 @@ def make_workspace(folder: Path, videos: int) -> Path:
             truth[path] = [Segment(clip.label, *clip.event)]
     write_manifest(folder / "manifest.csv", records)
     write_annotations(folder / "manifest.annotations.csv", truth)
-    describe(workspace.root, folder / "manifest.csv", preset="small", weights="random", settings=SETTINGS)
+    configure_workspace(
+        workspace.root, folder / "manifest.csv", preset="small", weights="random", settings=SETTINGS
+    )
     return workspace.root
 
 
@@ -94,15 +96,14 @@ def run_flow(workspace: Path) -> None:
 
 def run_plain(workspace: Path) -> None:
     """Each stage's own question, without Prefect: what do I read, is what I wrote still there?"""
-    from flows.pipeline.flows import STAGES
-    from flows.workspace.run import Run
-    from flows.workspace.workspace import digest_of
+    from flows.pipeline.stages import STAGES
+    from flows.workspace.run import Run, digest_of
 
-    run = Run.of(workspace)
+    run = Run.load(workspace)
     run.check()
     for stage in STAGES:
-        digest_of(stage.reads(run))
-        stage.written(run)
+        digest_of(stage.inputs(run))
+        stage.output_digest(run)
 
 
 WORK: dict[str, Callable[[Path], None]] = {"flow": run_flow, "plain": run_plain}

@@ -16,16 +16,16 @@ from dsanet.detectors.registry import DETECTORS
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord
 from flows.demo.prepare import prepare_demo
-from flows.pipeline.bench import TABLE_5, TABLE_6, Entry, bench, entries, shuffled_labels
-from flows.workspace.inputs import describe
+from flows.pipeline.bench import TABLE_5, TABLE_6, BenchmarkEntry, bench, parse_entries, shuffled_labels
+from flows.workspace.inputs import configure_workspace
 from flows.workspace.workspace import Workspace
 from tests.flows.tiny import SETTINGS, tiny_footage
 
 QUICK = ("train.epochs=1",)
-CONTESTANTS = (
-    Entry("mil-ranking", "mil-ranking"),
-    Entry("clip-tsa", "clip-tsa"),
-    Entry("dsanet", "dsanet", ("model.text_tuning=frozen", "model.decoder_layers=1")),
+ENTRIES = (
+    BenchmarkEntry("mil-ranking", "mil-ranking"),
+    BenchmarkEntry("clip-tsa", "clip-tsa"),
+    BenchmarkEntry("dsanet", "dsanet", ("model.text_tuning=frozen", "model.decoder_layers=1")),
 )
 
 
@@ -38,26 +38,26 @@ def one_random_clip() -> Iterator[None]:
 
 
 def test_all_detectors_or_some_by_name_or_an_ablation() -> None:
-    assert [entry.name for entry in entries("all", None)] == list(DETECTORS)
-    assert entries("vadclip, dsanet,vadclip", None) == (
-        Entry("vadclip", "vadclip"),
-        Entry("dsanet", "dsanet"),
+    assert [entry.name for entry in parse_entries("all", None)] == list(DETECTORS)
+    assert parse_entries("vadclip, dsanet,vadclip", None) == (
+        BenchmarkEntry("vadclip", "vadclip"),
+        BenchmarkEntry("dsanet", "dsanet"),
     )
-    assert entries("all", "table5") == TABLE_5
-    assert entries("all", "table6") == TABLE_6
-    with pytest.raises(ValueError, match="no detector 'sultani'; there are mil-ranking"):
-        entries("dsanet,sultani", None)
-    with pytest.raises(ValueError, match="no ablation 'table7'; there are table5, table6"):
-        entries("all", "table7")
+    assert parse_entries("all", "table5") == TABLE_5
+    assert parse_entries("all", "table6") == TABLE_6
+    with pytest.raises(ValueError, match="no detector 'sultani'; expected one of mil-ranking"):
+        parse_entries("dsanet,sultani", None)
+    with pytest.raises(ValueError, match="no ablation 'table7'; expected one of table5, table6"):
+        parse_entries("all", "table7")
 
 
 def test_one_table_of_all_and_nothing_is_done_twice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "flows.pipeline.bench")
     root = tmp_path / "ws"
     manifest = tiny_footage(tmp_path / "clips")
-    describe(root, manifest, preset="small", weights="random", settings=SETTINGS)
-    rows, page = bench(root, CONTESTANTS, 2, QUICK)
-    assert [(row.name, row.seeds) for row in rows] == [(entry.name, 2) for entry in CONTESTANTS]
+    configure_workspace(root, manifest, preset="small", weights="random", settings=SETTINGS)
+    rows, page = bench(root, ENTRIES, 2, QUICK)
+    assert [(row.name, row.seeds) for row in rows] == [(entry.name, 2) for entry in ENTRIES]
     ranking, _, reference = rows
     assert ranking.parameters == 512 * 512 + 512 + 512 * 32 + 32 + 32 + 1
     assert ranking.train_s is not None
@@ -87,12 +87,12 @@ def test_one_table_of_all_and_nothing_is_done_twice(tmp_path: Path, caplog: pyte
     caplog.clear()
     weights = (folder / "clip-tsa" / "seed-0" / "model" / "model.safetensors").stat().st_mtime_ns
     (folder / "dsanet" / "seed-1" / "scores" / "test-calm.h5").unlink()
-    again, _ = bench(root, CONTESTANTS, 2, QUICK)
+    again, _ = bench(root, ENTRIES, 2, QUICK)
     assert sum("finished before" in line for line in caplog.messages) == 5
     assert (folder / "clip-tsa" / "seed-0" / "model" / "model.safetensors").stat().st_mtime_ns == weights
     assert [row.figures for row in again] == [row.figures for row in rows]
     caplog.clear()
-    bench(root, CONTESTANTS[:1], 1, ("train.epochs=2",))
+    bench(root, ENTRIES[:1], 1, ("train.epochs=2",))
     assert not any("finished before" in line for line in caplog.messages)
 
 
@@ -124,7 +124,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.mark.slow
 def test_all_detectors_find_the_demos_events(demo: Workspace) -> None:
-    rows, _ = bench(demo.root, entries("all", None), 3)
+    rows, _ = bench(demo.root, parse_entries("all", None), 3)
     found = {row.name: row.figures["auc"].mean for row in rows}
     assert list(found) == list(DETECTORS)
     assert min(found.values()) >= 75, found
@@ -132,7 +132,7 @@ def test_all_detectors_find_the_demos_events(demo: Workspace) -> None:
 
 @pytest.mark.slow
 def test_on_shuffled_labels_all_detectors_fall_to_chance(demo: Workspace) -> None:
-    rows, _ = bench(demo.root, entries("all", None), 3, shuffle_labels=True)
+    rows, _ = bench(demo.root, parse_entries("all", None), 3, shuffle_labels=True)
     found = {row.name: row.figures["auc"].mean for row in rows}
     assert all(35 <= auc <= 65 for auc in found.values()), found
     assert 40 <= np.mean(list(found.values())) <= 60, found

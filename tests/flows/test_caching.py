@@ -9,7 +9,7 @@ import pytest
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord, read_manifest, write_manifest
 from flows.pipeline.flows import extract_train_eval
-from flows.workspace.inputs import describe
+from flows.workspace.inputs import configure_workspace
 from flows.workspace.workspace import Workspace
 from tests.flows.tiny import SETTINGS, tiny_footage
 
@@ -23,25 +23,25 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     folder = tmp_path_factory.mktemp("caching")
     manifest = tiny_footage(folder / "clips")
     shutil.copy(read_manifest(manifest)[0].path, folder / "clips" / "one-more.mp4")
-    describe(folder / "ws", manifest, preset="small", weights="random", settings=SETTINGS)
+    configure_workspace(folder / "ws", manifest, preset="small", weights="random", settings=SETTINGS)
     extract_train_eval(folder / "ws")
     return Workspace(folder / "ws")
 
 
 def setting(assignment: str) -> Change:
-    return lambda workspace: describe(workspace.root, settings=[assignment])
+    return lambda workspace: configure_workspace(workspace.root, settings=[assignment])
 
 
 def manifest_with(*more: VideoRecord, change: Callable[[VideoRecord], VideoRecord] = lambda r: r) -> Change:
     """Another manifest: the old one's videos, changed, and more."""
 
     def apply(workspace: Workspace) -> None:
-        inputs = workspace.recall()
+        inputs = workspace.read_inputs()
         clips = inputs.manifest.parent
         added = [VideoRecord(r.name, clips / r.path, r.labels, r.split) for r in more]
         path = workspace.root / "other.csv"
         write_manifest(path, [*map(change, read_manifest(inputs.manifest)), *added])
-        describe(workspace.root, path, inputs.annotations)
+        configure_workspace(workspace.root, path, inputs.annotations)
 
     return apply
 
@@ -57,13 +57,13 @@ def relabelled(record: VideoRecord) -> VideoRecord:
 
 
 def annotations_moved(workspace: Workspace) -> None:
-    inputs = workspace.recall()
+    inputs = workspace.read_inputs()
     assert inputs.annotations is not None
     rows = inputs.annotations.read_text().splitlines()
     path = workspace.root / "other.annotations.csv"
     *columns, end = rows[1].split(",")
     path.write_text("\n".join([rows[0], ",".join([*columns, str(int(end) - 1)]), *rows[2:]]) + "\n")
-    describe(workspace.root, annotations=path)
+    configure_workspace(workspace.root, annotations=path)
 
 
 def first(folder: str) -> Callable[[Workspace], Path]:
@@ -166,7 +166,7 @@ def test_nothing_changed_means_nothing_is_done(finished: Workspace, monkeypatch:
     def forbidden(*args: object, **kwargs: object) -> None:
         raise AssertionError("a cached stage did its work")
 
-    for work in ("extract_videos", "train", "infer", "evaluate_scores"):
+    for work in ("extract.extract_videos", "train.train", "infer.infer", "evaluate.evaluate_scores"):
         monkeypatch.setattr(f"flows.pipeline.stages.{work}", forbidden)
     results = extract_train_eval(finished.root)
     assert [result.stage for result in results] == ALL.split()

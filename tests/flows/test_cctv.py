@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from extract.manifest import read_manifest, write_manifest
-from flows.pipeline.datasets import import_official_lists
 from flows.pipeline.flows import extract_train_eval
-from flows.workspace.inputs import describe
+from flows.workspace.datasets import import_official_lists
+from flows.workspace.inputs import configure_workspace
 from flows.workspace.workspace import Workspace
 
 TO_TRAIN_ON = ("Normal_Videos_641_x264", "Explosion016_x264")
@@ -45,7 +45,7 @@ def test_real_footage_goes_all_the_way(shared: Path, videos: Path, tmp_path: Pat
         "train.epochs=2",
         "evaluate.bootstrap=20",
     ]
-    describe(tmp_path / "ws", manifest, preset="small", weights="random", settings=settings)
+    configure_workspace(tmp_path / "ws", manifest, preset="small", weights="random", settings=settings)
     extract_train_eval(tmp_path / "ws")
     workspace = Workspace(tmp_path / "ws")
     assert {path.stem for path in workspace.scores.glob("*.h5")} == set(TO_TEST_ON)

@@ -11,7 +11,7 @@ from extract.manifest import read_manifest, write_manifest
 from flows.demo.prepare import prepare_demo
 from flows.pipeline.bench import shuffled_labels
 from flows.pipeline.flows import extract_train_eval
-from flows.workspace.inputs import describe
+from flows.workspace.inputs import configure_workspace
 from flows.workspace.workspace import Workspace
 
 pytestmark = pytest.mark.slow
@@ -34,13 +34,13 @@ def test_the_demo_finds_the_events(demo: Workspace) -> None:
 
 
 def test_with_shuffled_labels_there_is_no_skill(demo: Workspace, tmp_path: Path) -> None:
-    inputs = demo.recall()
+    inputs = demo.read_inputs()
     found = []
     for seed in range(3):
         root = tmp_path / str(seed)
         shutil.copytree(demo.features, root / "features")
         write_manifest(root / "m.csv", shuffled_labels(read_manifest(inputs.manifest), seed))
-        describe(root, root / "m.csv", inputs.annotations, preset="small", weights="random")
+        configure_workspace(root, root / "m.csv", inputs.annotations, preset="small", weights="random")
         extract_train_eval(root)
         found.append(auc(Workspace(root)))
     assert 0.35 <= np.mean(found) <= 0.65, found

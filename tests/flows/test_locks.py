@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from flows.workspace import locks
-from flows.workspace.locks import BusyError, device_turn, held
+from flows.workspace.locks import BusyError, file_lock, gpu_lock
 
 
 def test_a_taken_lock_names_owner_and_age(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     with (
-        held(lock, "the folder"),
+        file_lock(lock, "the folder"),
         pytest.raises(BusyError) as refused,
-        held(lock, "the folder", advice="try later"),
+        file_lock(lock, "the folder", advice="try later"),
     ):
         raise AssertionError("held twice")
     since = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(0:00:0\d ago\)"
@@ -31,11 +31,11 @@ def test_who_waits_gets_it_when_it_is_free_and_says_so(
     order: list[str] = []
 
     def second() -> None:
-        with held(tmp_path / "lock", "the folder", wait=True):
+        with file_lock(tmp_path / "lock", "the folder", wait=True):
             order.append("second")
 
     with caplog.at_level("INFO", logger="flows"):
-        with held(tmp_path / "lock", "the folder"):
+        with file_lock(tmp_path / "lock", "the folder"):
             waiting = threading.Thread(target=second)
             waiting.start()
             waiting.join(0.2)
@@ -46,7 +46,7 @@ def test_who_waits_gets_it_when_it_is_free_and_says_so(
 
 
 def _hold(path: Path, taken: "multiprocessing.synchronize.Event") -> None:
-    with held(path, "it"):
+    with file_lock(path, "it"):
         taken.set()
         multiprocessing.Event().wait()
 
@@ -58,12 +58,12 @@ def test_a_killed_holder_leaves_nothing_behind(tmp_path: Path) -> None:
     other.start()
     try:
         assert taken.wait(60)
-        with pytest.raises(BusyError, match=f"process {other.pid} "), held(tmp_path / "lock", "it"):
+        with pytest.raises(BusyError, match=f"process {other.pid} "), file_lock(tmp_path / "lock", "it"):
             raise AssertionError("held twice")
     finally:
         other.kill()
         other.join()
-    with held(tmp_path / "lock", "it"):
+    with file_lock(tmp_path / "lock", "it"):
         pass
 
 
@@ -72,10 +72,10 @@ def test_a_gpu_is_taken_by_its_own_number_and_a_cpu_by_nobody(
 ) -> None:
     monkeypatch.setenv("DSANET_LOCKS", str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    with device_turn("cpu"), device_turn("cpu"), device_turn("cuda"), device_turn("cuda:1"):
+    with gpu_lock("cpu"), gpu_lock("cpu"), gpu_lock("cuda"), gpu_lock("cuda:1"):
         assert {path.name for path in tmp_path.iterdir()} == {"cuda-0.lock", "cuda-1.lock"}
-        with pytest.raises(BusyError), held(tmp_path / "cuda-1.lock", "GPU 1"):
+        with pytest.raises(BusyError), file_lock(tmp_path / "cuda-1.lock", "GPU 1"):
             raise AssertionError("held twice")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6,7")
-    with device_turn("cuda:1"):
+    with gpu_lock("cuda:1"):
         assert (tmp_path / "cuda-7.lock").exists()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows.workspace.decision import Decision, FigureComparison
-from flows.workspace.model_registry import Registry, Training
+from flows.workspace.model_registry import Registry, TrainingRecord
 from flows.workspace.retrain_config import GateConfig
 
 
@@ -34,7 +34,7 @@ def registry(begun: Path, tmp_path: Path) -> Registry:
     return opened
 
 
-def training(root: Path, key: str) -> Training:
+def training(root: Path, key: str) -> TrainingRecord:
     """A finished training, as far as the registry cares."""
     folder = root / "models" / key / "model"
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ def training(root: Path, key: str) -> Training:
     curves = folder / "curves.csv"
     curves.write_text("epoch,step,total,val_auc\n1,1,0.5,\n1,2,0.25,0.75\n")
     params = {"train": {"epochs": 1, "betas": [0.9, 0.999]}, "encoder": "abc"}
-    return Training(key, f"model {key}", params, curves, {"test_auc": 0.9}, [(folder, "model")])
+    return TrainingRecord(key, f"model {key}", params, curves, {"test_auc": 0.9}, [(folder, "model")])
 
 
 def decision(champion: str, difference: float) -> Decision:
@@ -86,9 +86,9 @@ def test_what_a_killed_registration_has_left_does_not_count(registry: Registry) 
 
 def test_promotion_and_rollback_are_one_step_each(registry: Registry) -> None:
     second = registry.register(training(registry._root, "second"))
-    registry.challenge(second)
+    registry.set_challenger(second)
     assert registry.find("challenger").number == 2
-    registry.note(second, decision("first", 0.01))
+    registry.record_decision(second, decision("first", 0.01))
     registry.promote(second)
     assert {one.number: one.aliases for one in registry.versions()} == {1: (), 2: ("champion",)}
     champion = registry.find("champion")
@@ -109,14 +109,14 @@ def test_promotion_and_rollback_are_one_step_each(registry: Registry) -> None:
 def test_promoting_the_champion_again_forgets_nothing(registry: Registry) -> None:
     second = registry.register(training(registry._root, "second"))
     registry.promote(second)
-    registry.challenge(second)  # as a promotion leaves it that was killed half-way
+    registry.set_challenger(second)  # as a promotion leaves it that was killed half-way
     registry.promote(registry.find("2"))
     assert registry.find("champion").replaced == "first"
     assert registry.find("champion").aliases == ("champion",)
 
 
 def test_a_model_that_is_not_there_is_named_with_those_that_are(registry: Registry, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no model '7' in .*; there are champion, 1"):
+    with pytest.raises(ValueError, match=r"no model '7' in .*; expected one of champion, 1"):
         registry.find("7")
     with pytest.raises(ValueError, match=r"nothing is registered yet: run `dsanet retrain`"):
         Registry(tmp_path / "other").find("champion")
@@ -128,7 +128,7 @@ def test_a_lost_checkpoint_comes_back(registry: Registry) -> None:
     version = registry.register(training(registry._root, "second"))
     content = (folder / "model.json").read_text()
     shutil.rmtree(folder.parent)
-    registry.fetch(version, folder)
+    registry.download_model(version, folder)
     assert (folder / "model.json").read_text() == content
 
 

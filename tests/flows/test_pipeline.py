@@ -14,7 +14,7 @@ from extract.manifest import read_manifest, write_manifest
 from flows.pipeline.cache import StageResult
 from flows.pipeline.flows import evaluate, extract, extract_train_eval, infer, train
 from flows.pipeline.score import score_videos
-from flows.workspace.inputs import describe
+from flows.workspace.inputs import configure_workspace
 from flows.workspace.workspace import Workspace
 from tests.flows.tiny import SETTINGS, tiny_footage
 
@@ -29,7 +29,7 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace after a whole run."""
     root = tmp_path_factory.mktemp("workspace")
-    describe(root, footage, preset="small", weights="random", settings=SETTINGS)
+    configure_workspace(root, footage, preset="small", weights="random", settings=SETTINGS)
     extract_train_eval(root)
     return Workspace(root)
 
@@ -82,8 +82,8 @@ def test_a_checkpoint_of_other_classes_is_refused(finished: Workspace, footage: 
     write_manifest(tmp_path / "other.csv", renamed)
     manifest = finished.inputs_file.read_text()
     try:
-        describe(finished.root, tmp_path / "other.csv")
-        with pytest.raises(ValueError, match=r"labels theft, which the checkpoint in .* does not know"):
+        configure_workspace(finished.root, tmp_path / "other.csv")
+        with pytest.raises(ValueError, match=r"labels theft, which are not classes of the checkpoint in "):
             infer(finished.root)
     finally:
         finished.inputs_file.write_text(manifest)
@@ -96,7 +96,9 @@ def test_an_unreadable_video_is_skipped_and_listed_and_the_rest_goes_on(
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"this is no video" * 100)
     write_manifest(tmp_path / "m.csv", [*records, type(records[0])("broken", broken, ("fire",), "test")])
-    describe(tmp_path / "ws", tmp_path / "m.csv", preset="small", weights="random", settings=SETTINGS)
+    configure_workspace(
+        tmp_path / "ws", tmp_path / "m.csv", preset="small", weights="random", settings=SETTINGS
+    )
     shutil.copytree(finished.features, tmp_path / "ws" / "features")  # the rest need not be encoded again
     extract_train_eval(tmp_path / "ws")
     workspace = Workspace(tmp_path / "ws")
@@ -106,7 +108,7 @@ def test_an_unreadable_video_is_skipped_and_listed_and_the_rest_goes_on(
 
 
 def test_evaluating_before_there_are_features_says_what_to_run(footage: Path, tmp_path: Path) -> None:
-    describe(tmp_path, footage, preset="small", weights="random")
+    configure_workspace(tmp_path, footage, preset="small", weights="random")
     with pytest.raises(FileNotFoundError, match="dsanet extract --out"):
         evaluate(tmp_path)
 
@@ -118,7 +120,9 @@ def test_a_video_that_failed_is_tried_again_and_nothing_else(
     late = tmp_path / "late.mp4"
     late.write_bytes(b"still being copied")
     write_manifest(tmp_path / "m.csv", [*records, type(records[0])("late", late, ("fire",), "test")])
-    describe(tmp_path / "ws", tmp_path / "m.csv", preset="small", weights="random", settings=SETTINGS)
+    configure_workspace(
+        tmp_path / "ws", tmp_path / "m.csv", preset="small", weights="random", settings=SETTINGS
+    )
     shutil.copytree(finished.features, tmp_path / "ws" / "features")
     workspace = Workspace(tmp_path / "ws")
     extract(workspace.root)
@@ -133,7 +137,7 @@ def test_a_video_that_failed_is_tried_again_and_nothing_else(
 
 def test_the_figures_of_the_paper_are_drawn_when_asked_for(finished: Workspace) -> None:
     asked = ["infer.learned_features=true", "infer.normal_distance=true", "evaluate.tsne=true"]
-    describe(finished.root, settings=asked)
+    configure_workspace(finished.root, settings=asked)
     infer(finished.root)
     evaluate(finished.root)
     page = (finished.report / "index.html").read_text()

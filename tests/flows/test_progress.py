@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from extract.engine import ExtractProgress
+from extract.progress import ExtractProgress
 from flows.pipeline import progress
 
 
@@ -15,7 +15,7 @@ def test_a_line_a_minute_says_how_far_the_extraction_is(
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock)
     caplog.set_level(logging.INFO, logger="flows.pipeline.progress")
     with progress.stage_progress("extract", "snippets") as report:
-        show = progress.show_extraction(report)
+        show = progress.extraction_progress(report)
         for clock in range(0, 130, 10):
             show(
                 ExtractProgress(

@@ -24,7 +24,7 @@ from flows.library.inbox import scan
 from flows.library.labels import set_labels
 from flows.library.library import Library
 from flows.pipeline.flows import extract_train_eval
-from flows.workspace.inputs import describe
+from flows.workspace.inputs import configure_workspace
 from flows.workspace.model_registry import Registry
 from flows.workspace.run import Run
 from flows.workspace.workspace import file_digest
@@ -148,14 +148,14 @@ def test_killed_at_every_step_it_ends_as_if_it_had_not_been(tmp_path: Path) -> N
     inbox = f"retrain.inboxes={json.dumps([str(tmp_path / 'inbox')])}"
     first = tmp_path / "first" / "ws"
     manifest = first_footage(tmp_path / "footage")
-    describe(first, manifest, preset="small", weights="random", settings=[*SETTINGS, inbox])
+    configure_workspace(first, manifest, preset="small", weights="random", settings=[*SETTINGS, inbox])
     extract_train_eval(first)
     with Library.of(first) as library:
-        import_manifest(library, Run.of(first).records, first / "features")
+        import_manifest(library, Run.load(first).records, first / "features")
         scan(library, [tmp_path / "inbox"], 0)
         for name, label in labels.items():
             set_labels(library, name, label, known=None, by="ada")
-    describe(first, settings=["train.epochs=40", "train.lr=0.0005", "train.save_every=1"])
+    configure_workspace(first, settings=["train.epochs=40", "train.lr=0.0005", "train.save_every=1"])
     whole, killed = tmp_path / "whole" / "ws", tmp_path / "killed" / "ws"
     for root in (whole, killed):
         shutil.copytree(first, root)

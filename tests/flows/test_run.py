@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from extract.source import file_digest
 from flows.workspace import run as run_module
-from flows.workspace.inputs import describe
+from flows.workspace.inputs import configure_workspace
 from flows.workspace.run import SETTLED_NS, Run
-from flows.workspace.workspace import file_digest
 from tests.flows.tiny import tiny_footage
 
 
@@ -30,8 +30,8 @@ def replaced_with_its_old_time(path: Path) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    describe(tmp_path / "ws", tiny_footage(tmp_path / "footage"), preset="small", weights="random")
-    return Run.of(tmp_path / "ws")
+    configure_workspace(tmp_path / "ws", tiny_footage(tmp_path / "footage"), preset="small", weights="random")
+    return Run.load(tmp_path / "ws")
 
 
 @pytest.mark.parametrize("change", [edited_with_its_old_time, replaced_with_its_old_time])

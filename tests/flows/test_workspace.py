@@ -6,16 +6,14 @@ from pathlib import Path
 import pytest
 
 from extract.manifest import VideoRecord
+from extract.source import file_digest
 from flows.workspace.config import preset_config
 from flows.workspace.locks import BusyError
+from flows.workspace.run import check_testable, check_trainable, digest_of
 from flows.workspace.workspace import (
     Workspace,
     WorkspaceInputs,
-    check_testable,
-    check_trainable,
     default_annotations,
-    digest_of,
-    file_digest,
 )
 
 
@@ -27,19 +25,19 @@ def test_it_remembers_its_inputs(tmp_path: Path) -> None:
     inputs = WorkspaceInputs(
         manifest=tmp_path / "m.csv", annotations=None, config=preset_config("small"), title="cameras"
     )
-    Workspace(tmp_path / "ws").remember(inputs)
-    assert Workspace(tmp_path / "ws").recall() == inputs
+    Workspace(tmp_path / "ws").write_inputs(inputs)
+    assert Workspace(tmp_path / "ws").read_inputs() == inputs
 
 
 def test_a_folder_that_is_none_says_how_to_begin(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"is no workspace yet.*dsanet run"):
-        Workspace(tmp_path).recall()
+    with pytest.raises(FileNotFoundError, match=r"is not a workspace.*dsanet run"):
+        Workspace(tmp_path).read_inputs()
 
 
 def test_an_unreadable_workspace_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "workspace.json").write_text('{"manifest": 3}')
-    with pytest.raises(ValueError, match=r"workspace\.json is not what this version writes"):
-        Workspace(tmp_path).recall()
+    with pytest.raises(ValueError, match=r"workspace\.json does not fit this version"):
+        Workspace(tmp_path).read_inputs()
 
 
 def _hold(root: Path, held: "multiprocessing.synchronize.Event") -> None:
@@ -92,7 +90,6 @@ def test_annotations_are_found_beside_the_manifest(tmp_path: Path) -> None:
 
 def test_digests_follow_content(tmp_path: Path) -> None:
     path = tmp_path / "f"
-    assert file_digest(path) is None
     path.write_bytes(b"abc")
     assert file_digest(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1})

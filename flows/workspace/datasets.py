@@ -1,4 +1,4 @@
-"""The official lists of UCF-Crime and XD-Violence as a manifest and an annotations file."""
+"""UCF-Crime and XD-Violence: a manifest and an annotations file from their official lists."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from extract.manifest import ImportedDataset, import_ucf_crime, import_xd_violen
 
 @dataclass(frozen=True)
 class Dataset:
-    """How one data set is read: its lists, and the name and reader of its temporal annotations."""
+    """The readers of one data set's official files."""
 
-    videos: Callable[[Path, Path], ImportedDataset]
+    import_videos: Callable[[Path, Path], ImportedDataset]
     annotations_file: str
-    annotations: Callable[[Path], dict[str, list[Segment]]]
+    import_annotations: Callable[[Path], dict[str, list[Segment]]]
 
 
 DATASETS = {
@@ -31,19 +31,19 @@ DATASETS = {
 
 
 def import_official_lists(name: str, lists: Path, videos: Path, out: Path) -> ImportedDataset:
-    """Write the manifest `out` and `*.annotations.csv` beside it, for the videos that are there.
+    """Write the manifest `out`, and its annotations file beside it, for the listed videos found in `videos`.
 
-    Returns what was found and the names of what is missing. Raises ValueError for an unknown data set and
-    FileNotFoundError where a list is missing.
+    `lists` is the folder of the official files. Returns the records and the names of missing videos. Raises
+    ValueError for an unknown data set, and FileNotFoundError for a missing list.
     """
     if name not in DATASETS:
-        raise ValueError(f"no data set {name!r}; there are {', '.join(DATASETS)}")
+        raise ValueError(f"no data set {name!r}; expected one of {', '.join(DATASETS)}")
     dataset = DATASETS[name]
-    imported = dataset.videos(lists, videos)
-    truth = dataset.annotations(lists / dataset.annotations_file)
+    imported = dataset.import_videos(lists, videos)
+    segments = dataset.import_annotations(lists / dataset.annotations_file)
     write_manifest(out, imported.records)
     write_annotations(
         out.with_suffix(".annotations.csv"),
-        {record.path: truth[record.name] for record in imported.records if truth.get(record.name)},
+        {record.path: segments[record.name] for record in imported.records if segments.get(record.name)},
     )
     return imported

@@ -1,0 +1,31 @@
+"""Digests of the stages' output files, which are inputs of later stages: cache keys follow content."""
+
+from collections.abc import Iterable
+
+from dsanet.checkpoint import INFO_FILE, WEIGHTS_FILE
+from evaluate.scores import score_path
+from extract.manifest import VideoRecord
+from extract.store import feature_path
+from flows.workspace.run import Run, digest_of
+
+
+def feature_digests(run: Run, records: Iterable[VideoRecord]) -> dict[str, str | None]:
+    """sha256 of the feature file of each video, by name; None for a missing file."""
+    return {r.name: run.digest(feature_path(run.workspace.features, r.name)) for r in records}
+
+
+def features_digest(run: Run) -> str:
+    """One digest of the feature files of all videos of the run."""
+    return digest_of(feature_digests(run, run.records))
+
+
+def model_digest(run: Run) -> str | None:
+    """Digest of the checkpoint's weights and description, None if one is missing."""
+    parts = [run.digest(run.workspace.model / name) for name in (WEIGHTS_FILE, INFO_FILE)]
+    return digest_of(parts) if all(parts) else None
+
+
+def scores_digest(run: Run) -> str:
+    """Digest of the score files of the test videos."""
+    names = [record.name for record in run.records if record.split == "test"]
+    return digest_of({name: run.digest(score_path(run.workspace.scores, name)) for name in names})

@@ -1,0 +1,103 @@
+"""Stage `evaluate`: score files and ground truth of the test videos → metrics and page in report/."""
+
+import io
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dsanet.checkpoint import read_info
+from dsanet.training.curves import CURVES_FILE
+from evaluate.annotations import VideoTruth, read_annotations, video_truth
+from evaluate.report.write import evaluate_scores, write_report
+from extract.decode.packets import VideoError
+from extract.decode.reader import read_frames
+from extract.manifest import VideoRecord
+from extract.store import feature_path, read_features
+from flows.pipeline.artifacts import publish_metrics
+from flows.pipeline.cache import Stage
+from flows.pipeline.stages.digests import features_digest, model_digest, scores_digest
+from flows.workspace.run import Run, check_testable, digest_of
+
+THUMBNAIL_HEIGHT = 90
+"""In pixels."""
+
+
+def _inputs(run: Run) -> Any:
+    """Scores, ground truth, settings, and what else the report shows: curves, title, notes."""
+    check_testable(run.records)
+    curves = run.digest(run.workspace.model / CURVES_FILE)
+    truths = [(truth.name, truth.labels, truth.segments) for truth in read_truths(run)]
+    return scores_digest(run), truths, run.config.evaluate, curves, run.inputs.title, _notes(run)
+
+
+def read_truths(run: Run) -> list[VideoTruth]:
+    """Ground truth of the test videos that have features. Raises AnnotationError for an invalid file."""
+    annotations = read_annotations(run.inputs.annotations) if run.inputs.annotations else {}
+    records = run.having_features("test")
+    return [video_truth(record.name, record.path, record.labels, annotations) for record in records]
+
+
+def _notes(run: Run) -> list[str]:
+    """Restrictions of the figures, shown on top of the report: the checkpoint's notes, and failed videos."""
+    failed = [record.name for record in run.without_features()]
+    left_out = (
+        [f"{len(failed)} videos could not be read and are left out: {', '.join(failed)}"] if failed else []
+    )
+    return [*read_info(run.workspace.model).notes, *left_out]
+
+
+def _work(run: Run) -> str:
+    workspace = run.workspace
+    evaluation = evaluate_scores(workspace.scores, read_truths(run), run.config.evaluate)
+    write_report(
+        workspace.report,
+        evaluation,
+        title=run.inputs.title,
+        notes=_notes(run),
+        curves_csv=workspace.model / CURVES_FILE,
+        thumbnail=_thumbnails(run.records),
+        raw_features=_mean_features(run) if run.config.evaluate.tsne else None,
+        run_config=run.config.model_dump(mode="json"),
+        digests=_digests_of_inputs(run),
+    )
+    return f"report in {workspace.report / 'index.html'}"
+
+
+def _thumbnails(records: Iterable[VideoRecord]) -> Callable[[str, int], bytes | None]:
+    """A function (video name, frame number) → JPEG bytes, None if the frame cannot be decoded."""
+    paths = {record.name: record.path for record in records}
+
+    def thumbnail(name: str, frame: int) -> bytes | None:
+        try:
+            _, pixels = next(read_frames(paths[name], [frame]))
+        except (VideoError, FileNotFoundError, StopIteration):
+            return None
+        image = Image.fromarray(pixels)
+        image.thumbnail((THUMBNAIL_HEIGHT * 4, THUMBNAIL_HEIGHT))
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=70)
+        return buffer.getvalue()
+
+    return thumbnail
+
+
+def _mean_features(run: Run) -> Callable[[str], NDArray[np.float16]]:
+    """A function (video name) → its features (T, D), averaged over the crops: the left half of figure 4."""
+    return lambda name: read_features(feature_path(run.workspace.features, name)).features.mean(axis=1)
+
+
+def _digests_of_inputs(run: Run) -> dict[str, str]:
+    annotations = run.digest(run.inputs.annotations) if run.inputs.annotations else None
+    digests = {"features": features_digest(run), "model": model_digest(run), "annotations": annotations}
+    return {name: digest for name, digest in digests.items() if digest}
+
+
+def _output_digest(run: Run) -> str | None:
+    parts = [run.digest(run.workspace.report / name) for name in ("metrics.json", "index.html")]
+    return digest_of(parts) if all(parts) else None
+
+
+EVALUATE = Stage("evaluate", 1, _inputs, _work, _output_digest, publish_metrics)

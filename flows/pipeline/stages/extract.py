@@ -1,0 +1,58 @@
+"""Stage `extract`: videos → features/NAME.h5 and features/failures.csv, by CLIP's frozen image tower."""
+
+from pathlib import Path
+from typing import Any
+
+from extract.engine import extract_videos
+from extract.manifest import VideoRecord
+from extract.store import FeatureFileError, feature_path, read_meta
+from flows.pipeline.artifacts import publish_failures
+from flows.pipeline.cache import Stage
+from flows.pipeline.progress import extraction_progress
+from flows.pipeline.stages.device import computing
+from flows.pipeline.stages.digests import features_digest
+from flows.workspace.run import Run
+
+
+def _inputs(run: Run) -> Any:
+    """The videos and the weights by content, and the settings that determine the features."""
+    config = run.config.extract
+    return (
+        {record.name: _source_digest(run, record) for record in run.records},
+        config.model_dump(exclude={"weights"}),
+        run.digest(Path(config.weights)) or config.weights,
+        run.config.runtime.partial,
+    )
+
+
+def _source_digest(run: Run, record: VideoRecord) -> str | None:
+    """sha256 of a video; read from its feature file while the video's size and modification time match."""
+    status = record.path.stat()
+    try:
+        source = read_meta(feature_path(run.workspace.features, record.name)).source
+    except (FileNotFoundError, FeatureFileError):
+        return run.digest(record.path)
+    unchanged = (source.size, source.mtime_ns) == (status.st_size, status.st_mtime_ns)
+    return source.sha256 if unchanged else run.digest(record.path)
+
+
+def _work(run: Run) -> str:
+    with computing(run, "extract", "snippets") as report:
+        result = extract_videos(
+            run.records,
+            run.workspace.features,
+            run.config.extract,
+            run.config.runtime,
+            on_progress=extraction_progress(report),
+        )
+    done = len(result.extracted) + len(result.reused)
+    failed = f", {len(result.failures)} failed (features/failures.csv)" if result.failures else ""
+    return f"{done} videos, {len(result.reused)} of them reused{failed}"
+
+
+def _output_digest(run: Run) -> str | None:
+    """None while a video has no features: the next run then tries the failed videos again, and only those."""
+    return None if run.without_features() else features_digest(run)
+
+
+EXTRACT = Stage("extract", 1, _inputs, _work, _output_digest, publish_failures)
