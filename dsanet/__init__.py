@@ -1,1 +1,45 @@
-"""The detectors: DSANet's model, losses, training and inference over feature files."""
+"""Weakly supervised detectors of anomalies in video, DSANet (AAAI 2026) first: training and inference.
+
+The names below are the public API. They are imported when first used: `import dsanet` alone does not load
+torch.
+"""
+
+from typing import TYPE_CHECKING
+
+from extract.lazy import lazy_exports
+
+__all__ = [
+    "DSANet",
+    "Scorer",
+    "belief_modulation",
+    "build_detector",
+    "import_release",
+    "infer",
+    "load_checkpoint",
+    "loss_terms",
+    "train",
+]
+
+if TYPE_CHECKING:
+    from dsanet.checkpoint import import_release, load_checkpoint
+    from dsanet.detectors.dsanet.losses import loss_terms
+    from dsanet.detectors.dsanet.model import DSANet
+    from dsanet.detectors.registry import build_detector
+    from dsanet.inference import Scorer, infer
+    from dsanet.layers.belief import belief_modulation
+    from dsanet.training.train import train
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "DSANet": "dsanet.detectors.dsanet.model",
+            "Scorer": "dsanet.inference",
+            "belief_modulation": "dsanet.layers.belief",
+            "build_detector": "dsanet.detectors.registry",
+            "import_release": "dsanet.checkpoint",
+            "infer": "dsanet.inference",
+            "load_checkpoint": "dsanet.checkpoint",
+            "loss_terms": "dsanet.detectors.dsanet.losses",
+            "train": "dsanet.training.train",
+        },
+    )

@@ -1,8 +1,7 @@
-"""Own checkpoints: a folder with `model.safetensors` and, written last, `model.json`; no pickle anywhere.
+"""Checkpoints: a folder with `model.safetensors` and, written last, `model.json`. Nothing is pickled.
 
-CLIP's frozen tower is not in it. The class embeddings, constant once training is over, are: a
-checkpoint scores videos without CLIP. Continuing to train needs the tower again, and its digest
-is checked.
+A checkpoint holds the class embeddings, which are constant after training, but not CLIP's frozen tower, so
+inference needs no CLIP weights. Further training needs the tower again; its digest is checked.
 """
 
 import hashlib
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from dsanet.detectors.base import Detector
 from dsanet.detectors.config import DetectorConfig, InferConfig, TextConfig, TrainConfig
-from dsanet.detectors.registry import DEFAULT, AnyDetectorConfig, detector_preset
+from dsanet.detectors.registry import DEFAULT, AnyDetectorConfig, build_detector, detector_preset
 from dsanet.layers.clip_text import FixedText, TextTower
 from dsanet.released_weights import read_release
 from extract.atomic import write_atomically
@@ -29,45 +28,49 @@ _CONSTANT_TEXT = "text.text_CD"
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that is damaged, incomplete or of another schema."""
+    """A checkpoint is damaged, incomplete or has another schema."""
 
 
 class CheckpointInfo(StrictModel):
-    """All of a checkpoint but its weights."""
+    """The contents of `model.json`."""
 
     schema_version: int = SCHEMA_VERSION
     model: AnyDetectorConfig
-    """With the classes and their prompts."""
+    """Config of the detector, with its classes and prompts."""
     train: TrainConfig | None = None
     infer: InferConfig = InferConfig()
-    """How it is meant to score, unless somebody says otherwise."""
+    """Default inference settings."""
     encoder: EncoderFingerprint
-    """Of the features it was trained on, and will score."""
+    """Fingerprint of the encoder whose features the detector was trained on."""
     extract: ExtractConfig
     text_digest: str = ""
-    """Of CLIP's text tower; empty where the text isn't tuned and the tower isn't needed again."""
+    """sha256 of CLIP's text tower; empty if the text is not tuned."""
     feature_digests: dict[str, str] = Field(default_factory=dict)
-    """Content digest of each feature file it was trained on."""
+    """Content digest of each feature file of the training set, by video name."""
     step: int = 0
+    """Training step of the weights."""
     parameters: int = 0
-    """Numbers that training changes."""
+    """Number of trainable parameters."""
     metrics: dict[str, float] = Field(default_factory=dict)
+    """Validation metrics at `step`."""
     notes: tuple[str, ...] = ()
-    """What a report must say: random weights, chosen on the test split, other features than the source's."""
+    """Notes for every report: random weights, selection on the test split, substituted features."""
     weights_digest: str = ""
-    """sha256 of the weights file."""
+    """sha256 of `model.safetensors`."""
     run_id: str = ""
-    """Names the training run by all that it was made from."""
+    """Digest of all inputs of the training run."""
 
 
 class Checkpoint(NamedTuple):
+    """A detector and the contents of its `model.json`."""
+
     model: Detector
     info: CheckpointInfo
 
 
 @torch.no_grad()
 def save_checkpoint(out_dir: Path, model: Detector, info: CheckpointInfo) -> Path:
-    """Write the model and what is known of it, the JSON file last; returns the folder."""
+    """Write `model.safetensors`, then `model.json`, into `out_dir`; returns `out_dir`."""
     state = model.own_state()
     if model.text is not None:
         state[_CONSTANT_TEXT] = model.text().detach().cpu().contiguous()
@@ -81,7 +84,7 @@ def save_checkpoint(out_dir: Path, model: Detector, info: CheckpointInfo) -> Pat
 
 
 def read_info(checkpoint_dir: Path) -> CheckpointInfo:
-    """Raises FileNotFoundError, or CheckpointError naming the file."""
+    """The contents of `model.json`. Raises FileNotFoundError, or CheckpointError naming the file."""
     path = checkpoint_dir / INFO_FILE
     if not path.is_file():
         raise FileNotFoundError(
@@ -90,35 +93,47 @@ def read_info(checkpoint_dir: Path) -> CheckpointInfo:
     try:
         info = CheckpointInfo.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise CheckpointError(f"{path} is no checkpoint of schema {SCHEMA_VERSION}: {error}") from error
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise CheckpointError(
+            f"{path} is not a checkpoint of schema {SCHEMA_VERSION}: {field or 'the file'}: {first['msg']}"
+        ) from error
     if info.schema_version != SCHEMA_VERSION:
         raise CheckpointError(f"{path} has schema {info.schema_version}, expected {SCHEMA_VERSION}")
     return info
 
 
-def load_checkpoint(checkpoint_dir: Path, device: str | torch.device = "cpu") -> Checkpoint:
-    """The model in eval mode, its class embeddings constant: needs no CLIP weights, and can't train its text.
+def load_checkpoint(checkpoint_dir: Path | str, device: str | torch.device = "cpu") -> Checkpoint:
+    """The detector of a checkpoint folder on `device`, in eval mode, with its `info`.
 
-    Raises FileNotFoundError, or CheckpointError where the files are damaged or don't belong together.
+    The class embeddings are the constants stored in the checkpoint: no CLIP weights are needed, and the text
+    cannot be trained further. Raises FileNotFoundError for a folder without a finished checkpoint, and
+    CheckpointError if its files are damaged or do not belong together.
+
+    >>> checkpoint = load_checkpoint("demo/model")
+    >>> scores = Scorer(checkpoint).score_array(features)  # (T, 512)
+    >>> scores.anomaly_T.shape, checkpoint.info.model.classes
     """
+    checkpoint_dir = Path(checkpoint_dir)
     info = read_info(checkpoint_dir)
     state = _read_state(checkpoint_dir / WEIGHTS_FILE, info.weights_digest)
     text = FixedText(state[_CONSTANT_TEXT]) if _CONSTANT_TEXT in state else None
     state = {name: t for name, t in state.items() if not name.startswith("text.") or name == _CONSTANT_TEXT}
-    model = info.model.build(text)
+    model = build_detector(info.model, text)
     model.load_state_dict(state)
     return Checkpoint(model.to(device).eval(), info)
 
 
 def load_for_training(checkpoint_dir: Path) -> Checkpoint:
-    """The model with its text tower, to train on. Raises CheckpointError where CLIP's weights are others."""
+    """The detector with its text tower, for further training. CheckpointError if CLIP's weights differ."""
     info = read_info(checkpoint_dir)
     if not info.text_digest:
         return load_checkpoint(checkpoint_dir)
-    model = info.model.build()
+    model = build_detector(info.model)
     if text_digest(model) != info.text_digest:
         raise CheckpointError(
-            f"{checkpoint_dir} has other CLIP text weights than {clip_weights(info.model)!r} gives"
+            f"{checkpoint_dir} was trained with other CLIP text weights than {clip_weights(info.model)!r}; "
+            "give the same weights"
         )
     state = _read_state(checkpoint_dir / WEIGHTS_FILE, info.weights_digest)
     state.pop(_CONSTANT_TEXT)
@@ -127,24 +142,26 @@ def load_for_training(checkpoint_dir: Path) -> Checkpoint:
 
 
 def load_trained(model: Detector, state: Mapping[str, Tensor]) -> None:
-    """Put `Detector.own_state()` back. Raises CheckpointError unless the names are exactly the model's."""
+    """Load the tensors of `Detector.own_state`. Raises CheckpointError for missing or unknown names."""
     if different := model.own_state().keys() ^ state.keys():
         raise CheckpointError(f"tensors {sorted(different)} are missing or unknown")
     model.load_state_dict(state, strict=False)
 
 
 def import_release(path: Path, preset: str, detector: str = DEFAULT) -> Detector:
-    """The model in an authors' `.pth`, float32 and in eval mode.
+    """The detector in an authors' released `.pth` file, in float32 and eval mode on the CPU.
 
-    `preset` is ucf-crime or xd-violence, `detector` one with released weights: dsanet or vadclip.
-    Raises FileNotFoundError, or ValueError for a file that can't be read without running code and
-    for a missing, extra or misshapen tensor, by its name.
+    `preset` is `ucf-crime` or `xd-violence`; `detector` is one with released weights, `dsanet` or `vadclip`.
+    Only tensors are unpickled. Raises FileNotFoundError, and ValueError for a file that cannot be read
+    without running its code or has a missing, extra or misshapen tensor, which the message names.
+
+    >>> model = import_release(Path("model_ucf.pth"), "ucf-crime")
     """
     return read_release(path, preset, detector).model
 
 
 def import_weights(path: Path, preset: str, out_dir: Path, detector: str = DEFAULT) -> Path:
-    """The model in an authors' file as a checkpoint in `out_dir` (returned). Raises as `import_release`."""
+    """Write an authors' file as a checkpoint in `out_dir`, which is returned. Raises as `import_release`."""
     model, encoder = read_release(path, preset, detector)
     info = CheckpointInfo(
         model=model.config,
@@ -158,18 +175,18 @@ def import_weights(path: Path, preset: str, out_dir: Path, detector: str = DEFAU
 
 
 def clip_weights(model: DetectorConfig) -> str:
-    """Where the text tower's weights come from; empty for a detector without text."""
+    """Source of the text tower's weights; empty for a detector without text."""
     return model.clip_weights if isinstance(model, TextConfig) else ""
 
 
 def text_digest(model: Detector) -> str:
-    """Digest of CLIP's text tower in the model; empty where it has none."""
-    tower = getattr(model.text, "tower", None)  # FixedText has none
+    """Digest of the model's CLIP text tower; empty if the model holds no tower."""
+    tower = getattr(model.text, "tower", None)  # FixedText has no tower
     return tower.digest if isinstance(tower, TextTower) else ""
 
 
 def is_finished(out_dir: Path, run_id: str) -> bool:
-    """Whether `out_dir` holds a whole checkpoint of this run: its description and its weights."""
+    """True if `out_dir` holds a complete checkpoint of this run."""
     try:
         info = read_info(out_dir)
         _read_state(out_dir / WEIGHTS_FILE, info.weights_digest)
@@ -183,5 +200,5 @@ def _read_state(path: Path, digest: str) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} is missing beside its {INFO_FILE}")
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != digest:
-        raise CheckpointError(f"{path} is damaged, or not the file that {INFO_FILE} was written for")
+        raise CheckpointError(f"{path} is damaged or belongs to another {INFO_FILE}: its digest differs")
     return safetensors.torch.load(content)

@@ -1,31 +1,32 @@
-"""Inference (section 3.5): windows of many videos in one batch, score files.
+"""Inference (DSANet, section 3.5): windows of several videos in one batch, score files.
 
-A video is cut into consecutive windows of T snippets, the last one padded; outputs are cut back.
-DSANet's SG-NM does not run, unless its distances are asked for.
+A video is cut into consecutive windows; the last one is padded and its output cut back. DSANet's SG-NM does
+not run unless `normal_distance` is set.
 
-T snippets of a video (or rows of a window), D width.
+T snippets of a video or window, D width, C classes (0 = normal).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from dsanet.checkpoint import Checkpoint, load_checkpoint
-from dsanet.detectors.dsanet.config import InferConfig
-from dsanet.layers.belief import belief_modulation
+from dsanet.detectors.config import InferConfig
 from dsanet.training.bags import require_same_features
 from evaluate.scores import ScoreFileError, VideoScores, read_provenance, score_path, write_scores
 from extract.encoder import resolve_device
 from extract.store import VideoFeatures, content_digest, feature_path, read_features
 
-__all__ = ["InferResult", "Scorer", "belief_modulation", "infer", "provenance"]
-
 
 @dataclass(frozen=True)
 class InferResult:
+    """Names of the videos with a new score file, and of those whose score file was up to date."""
+
     written: list[str]
     reused: list[str]
 
@@ -40,10 +41,15 @@ def infer(
     device: str = "auto",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> InferResult:
-    """Score videos: one score file each, those already made from the same inputs are kept.
+    """Write `scores_dir/<name>.h5` for each video of `names` from `features_dir/<name>.h5`.
 
-    Raises FileNotFoundError for a missing checkpoint or feature file, and ValueError for features of
-    another fingerprint than the checkpoint's.
+    A score file with the same inputs (weights, features, settings) is kept. `device` is `auto`, `cpu`,
+    `cuda` or `cuda:1`; `on_progress` receives the number of finished videos and of all. Raises
+    FileNotFoundError for a missing checkpoint or feature file, and ValueError for features of another
+    encoder than the checkpoint's.
+
+    >>> infer(["arson009"], Path("ws/features"), Path("ws/model"), Path("ws/scores"), InferConfig())
+    InferResult(written=['arson009'], reused=[])
     """
     checkpoint = load_checkpoint(checkpoint_dir, resolve_device(device))
     result = InferResult([], [])
@@ -69,7 +75,7 @@ def infer(
 
 
 def provenance(checkpoint: Checkpoint, features_digest: str, config: InferConfig) -> dict[str, object]:
-    """What decides a score file's content."""
+    """The inputs that determine a score file's content, as stored in the file."""
     return {
         "checkpoint": checkpoint.info.weights_digest,
         "features": features_digest,
@@ -92,94 +98,147 @@ def _read(features_dir: Path, name: str, checkpoint: Checkpoint) -> VideoFeature
     return features
 
 
-@dataclass
-class _Video:
-    """A video on its way: the outputs of its windows so far, in the order crop by crop."""
+class ArrayScores(NamedTuple):
+    """Scores of one array of features: the snippets' anomaly scores and class distributions."""
 
-    features: VideoFeatures
+    anomaly_T: np.ndarray
+    """Anomaly scores in [0, 1], float32."""
+    classes_TC: np.ndarray | None
+    """Class probabilities, rows sum to 1, class 0 = normal; None from a detector without anomaly classes."""
+
+
+@dataclass
+class _Windows:
+    """The windows of one video, crop by crop, and the outputs of those computed so far."""
+
+    name: str
+    features: np.ndarray
+    """(T, crops, D)."""
     crops: Sequence[int]
-    windows: int
+    length: int
+    source: VideoFeatures | None = None
     parts: list[dict[str, np.ndarray]] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for crop in self.crops:
+            for start in range(0, len(self.features), self.length):
+                yield self.features[start : start + self.length, crop]
+
+    @property
+    def complete(self) -> bool:
+        return len(self.parts) == len(self.crops) * -(-len(self.features) // self.length)
+
+    def joined(self) -> dict[str, np.ndarray]:
+        """Outputs of the whole video by name, averaged over the crops."""
+        values: dict[str, np.ndarray] = {}
+        for name in self.parts[0]:
+            rows = np.concatenate([part[name] for part in self.parts])
+            values[name] = rows.reshape(len(self.crops), -1, *rows.shape[1:]).mean(0)
+        return values
 
 
 class Scorer:
-    """Scores videos with one checkpoint; the class embeddings are computed once."""
+    """Scores videos with one checkpoint; the class embeddings are computed once.
 
-    def __init__(self, checkpoint: Checkpoint, config: InferConfig) -> None:
+    `config` are the inference settings, by default those stored in the checkpoint.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, config: InferConfig | None = None) -> None:
         self.model = checkpoint.model
         self.classes = checkpoint.info.model.classes
-        self.config = config
+        self.config = config or checkpoint.info.infer
         self.length = checkpoint.info.model.window_rows
-        self.trims = checkpoint.info.model.segmented  # nothing in it has a fixed number of rows
+        self.trims = checkpoint.info.model.segmented  # such a detector takes windows of any length
         with torch.inference_mode():
             self.text_CD = self.model.text_embeddings()
 
-    def score(self, videos: Iterator[VideoFeatures]) -> Iterator[VideoScores]:
-        """The scores of each video, in order, as soon as all its windows have passed."""
-        queue: list[tuple[_Video, np.ndarray]] = []
-        for features in videos:
-            video = self._video(features)
-            queue += ((video, window_TD) for window_TD in self._windows(video))
-            while len(queue) >= self.config.batch_size:
-                yield from self._run(queue[: self.config.batch_size])
-                del queue[: self.config.batch_size]
-        if queue:
-            yield from self._run(queue)
+    def score(self, videos: Iterable[VideoFeatures]) -> Iterator[VideoScores]:
+        """Scores of each video, in order, as soon as all its windows are computed.
 
-    def _video(self, features: VideoFeatures) -> _Video:
-        snippets, crops = features.features.shape[:2]
+        Batches span videos. Raises ValueError for a crop number that a video does not have.
+        """
+        for windows in self._run(self._windows(v.name, v.features, v) for v in videos):
+            yield self._video_scores(windows)
+
+    def score_array(self, features: npt.ArrayLike) -> ArrayScores:
+        """Scores of one video's features, (T, 512) or (T, crops, 512), in the snippets' order.
+
+        The features must come from the checkpoint's encoder (`checkpoint.info.encoder`); an array does not
+        tell. Raises ValueError for another shape, an empty array, or values that are not finite.
+        """
+        array = np.asarray(features)
+        width = self.model.config.feature_dim
+        if array.ndim not in (2, 3) or array.shape[-1] != width or not array.size:
+            raise ValueError(
+                f"features have shape {array.shape}, expected (T, {width}) or (T, crops, {width})"
+            )
+        array = array.astype(np.float32)
+        if not np.isfinite(array).all():
+            raise ValueError("features hold values that are not finite numbers")
+        windows = next(self._run([self._windows("the array", array.reshape(len(array), -1, width))]))
+        values = windows.joined()
+        return ArrayScores(values["anomaly"], values.get("classes"))
+
+    def _windows(self, name: str, features: np.ndarray, source: VideoFeatures | None = None) -> _Windows:
+        crops = features.shape[1]
         if self.config.crop == "mean":
             chosen = list(range(crops))
         elif 0 <= self.config.crop < crops:
             chosen = [self.config.crop]
         else:
-            raise ValueError(f"{features.name} has {crops} crops, there is no crop {self.config.crop}")
-        return _Video(features, chosen, len(chosen) * -(-snippets // self.length))
+            raise ValueError(f"{name} has {crops} crops, there is no crop {self.config.crop}")
+        return _Windows(name, features, chosen, self.length, source)
 
-    def _windows(self, video: _Video) -> Iterator[np.ndarray]:
-        snippets = len(video.features.features)
-        for crop in video.crops:
-            for start in range(0, snippets, self.length):
-                yield video.features.features[start : start + self.length, crop]
+    def _run(self, videos: Iterable[_Windows]) -> Iterator[_Windows]:
+        """The videos, in order, as soon as all their windows are computed."""
+        queue: list[tuple[_Windows, np.ndarray]] = []
+        for video in videos:
+            queue += ((video, window_TD) for window_TD in video)
+            while len(queue) >= self.config.batch_size:
+                yield from self._run_batch(queue[: self.config.batch_size])
+                del queue[: self.config.batch_size]
+        if queue:
+            yield from self._run_batch(queue)
 
     @torch.inference_mode()
-    def _run(self, queue: Sequence[tuple[_Video, np.ndarray]]) -> Iterator[VideoScores]:
-        lengths = [len(window_TD) for _, window_TD in queue]
+    def _run_batch(self, batch: Sequence[tuple[_Windows, np.ndarray]]) -> list[_Windows]:
+        """Compute a batch of windows; returns the videos that are now complete."""
+        lengths = [len(window_TD) for _, window_TD in batch]
         rows = max(lengths) if self.trims else self.length
-        features_BTD = torch.zeros(len(queue), rows, self.model.config.feature_dim)
-        for row_TD, (_, window_TD) in zip(features_BTD, queue, strict=True):
+        features_BTD = torch.zeros(len(batch), rows, self.model.config.feature_dim)
+        for row_TD, (_, window_TD) in zip(features_BTD, batch, strict=True):
             row_TD[: len(window_TD)] = torch.from_numpy(window_TD)
         device = next(self.model.parameters()).device
         lengths_B = torch.tensor(lengths, device=device)
         output = self.model(features_BTD.to(device), lengths_B, self.text_CD)
         arrays = self.model.scores(output, lengths_B, self.config)
         numpy = {name: array.float().cpu().numpy() for name, array in arrays.items()}
-        for i, (video, window_TD) in enumerate(queue):
+        complete = []
+        for i, (video, window_TD) in enumerate(batch):
             video.parts.append({name: array[i, : len(window_TD)] for name, array in numpy.items()})
-            if len(video.parts) == video.windows:
-                yield self._finish(video)
+            if video.complete:
+                complete.append(video)
+        return complete
 
-    def _finish(self, video: _Video) -> VideoScores:
-        """Join the windows, average the crops."""
-        values: dict[str, np.ndarray] = {}
-        for name in video.parts[0]:
-            rows = np.concatenate([part[name] for part in video.parts])
-            values[name] = rows.reshape(len(video.crops), -1, *rows.shape[1:]).mean(0)
-        for name in values.keys() & {"event", "background"}:
-            values[name] = values[name].mean(0)
-        meta = video.features.meta
+    def _video_scores(self, windows: _Windows) -> VideoScores:
+        video, values = windows.source, windows.joined()
+        assert video is not None
+        # The prototypes' classes are the same in each snippet of a window: their mean is the video's.
+        event, background = (
+            values[name].mean(0) if name in values else None for name in ("event", "background")
+        )
         return VideoScores(
-            name=video.features.name,
+            name=video.name,
             anomaly_T=values["anomaly"],
             classes_TC=values.get("classes"),
             classes=self.classes,
-            snippet_length=meta.config.snippet_length,
-            n_frames=meta.source.n_frames,
-            fps=meta.source.fps,
-            event_C=values.get("event"),
-            background_C=values.get("background"),
-            frame_index_T=video.features.frame_index,
-            time_s_T=video.features.time_s,
+            snippet_length=video.meta.config.snippet_length,
+            n_frames=video.meta.source.n_frames,
+            fps=video.meta.source.fps,
+            event_C=event,
+            background_C=background,
+            frame_index_T=video.frame_index,
+            time_s_T=video.time_s,
             learned_TD=values.get("learned"),
             normal_distance_T=values.get("normal_distance"),
         )

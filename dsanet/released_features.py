@@ -1,7 +1,8 @@
-"""The field's `.npy` CLIP features as feature files, so that published experiments run without the videos.
+"""Published `.npy` CLIP features as feature files, so that published experiments run without the videos.
 
-A folder holds one array (T, 512) a video and crop, `<video>__<crop>.npy` (VadCLIP's features: 10
-crops of UCF-Crime, 5 of XD-Violence). They say nothing of frames: 16 a snippet and `fps` are taken.
+A folder holds one array (T, 512) per video and crop, `<video>__<crop>.npy` (VadCLIP's features: 10 crops for
+UCF-Crime, 5 for XD-Violence). The arrays carry no frame information: 16 frames per snippet and `fps` are
+assumed.
 """
 
 import csv
@@ -25,16 +26,19 @@ CROP_COUNTS = (1, 5, 10)
 PUBLISHED_ENCODER = EncoderFingerprint(
     architecture=ARCHITECTURE, weights_digest="published", preprocessing=PREPROCESSING, precision="fp16"
 )
-"""Declared, not computed: nothing in an array tells which weights made it."""
+"""Declared, not computed: an array does not identify the weights that produced it."""
 
 
 @dataclass(frozen=True)
 class ImportedFeatures:
+    """Result of `import_features`."""
+
     manifest: Path
-    """A manifest of the imported videos (their paths are the feature files), to train and score with."""
+    """Manifest of the imported videos for training and inference; its paths are the feature files."""
     imported: list[str]
+    """Names of the videos with a feature file."""
     missing: list[str]
-    """Names in the list without an array in the folder."""
+    """Names of the listed videos without an array."""
 
 
 def import_features(
@@ -48,10 +52,11 @@ def import_features(
 ) -> ImportedFeatures:
     """Write a feature file into `out_dir` for each video of `manifest` with arrays in or below `arrays_dir`.
 
-    `manifest` is one of ours (the videos need not be there) or one of the field's lists (`path,label`,
-    a row a crop), which gets `split`. `encoder` says whose features they are: a checkpoint scores them
-    if it is the checkpoint's. Raises ValueError naming the file for an array that needs pickle, of another
-    shape, or with values that are not finite, and for crops that don't go together.
+    `manifest` is a manifest of this project (its videos need not exist) or one of the field's lists
+    (`path,label`, one row per crop), whose videos get `split`. `encoder` is the fingerprint stored in the
+    files: a checkpoint only scores features of its own encoder. Raises FileNotFoundError for a missing
+    folder or list, and ValueError naming the file for an array that needs pickle, has another shape or holds
+    non-finite values, and for crops of different lengths.
     """
     if not arrays_dir.is_dir():
         raise FileNotFoundError(f"no folder {arrays_dir}; expected <video>__<crop>.npy in and below it")
@@ -61,10 +66,10 @@ def import_features(
     listed = read_list(manifest, split)
     out_dir.mkdir(parents=True, exist_ok=True)
     records = []
-    for name, labels, its_split in listed:
+    for name, labels, row_split in listed:
         if name in arrays:
             write_features(feature_path(out_dir, name), _features(name, arrays[name], encoder, fps))
-            records.append(VideoRecord(name, feature_path(out_dir, name), labels, its_split))
+            records.append(VideoRecord(name, feature_path(out_dir, name), labels, row_split))
     write_manifest(out_dir / "manifest.csv", records)
     imported = [record.name for record in records]
     return ImportedFeatures(
@@ -73,9 +78,10 @@ def import_features(
 
 
 def read_list(path: Path, split: str) -> list[tuple[str, tuple[str, ...], str]]:
-    """Name, labels and split of each video in a manifest or one of the field's lists; no file has to exist.
+    """Name, labels and split of each video in a manifest or one of the field's lists.
 
-    Raises FileNotFoundError, or ValueError naming the row.
+    The listed files need not exist. Raises FileNotFoundError for a missing list, and ValueError naming the
+    row.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no list at {path}; expected a manifest, or a CSV with path and label")
@@ -85,17 +91,19 @@ def read_list(path: Path, split: str) -> list[tuple[str, tuple[str, ...], str]]:
     for number, row in enumerate(rows, start=2):
         text = row.get("labels") or row.get("label")
         if not row.get("path") or not text:
-            raise ValueError(f"{path}, row {number}: needs path and labels (or label), it is {row}")
+            raise ValueError(f"{path}, row {number}: expected path and labels (or label), got {row}")
         if (row_split := row.get("split") or split) not in SPLITS:
             raise ValueError(f"{path}, row {number}: split is {row_split!r}, expected {', '.join(SPLITS)}")
         name = row.get("name") or _video_and_crop(Path(row["path"]))[0]
         if videos.setdefault(name, (_labels(text), row_split)) != (_labels(text), row_split):
-            raise ValueError(f"{path}, row {number}: {name} had other labels or another split before")
+            raise ValueError(
+                f"{path}, row {number}: {name} has other labels or another split in an earlier row"
+            )
     return [(name, labels, row_split) for name, (labels, row_split) in videos.items()]
 
 
 def _labels(text: str) -> tuple[str, ...]:
-    """Ours (`fighting|riot`), UCF-Crime's (`RoadAccidents`) or XD-Violence's (`B2-G-0`)."""
+    """Labels as in a manifest (`fighting|riot`), of UCF-Crime (`RoadAccidents`) or XD-Violence (`B2-G-0`)."""
     codes = [code for code in text.split("-") if code != "0"]
     if codes and all(code in XD_VIOLENCE_CODES for code in codes):
         return tuple(XD_VIOLENCE_CODES[code] for code in codes)
@@ -144,7 +152,7 @@ def _array(path: Path) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{path} is not an array that can be read without pickle: {error}") from error
+        raise ValueError(f"{path} can't be read as an array without pickle: {error}") from error
     if array.ndim != 2 or array.shape[1] != FEATURE_DIM or not len(array):
         raise ValueError(f"{path} has shape {array.shape}, expected (snippets, {FEATURE_DIM})")
     with np.errstate(over="ignore"):

@@ -1,8 +1,8 @@
-"""The authors' released weights (`.pth`) as our model: names translated, nothing run, nothing fetched.
+"""The authors' released weights (`.pth`) as our detectors: tensors are renamed, no code is run or fetched.
 
-A file is a state dict or a dict that has one under `model_state_dict`. It carries CLIP, DSANet's
-twice, `clipmodel.*` and `clip_adapter.clipmodel.*`: one module under two names, of which the second
-counts when the authors' code loads it, and so it does here.
+A file is a state dict, bare or under `model_state_dict`. It includes CLIP; DSANet's file has it twice, as
+`clipmodel.*` and `clip_adapter.clipmodel.*`: one module under two names, of which the authors' loading code
+uses the second, and so does this module.
 """
 
 import pickle
@@ -19,16 +19,16 @@ from torch import Tensor
 from dsanet.detectors.base import Detector
 from dsanet.detectors.config import TextConfig
 from dsanet.detectors.dsanet.config import ModelConfig
-from dsanet.detectors.registry import DEFAULT, config_of, detector_preset
+from dsanet.detectors.registry import DEFAULT, build_detector, config_class, detector_preset, model_class
 from dsanet.layers.clip_text import TextTower
 from extract.clip import ARCHITECTURE, visual_digest
 from extract.config import EncoderFingerprint
 from extract.preprocess import PREPROCESSING
 
 RELEASE_PRESETS = ("ucf-crime", "xd-violence")
-_UNUSED = {"disAdj.sigma": (1,)}
+_UNUSED_SHAPES = {"disAdj.sigma": (1,)}
 
-# Our names → theirs, applied one after the other.
+# Our tensor names to the authors', applied one after the other.
 _RENAMES = (
     (r"^temporal\.position$", "frame_position_embeddings.weight"),
     (r"^temporal\.blocks\.(\d+)\.qkv\.", r"temporal.resblocks.\1.attn.in_proj_"),
@@ -58,71 +58,53 @@ _RENAMES = (
 )
 
 
-class Form(NamedTuple):
-    """What is particular to one detector's released files."""
+class ReleaseFormat(NamedTuple):
+    """Properties of one detector's released files."""
 
-    clip_copies: tuple[str, ...]
-    """Before the names of CLIP's tensors; the last copy counts."""
-    changes: dict[str, Any]
-    """The release's settings where they differ from the paper's."""
+    clip_prefixes: tuple[str, ...]
+    """Prefixes of CLIP's tensors, one per copy; the last copy is used."""
+    settings: dict[str, Any]
+    """Config values of the release that differ from the paper's."""
 
 
-FORMS = {
-    "dsanet": Form(("clipmodel.", "clip_adapter.clipmodel."), {"variant": "release"}),
-    "vadclip": Form(("clipmodel.",), {"mask_padding": False}),
+FORMATS = {
+    "dsanet": ReleaseFormat(("clipmodel.", "clip_adapter.clipmodel."), {"variant": "release"}),
+    "vadclip": ReleaseFormat(("clipmodel.",), {"mask_padding": False}),
 }
 
 
 class Release(NamedTuple):
+    """A released detector and the encoder of its features."""
+
     model: Detector
-    """Float32, in eval mode."""
+    """In float32 and eval mode."""
     encoder: EncoderFingerprint
-    """Of the features it takes: those of the image tower that its file carries."""
+    """Fingerprint of the CLIP image tower in the file: the encoder whose features the model scores."""
 
 
-def read_release(path: Path, preset_name: str, detector: str = DEFAULT) -> Release:
-    """The model in an authors' file and what it scores; `preset_name` is ucf-crime or xd-violence.
+def read_release(path: Path, preset: str, detector: str = DEFAULT) -> Release:
+    """The detector in an authors' file; `preset` is ucf-crime or xd-violence, `detector` a key of `FORMATS`.
 
-    `detector` is one of `FORMS`.
-    Raises FileNotFoundError, or ValueError for a file that can't be read without running code and
-    for a missing, extra or misshapen tensor, by its name.
+    Raises FileNotFoundError, and ValueError for a file that cannot be read without running its code or has a
+    missing, extra or misshapen tensor, which the message names.
     """
-    if preset_name not in RELEASE_PRESETS:
+    config, clip_prefixes = _release_config(preset, detector)
+    state = _read_state(path)
+    clip, clip_names = _load_clip(path, state, clip_prefixes)
+    text = model_class(detector).text_module(config, TextTower(clip))
+    model = build_detector(config, text)
+    theirs = {name: release_name(name, config) for name in model.own_state()}
+    shapes = {theirs[name]: tuple(tensor.shape) for name, tensor in model.own_state().items()}
+    expected = shapes | _UNUSED_SHAPES
+    _check_shapes(path, state, expected)
+    if extra := sorted(state.keys() - expected.keys() - clip_names):
         raise ValueError(
-            f"no released weights for preset {preset_name!r}; expected {', '.join(RELEASE_PRESETS)}"
-        )
-    if detector not in FORMS:
-        raise ValueError(f"no released weights for detector {detector!r}; expected {', '.join(FORMS)}")
-    form = FORMS[detector]
-    values = detector_preset(detector, preset_name).model.model_dump()
-    config = config_of(detector).model_validate(values | form.changes)
-    assert isinstance(config, TextConfig)
-    state = _read(path)
-    with torch.device("meta"):
-        clip = open_clip.CLIP(**open_clip.get_model_config(ARCHITECTURE))
-    clip_shapes = {name: tuple(tensor.shape) for name, tensor in clip.state_dict().items()}
-    for copy in form.clip_copies:
-        _check(path, state, {copy + name: shape for name, shape in clip_shapes.items()})
-    # Copied: what was read is a view of the file.
-    clip_state = {
-        name: state[form.clip_copies[-1] + name].to(torch.float32, copy=True) for name in clip_shapes
-    }
-    clip.load_state_dict(clip_state, assign=True)
-    model = config.build(config.text_module(TextTower(clip)))
-    own = model.own_state()
-    theirs = {ours: release_name(ours, config) for ours in own}
-    shapes = {theirs[ours]: tuple(tensor.shape) for ours, tensor in own.items()}
-    expected = shapes | _UNUSED
-    _check(path, state, expected)
-    known = expected.keys() | {copy + name for copy in form.clip_copies for name in clip_shapes}
-    if extra := sorted(state.keys() - known):
-        raise ValueError(
-            f"{path}: tensor {extra[0]} (of {len(extra)}) is not one of {detector}'s {preset_name} release"
+            f"{path}: tensor {extra[0]} (of {len(extra)}) is not part of {detector}'s {preset} release"
         )
     model.load_state_dict({ours: state[name].float() for ours, name in theirs.items()}, strict=False)
     encoder = EncoderFingerprint(
         architecture=ARCHITECTURE,
-        weights_digest=visual_digest(clip_state),
+        weights_digest=visual_digest(clip.state_dict()),
         preprocessing=PREPROCESSING,
         precision="fp16",
     )
@@ -130,15 +112,47 @@ def read_release(path: Path, preset_name: str, detector: str = DEFAULT) -> Relea
 
 
 def release_name(name: str, config: TextConfig) -> str:
-    """What the authors call our tensor `name`."""
-    if isinstance(config, ModelConfig):  # DSANet's projection is numbered as the adapter after the last
+    """The authors' name of our tensor `name`."""
+    if isinstance(config, ModelConfig):  # DSANet's release numbers the projection as one more adapter
         name = name.replace("text.projection.", f"text.adapters.{config.adapter_layers}.")
     for pattern, replacement in _RENAMES:
         name = re.sub(pattern, replacement, name)
     return name
 
 
-def _check(path: Path, state: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]) -> None:
+def _release_config(preset: str, detector: str) -> tuple[TextConfig, tuple[str, ...]]:
+    """The config of a release, and the prefixes of CLIP's tensors in its file."""
+    if preset not in RELEASE_PRESETS:
+        raise ValueError(
+            f"no released weights for preset {preset!r}; expected one of {', '.join(RELEASE_PRESETS)}"
+        )
+    if detector not in FORMATS:
+        raise ValueError(
+            f"no released weights for detector {detector!r}; expected one of {', '.join(FORMATS)}"
+        )
+    clip_prefixes, settings = FORMATS[detector]
+    values = detector_preset(detector, preset).model.model_dump()
+    config = config_class(detector).model_validate(values | settings)
+    assert isinstance(config, TextConfig)
+    return config, clip_prefixes
+
+
+def _load_clip(
+    path: Path, state: Mapping[str, Tensor], prefixes: tuple[str, ...]
+) -> tuple[open_clip.CLIP, set[str]]:
+    """CLIP from the last of its copies in `state`, and the names of the tensors of all copies."""
+    with torch.device("meta"):
+        clip = open_clip.CLIP(**open_clip.get_model_config(ARCHITECTURE))
+    shapes = {name: tuple(tensor.shape) for name, tensor in clip.state_dict().items()}
+    for prefix in prefixes:
+        _check_shapes(path, state, {prefix + name: shape for name, shape in shapes.items()})
+    # Copies, because the tensors of `state` are views of the memory-mapped file.
+    tensors = {name: state[prefixes[-1] + name].to(torch.float32, copy=True) for name in shapes}
+    clip.load_state_dict(tensors, assign=True)
+    return clip, {prefix + name for prefix in prefixes for name in shapes}
+
+
+def _check_shapes(path: Path, state: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]) -> None:
     for name, shape in expected.items():
         if name not in state:
             raise ValueError(
@@ -148,7 +162,7 @@ def _check(path: Path, state: Mapping[str, Tensor], expected: Mapping[str, tuple
             raise ValueError(f"{path}: tensor {name} has shape {tuple(state[name].shape)}, expected {shape}")
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read_state(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"no released weights at {path}; give the authors' .pth file")
     try:

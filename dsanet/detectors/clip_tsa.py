@@ -1,16 +1,17 @@
 """Temporal self-attention over CLIP features: Joo et al., "CLIP-TSA: CLIP-Assisted Temporal Self-Attention
 for Weakly-Supervised Video Anomaly Detection", ICIP 2023.
 
-A scorer rates a video's segments; a perturbed, differentiable top-κ (Cordonnier et al. 2021) nominates
-some, and rows go on weighted by how often the noise nominates them. Dilated convolutions and a
-non-local block give them context. The segments of largest magnitude speak for the video: their mean
-feature shall be long in anomalous videos and short in normal ones, their scores fit the label.
+A scorer rates the segments; a perturbed, differentiable top-κ (Cordonnier et al. 2021) selects κ of them, and
+each segment is weighted by the fraction of noise samples that select it. Dilated convolutions and a non-local
+block add temporal context. The segments with the largest feature magnitude represent the video: the magnitude
+of their mean feature is pushed up for anomalous videos and down for normal ones, and their mean score is
+trained on the label.
 
-Published: UCF-Crime AUC 87.58, XD-Violence AP 82.19. Chosen here, the source being silent: in
-inference the noise is drawn once for all, so that a video's scores are always the same; the
-smoothness does not reach over the border of two videos.
+Published: UCF-Crime AUC 87.58, XD-Violence AP 82.19. Not specified by the source and chosen here: inference
+uses fixed noise samples, so that a video's scores are reproducible; the smoothness term does not cross the
+border of two videos.
 
-B bags, T rows, D width, κ and k rows chosen, M samples of the noise, A anomalous bags.
+B bags (A anomalous, N normal), T segments or snippets, D width, C classes (0 = normal), M noise samples.
 """
 
 from typing import Literal, NamedTuple
@@ -20,32 +21,35 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from dsanet.detectors.base import Detector, Output
+from dsanet.detectors.base import Detector
 from dsanet.detectors.config import CLASSES, InferConfig, Preset, SegmentedConfig, TrainConfig, unknown_preset
 from dsanet.layers.bag_losses import anomalous_and_normal, smoothness
 from dsanet.layers.dilated import DilatedBank
-from dsanet.layers.ragged import Rows
+from dsanet.layers.ragged import RaggedBatch
 
 
 class CLIPTSAConfig(SegmentedConfig):
-    """Defaults are the paper's for UCF-Crime."""
+    """Architecture and loss weights; defaults are the paper's for UCF-Crime."""
 
     detector: Literal["clip-tsa"] = "clip-tsa"
     scorer_hidden: int = Field(256, ge=1, description="width of the scorer's hidden layer")
-    nominated: float = Field(0.95, gt=0, le=1, description="κ: part of the segments")
-    samples: int = Field(100, ge=1, description="M: draws of the noise")
-    noise: float = Field(0.05, gt=0, description="σ of the noise on the scorer's scores")
-    dilations: tuple[int, ...] = Field((1, 2, 4), description="of the width-3 convolutions")
+    nominated: float = Field(
+        0.95, gt=0, le=1, description="κ: part of the segments that the perturbed top-κ selects"
+    )
+    samples: int = Field(100, ge=1, description="M: noise samples")
+    noise: float = Field(0.05, gt=0, description="σ: standard deviation of the noise added to the scores")
+    dilations: tuple[int, ...] = Field((1, 2, 4), description="dilations of the width-3 convolutions")
     hidden: tuple[int, int] = Field((128, 32), description="widths of the classifier's hidden layers")
-    dropout: float = Field(0.7, ge=0, lt=1, description="of the classifier, and of the choice by magnitude")
-    chosen: float = Field(0.1, gt=0, le=1, description="part of the rows that speaks for the video")
-    margin: float = Field(100.0, gt=0, description="length that an anomalous mean feature shall have")
-    magnitude: float = Field(1e-4, ge=0, description="weight of the feature magnitudes' loss")
-    smoothness: float = Field(8e-4, ge=0, description="weight of the squared differences of neighbours")
-    sparsity: float = Field(8e-3, ge=0, description="weight of the length of all anomalous scores")
-
-    def build(self, text: nn.Module | None = None) -> "CLIPTSA":
-        return CLIPTSA(self)
+    dropout: float = Field(
+        0.7, ge=0, lt=1, description="dropout in the classifier and in the selection by magnitude"
+    )
+    chosen: float = Field(
+        0.1, gt=0, le=1, description="part of the segments, by magnitude, that represents the video"
+    )
+    margin: float = Field(100.0, gt=0, description="target magnitude of an anomalous video's mean feature")
+    magnitude: float = Field(1e-4, ge=0, description="weight of the feature magnitude loss")
+    smoothness: float = Field(8e-4, ge=0, description="weight of the squared differences of adjacent scores")
+    sparsity: float = Field(8e-3, ge=0, description="weight of the L2 norm of the anomalous bags' scores")
 
     @classmethod
     def preset(cls, name: str) -> Preset:
@@ -61,30 +65,30 @@ class CLIPTSAConfig(SegmentedConfig):
 
 class CLIPTSAOutput(NamedTuple):
     anomaly_BT: Tensor
-    """Logits."""
+    """Anomaly logits."""
     video_BTD: Tensor
-    """Rows after aggregation; their length is the feature magnitude."""
+    """Aggregated features; their L2 norm is the feature magnitude."""
     classes_BTC: None = None
 
 
 def perturbed_topk(scores_BT: Tensor, count_B: Tensor, noise_MT: Tensor, sigma: float) -> Tensor:
-    """(B, T): the part of the noisy draws in which a row is among its bag's `count_B` highest.
+    """(B, T): fraction of the noise samples in which a segment is among the `count_B` highest of its bag.
 
-    The gradient is that of the expectation: E[chosen · noiseᵀ] / σ (Berthet et al. 2020). Scores of
-    −∞ are never chosen where enough others are there.
+    `noise_MT` is standard normal noise and `sigma` its scale. The gradient is that of the expectation,
+    E[selected · noiseᵀ] / σ (Berthet et al. 2020). Scores of −∞ are not selected if `count_B` others exist.
     """
     noisy_MBT = scores_BT.detach() + sigma * noise_MT[:, None, : scores_BT.shape[1]]
     ranked_MBT = noisy_MBT.sort(dim=-1, descending=True).values
     last_MB1 = ranked_MBT.take_along_dim((count_B - 1)[None, :, None], dim=-1)
     chosen_MBT = (noisy_MBT >= last_MB1).to(scores_BT.dtype)
-    # 0 with gradient 1: the value stays the mean, its gradient becomes the expectation's.
+    # Value 0, gradient 1: the forward value stays the mean, the gradient becomes the expectation's.
     moved_BT = (scores_BT - scores_BT.detach()).nan_to_num(0.0)
     along_MB = torch.einsum("mt,bt->mb", noise_MT[:, : scores_BT.shape[1]], moved_BT) / sigma
     return (chosen_MBT * (1 + along_MB[..., None])).mean(0)
 
 
 class TemporalSelfAttention(nn.Module):
-    """Scorer and perturbed top-κ: rows weighted by how often they are nominated."""
+    """Scorer and perturbed top-κ: segments weighted by their selection frequency."""
 
     fixed_noise_MT: Tensor
 
@@ -106,7 +110,7 @@ class TemporalSelfAttention(nn.Module):
 
 
 class NonLocalBlock(nn.Module):
-    """Every row sees all of its bag: dot products over the number of rows (Wang et al. 2018), residual."""
+    """Attention over the whole bag: dot products divided by its length (Wang et al. 2018), residual."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -120,7 +124,7 @@ class NonLocalBlock(nn.Module):
 
 
 class Aggregation(nn.Module):
-    """Dilated convolutions and a non-local block, a quarter of the width each, fused, added to the rows."""
+    """Dilated convolutions and a non-local block in parallel (equal widths), fused, with a residual."""
 
     def __init__(self, width: int, dilations: tuple[int, ...]) -> None:
         super().__init__()
@@ -137,13 +141,13 @@ class Aggregation(nn.Module):
         return (x_BTD + fused_BTD) * mask_BT[..., None]
 
 
-class CLIPTSA(Detector):
-    """Temporal self-attention, aggregation, classifier."""
+class CLIPTSA(Detector[CLIPTSAOutput]):
+    """Temporal self-attention, aggregation, classifier; `text` is not used."""
 
     config: CLIPTSAConfig
     terms = ("det", "magnitude", "smooth", "sparse")
 
-    def __init__(self, config: CLIPTSAConfig) -> None:
+    def __init__(self, config: CLIPTSAConfig, text: nn.Module | None = None) -> None:
         super().__init__(config)
         self.attention = TemporalSelfAttention(config)
         self.aggregation = Aggregation(config.feature_dim, config.dilations)
@@ -157,22 +161,22 @@ class CLIPTSA(Detector):
     def forward(
         self, features_BTD: Tensor, lengths_B: Tensor, text_CD: Tensor | None = None
     ) -> CLIPTSAOutput:
-        mask_BT = Rows(lengths_B, features_BTD.shape[1]).mask_BT
-        nominated_BTD = self.attention(features_BTD, lengths_B, mask_BT)
-        video_BTD = self.dropout(self.aggregation(nominated_BTD, lengths_B, mask_BT))
+        mask_BT = RaggedBatch(lengths_B, features_BTD.shape[1]).mask_BT
+        selected_BTD = self.attention(features_BTD, lengths_B, mask_BT)
+        video_BTD = self.dropout(self.aggregation(selected_BTD, lengths_B, mask_BT))
         return CLIPTSAOutput(self.classifier(video_BTD).squeeze(-1).float(), video_BTD.float())
 
-    def loss_terms(self, output: Output, labels_BC: Tensor, lengths_B: Tensor) -> dict[str, Tensor]:
-        mask_BT = Rows(lengths_B, output.anomaly_BT.shape[1]).mask_BT
+    def loss_terms(self, output: CLIPTSAOutput, labels_BC: Tensor, lengths_B: Tensor) -> dict[str, Tensor]:
+        mask_BT = RaggedBatch(lengths_B, output.anomaly_BT.shape[1]).mask_BT
         chosen_BT = self._chosen(output.video_BTD, lengths_B, mask_BT)
         scores_BT = torch.sigmoid(output.anomaly_BT) * mask_BT
         video_B = (scores_BT * chosen_BT).sum(1)
-        lengths = (chosen_BT[:, None] @ output.video_BTD).squeeze(1).norm(dim=-1)
+        magnitudes_B = (chosen_BT[:, None] @ output.video_BTD).squeeze(1).norm(dim=-1)
         anomalous_AT, _ = anomalous_and_normal(scores_BT, labels_BC)
         mask_AT, _ = anomalous_and_normal(mask_BT, labels_BC)
         return {
             "det": F.binary_cross_entropy(video_B.clamp(0, 1), 1 - labels_BC[:, 0].float()),
-            "magnitude": magnitude_loss(lengths, labels_BC, self.config.margin),
+            "magnitude": magnitude_loss(magnitudes_B, labels_BC, self.config.margin),
             "smooth": smoothness(anomalous_AT, mask_AT),
             "sparse": anomalous_AT.norm(),
         }
@@ -182,20 +186,24 @@ class CLIPTSA(Detector):
         return {"magnitude": config.magnitude, "smooth": config.smoothness, "sparse": config.sparsity}
 
     def _chosen(self, video_BTD: Tensor, lengths_B: Tensor, mask_BT: Tensor) -> Tensor:
-        """(B, T), rows sum to 1: equal weights of the longest rows; in training some are dropped before."""
+        """(B, T), sums to 1 along T: equal weights of the segments of largest magnitude.
+
+        In train mode dropout removes segments before the selection.
+        """
         kept_BT = self.dropout(torch.ones_like(mask_BT, dtype=torch.float32))
-        lengths_BT = (kept_BT * video_BTD.detach().norm(dim=-1)).masked_fill(~mask_BT, -1.0)
+        magnitudes_BT = (kept_BT * video_BTD.detach().norm(dim=-1)).masked_fill(~mask_BT, -1.0)
         count_B = (lengths_B * self.config.chosen).long().clamp(min=1)
-        rank_BT = lengths_BT.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+        rank_BT = magnitudes_BT.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
         return (rank_BT < count_B[:, None]).float() / count_B[:, None]
 
 
-def magnitude_loss(lengths_B: Tensor, labels_BC: Tensor, margin: float) -> Tensor:
-    """Mean over pairs of (|margin − length of the anomalous| + length of the normal mean feature)².
+def magnitude_loss(magnitudes_B: Tensor, labels_BC: Tensor, margin: float) -> Tensor:
+    """Mean over pairs of (|margin − anomalous magnitude| + normal magnitude)²; 0 without a pair.
 
-    Bags pair up by their place in the batch, as in the release; 0 without a pair.
+    `magnitudes_B` are the L2 norms of the videos' mean features. Pairs are formed by position in the batch,
+    as in the release.
     """
-    anomalous_A, normal_N = anomalous_and_normal(lengths_B, labels_BC)
+    anomalous_A, normal_N = anomalous_and_normal(magnitudes_B, labels_BC)
     pairs = min(len(anomalous_A), len(normal_N))
     squares = ((margin - anomalous_A[:pairs]).abs() + normal_N[:pairs]).square()
     return squares.sum() / max(pairs, 1)

@@ -1,16 +1,15 @@
 """Ranking of bags by their highest segment: Sultani, Chen and Shah, "Real-world Anomaly Detection in
 Surveillance Videos", CVPR 2018.
 
-A three-layer perceptron scores each of a video's 32 segments. Of every pair of an anomalous and a
-normal video the highest anomalous segment shall score a margin of 1 above the highest normal one;
-the anomalous videos' scores shall change little and be few (section 3.2, eq. 4 to 8).
+A three-layer perceptron scores each of a video's 32 segments. The loss ranks, for every pair of an anomalous
+and a normal video, the highest anomalous segment above the highest normal one by a margin of 1; smoothness
+and sparsity terms apply to the scores of anomalous videos (section 3.2, eq. 4 to 8).
 
-The source's features are C3D's; here they are CLIP's. It scores 32 segments in tests too; here each
-snippet is scored, which for an anomaly shorter than a segment is finer and else the same. Its release
-trains with a rate of 0.01, the paper says 0.001 (the default). Published: UCF-Crime AUC 75.41 (C3D),
-77.92 (I3D), 84.14 (CLIP, by VadCLIP's authors).
+Differences from the source: CLIP features instead of C3D; at inference each snippet is scored instead of 32
+segments, which resolves anomalies shorter than a segment. The learning rate is the paper's 0.001 (its
+release uses 0.01). Published: UCF-Crime AUC 75.41 (C3D), 77.92 (I3D), 84.14 (CLIP, by VadCLIP's authors).
 
-B videos, S segments, D width, A anomalous and N normal videos of a batch.
+B videos, S segments, T snippets, D width, C classes (0 = normal), A anomalous and N normal videos of a batch.
 """
 
 from itertools import pairwise
@@ -21,26 +20,23 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from dsanet.detectors.base import Detector, Output
+from dsanet.detectors.base import Detector
 from dsanet.detectors.config import CLASSES, InferConfig, Preset, SegmentedConfig, TrainConfig, unknown_preset
 from dsanet.layers.bag_losses import anomalous_and_normal, smoothness
-from dsanet.layers.ragged import Rows
+from dsanet.layers.ragged import RaggedBatch
 
 
 class MILRankingConfig(SegmentedConfig):
-    """Defaults are the paper's."""
+    """Architecture and loss weights; defaults are the paper's."""
 
-    stand_in: ClassVar[str] = "CLIP features in place of the C3D of Sultani et al."
+    feature_note: ClassVar[str] = "CLIP features in place of the C3D of Sultani et al."
 
     detector: Literal["mil-ranking"] = "mil-ranking"
     hidden: tuple[int, int] = Field((512, 32), description="widths of the hidden layers")
-    dropout: float = Field(0.6, ge=0, lt=1, description="after each hidden layer")
-    smoothness: float = Field(8e-5, ge=0, description="weight of the squared differences of neighbours")
-    sparsity: float = Field(8e-5, ge=0, description="weight of the anomalous videos' scores")
+    dropout: float = Field(0.6, ge=0, lt=1, description="dropout after each hidden layer")
+    smoothness: float = Field(8e-5, ge=0, description="weight of the squared differences of adjacent scores")
+    sparsity: float = Field(8e-5, ge=0, description="weight of the sum of the anomalous videos' scores")
     decay: float = Field(1e-3, ge=0, description="weight of the squared weights (L2)")
-
-    def build(self, text: nn.Module | None = None) -> "MILRanking":
-        return MILRanking(self)
 
     @classmethod
     def preset(cls, name: str) -> Preset:
@@ -55,19 +51,19 @@ class MILRankingConfig(SegmentedConfig):
 
 class MILRankingOutput(NamedTuple):
     anomaly_BT: Tensor
-    """Logits."""
+    """Anomaly logits."""
     video_BTD: Tensor
-    """The last hidden layer."""
+    """Output of the last hidden layer."""
     classes_BTC: None = None
 
 
-class MILRanking(Detector):
-    """The scorer, and its ranking loss."""
+class MILRanking(Detector[MILRankingOutput]):
+    """The perceptron and its ranking loss; `text` is not used."""
 
     config: MILRankingConfig
     terms = ("rank", "smooth", "sparse", "decay")
 
-    def __init__(self, config: MILRankingConfig) -> None:
+    def __init__(self, config: MILRankingConfig, text: nn.Module | None = None) -> None:
         super().__init__(config)
         widths = (config.feature_dim, *config.hidden, 1)
         self.first, self.second, self.last = (nn.Linear(a, b) for a, b in pairwise(widths))
@@ -79,13 +75,13 @@ class MILRanking(Detector):
     def forward(
         self, features_BTD: Tensor, lengths_B: Tensor, text_CD: Tensor | None = None
     ) -> MILRankingOutput:
-        """One pass over bags; each row is scored by itself. Only the first layer is followed by a ReLU."""
+        """Scores each segment independently. Only the first layer has a ReLU, as in the release."""
         hidden = self.dropout(F.relu(self.first(F.normalize(features_BTD, dim=-1))))
         hidden = self.dropout(self.second(hidden))
         return MILRankingOutput(self.last(hidden).squeeze(-1).float(), hidden.float())
 
-    def loss_terms(self, output: Output, labels_BC: Tensor, lengths_B: Tensor) -> dict[str, Tensor]:
-        mask_BT = Rows(lengths_B, output.anomaly_BT.shape[1]).mask_BT
+    def loss_terms(self, output: MILRankingOutput, labels_BC: Tensor, lengths_B: Tensor) -> dict[str, Tensor]:
+        mask_BT = RaggedBatch(lengths_B, output.anomaly_BT.shape[1]).mask_BT
         scores_BT = torch.sigmoid(output.anomaly_BT) * mask_BT
         anomalous_AT, _ = anomalous_and_normal(scores_BT, labels_BC)
         mask_AT, _ = anomalous_and_normal(mask_BT, labels_BC)
@@ -107,7 +103,7 @@ class MILRanking(Detector):
 def ranking_loss(scores_BT: Tensor, labels_BC: Tensor) -> Tensor:
     """Mean over all pairs of max(0, 1 − highest anomalous + highest normal score); 0 without a pair.
 
-    Rows beyond a bag's length have score 0.
+    `scores_BT` are in [0, 1] and 0 beyond a bag's length.
     """
     anomalous_A, normal_N = anomalous_and_normal(scores_BT.amax(1), labels_BC)
     hinges_AN = F.relu(1 - anomalous_A[:, None] + normal_N)

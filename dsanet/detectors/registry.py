@@ -1,12 +1,12 @@
-"""The detectors, by the name that `--detector` takes: one line each.
+"""The detectors by the name that `--detector` takes: one line each, with the config and the model class.
 
-A line says where the config is; the config builds the detector. Nothing is imported before it is
-asked for, so that a look at DSANet's settings does not load the others, nor torch.
+The only module that knows which config builds which model. Classes are imported on first use, so that
+reading DSANet's settings loads neither torch nor the other detectors.
 """
 
 import importlib
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, GetJsonSchemaHandler, SerializeAsAny
 from pydantic.json_schema import JsonSchemaValue
@@ -14,47 +14,89 @@ from pydantic_core import CoreSchema
 
 from dsanet.detectors.config import DetectorConfig, Preset
 
+if TYPE_CHECKING:
+    from torch import nn
+
+    from dsanet.detectors.base import Detector
+
+
+class Entry(NamedTuple):
+    """`module:class` of a detector's config and of its model; modules are relative to `dsanet.detectors`."""
+
+    config: str
+    model: str
+
+
 DETECTORS = {
-    "mil-ranking": "dsanet.detectors.mil_ranking:MILRankingConfig",
-    "clip-tsa": "dsanet.detectors.clip_tsa:CLIPTSAConfig",
-    "vadclip": "dsanet.detectors.vadclip:VadCLIPConfig",
-    "vla-gated": "dsanet.detectors.vla_gated:VLAGatedConfig",
-    "dsanet": "dsanet.detectors.dsanet.config:ModelConfig",
+    "mil-ranking": Entry("mil_ranking:MILRankingConfig", "mil_ranking:MILRanking"),
+    "clip-tsa": Entry("clip_tsa:CLIPTSAConfig", "clip_tsa:CLIPTSA"),
+    "vadclip": Entry("vadclip:VadCLIPConfig", "vadclip:VadCLIP"),
+    "vla-gated": Entry("vla_gated:VLAGatedConfig", "vla_gated:VLAGated"),
+    "dsanet": Entry("dsanet.config:ModelConfig", "dsanet.model:DSANet"),
 }
 DEFAULT = "dsanet"
 
 
-def config_of(detector: str) -> type[DetectorConfig]:
+def build_detector(config: DetectorConfig, text: "nn.Module | None" = None) -> "Detector[Any]":
+    """The detector that `config` describes, with freshly drawn weights, in train mode on the CPU.
+
+    `text` embeds the classes in place of the module that the config asks for: called without arguments it
+    returns (C, 512). Without it a config with text loads CLIP's text tower from `config.clip_weights`.
+    Raises FileNotFoundError if these weights are not available, and ValueError for a config without classes.
+
+    >>> detector = build_detector(detector_preset("mil-ranking", "ucf-crime").model)
+    >>> output = detector(torch.zeros(2, 32, 512), torch.tensor([32, 20]))  # bags, and their valid lengths
+    >>> output.anomaly_BT.shape
+    torch.Size([2, 32])
+    """
+    return model_class(config.detector)(config, text)
+
+
+def config_class(detector: str) -> type[DetectorConfig]:
     """The config class of a detector. Raises ValueError for an unknown name."""
-    if detector not in DETECTORS:
-        raise ValueError(f"no detector {detector!r}; there are {', '.join(DETECTORS)}")
-    module, _, name = DETECTORS[detector].partition(":")
-    found: type[DetectorConfig] = getattr(importlib.import_module(module), name)
+    found: type[DetectorConfig] = _load(_entry(detector).config)
+    return found
+
+
+def model_class(detector: str) -> "type[Detector[Any]]":
+    """The model class of a detector. Raises ValueError for an unknown name."""
+    found: type[Detector[Any]] = _load(_entry(detector).model)
     return found
 
 
 def detector_preset(detector: str, preset: str) -> Preset:
-    """The detector's settings of a preset. Raises ValueError for an unknown name of either."""
-    return config_of(detector).preset(preset)
+    """The detector's settings of a preset. Raises ValueError for an unknown detector or preset."""
+    return config_class(detector).preset(preset)
 
 
-def _of_its_detector(values: Any) -> Any:
-    """The config that plain values describe: their `detector` says of which class it is."""
+def _entry(detector: str) -> Entry:
+    if detector not in DETECTORS:
+        raise ValueError(f"no detector {detector!r}; expected one of {', '.join(DETECTORS)}")
+    return DETECTORS[detector]
+
+
+def _load(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(f"dsanet.detectors.{module}"), name)
+
+
+def _to_config(values: Any) -> Any:
+    """Plain values as an instance of the config class that their `detector` names."""
     if not isinstance(values, Mapping):
         return values
-    return config_of(values.get("detector", DEFAULT)).model_validate(values)
+    return config_class(values.get("detector", DEFAULT)).model_validate(values)
 
 
-class _SchemaOfEvery:
-    """JSON Schema of whichever detector: the base class's alone would refuse what only one of them has."""
+class _AnyDetectorSchema:
+    """JSON Schema that accepts every detector's config; the base class's own has only the common fields."""
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return {"anyOf": [handler(config_of(name).__pydantic_core_schema__) for name in DETECTORS]}
+        return {"anyOf": [handler(config_class(name).__pydantic_core_schema__) for name in DETECTORS]}
 
 
 AnyDetectorConfig = Annotated[
-    DetectorConfig, BeforeValidator(_of_its_detector), SerializeAsAny(), _SchemaOfEvery()
+    DetectorConfig, BeforeValidator(_to_config), SerializeAsAny(), _AnyDetectorSchema()
 ]
-"""For fields that hold any detector's config: read and written in full."""
+"""Type of fields that hold the config of any detector; all its fields are read and written."""

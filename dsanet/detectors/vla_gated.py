@@ -1,24 +1,24 @@
 """Gated vision-language alignment: Zhao et al., "A Multimodal Video Anomaly Detection Method Based on
 Vision-Language Alignment". Equation numbers are the paper's.
 
-A visual branch (multi-scale fusion, a normal and an abnormal memory, a transformer encoder) scores
-rows and gives a video context. Prompt templates through CLIP's text tower, with a learned offset a
-class and a modulation by the video's context, are aligned with the rows. A learned gate mixes the
-two branches' scores, and four losses train both.
+The visual branch (multi-scale fusion, a normal and an abnormal memory, a transformer encoder) scores the
+segments and provides the video context. The semantic branch aligns the segments with class embeddings:
+prompt templates in CLIP's text tower, plus a learned offset per class and a modulation by the video context.
+A learned gate mixes the scores of the branches; four losses train both.
 
-The source's features are I3D's and its text tower is ViT-B/32's; here both are CLIP ViT-B/16's.
+Differences from the source: CLIP ViT-B/16 features and text instead of I3D features and ViT-B/32 text.
 Published: UCF-Crime AUC 87.83, FAR 3.24; XD-Violence AP 83.30, FAR 5.63 (its tables 2 to 5).
 
-What the paper leaves open is a field of the config, or chosen so:
-- The rows' scores over classes in (5) are probabilities: the softmax of the cosines over τ, whose
-  anomaly columns sum to at most 1. Cross-entropies are of the cosines over τ too.
-- The memories: as many slots a bank as UR-DMU (Zhou et al., AAAI 2023), which the paper's baseline
-  is made from, each read by sigmoid attention; what is read is joined with the row by a linear layer.
-- The video context C_v is the mean of F_c. The text of a class is the mean over its templates.
-- A class of several videos' labels: in (12) each true class of a video counts the same.
-- Class scores: the fused score, shared among the anomaly classes by their alignment.
+Not specified by the paper, and a config field or chosen as follows:
+- The class scores of a segment in (5) are the softmax of the cosines over τ, so that its anomaly columns sum
+  to at most 1. The cross-entropies also take the cosines over τ.
+- Each memory bank has as many slots as in UR-DMU (Zhou et al., AAAI 2023), the paper's baseline, is read by
+  sigmoid attention, and is combined with the segment by a linear layer.
+- The video context C_v is the mean of F_c. A class embedding is the mean over its templates.
+- For a video with several labels, each of its classes has the same weight in (12).
+- The class distribution of a snippet divides the fused score among the anomaly classes by their alignment.
 
-B videos, T rows, D width, C classes (0 = normal), K memory slots.
+B videos, T segments or snippets, D width, C classes (0 = normal), K memory slots, P texts.
 """
 
 import math
@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from dsanet.detectors.base import Detector, Output
+from dsanet.detectors.base import Detector
 from dsanet.detectors.config import (
     CLASSES,
     InferConfig,
@@ -39,17 +39,17 @@ from dsanet.detectors.config import (
     TrainConfig,
     unknown_preset,
 )
-from dsanet.detectors.dsanet.losses import detection_loss, soft_cross_entropy
 from dsanet.layers.alignment import alignment_map
+from dsanet.layers.bag_losses import detection_loss, soft_cross_entropy
 from dsanet.layers.clip_text import FixedText, TextTower
 from dsanet.layers.dilated import DilatedBank
-from dsanet.layers.ragged import Rows, topk_mean
+from dsanet.layers.ragged import RaggedBatch, topk_mean
 
 
 class VLAGatedConfig(SegmentedConfig, TextConfig):
-    """Defaults are the paper's; where it says nothing, the description says so."""
+    """Architecture and loss weights; defaults are the paper's unless the description says otherwise."""
 
-    stand_in: ClassVar[str] = (
+    feature_note: ClassVar[str] = (
         "CLIP ViT-B/16 features and text in place of the I3D and ViT-B/32 of Zhao et al."
     )
 
@@ -58,21 +58,29 @@ class VLAGatedConfig(SegmentedConfig, TextConfig):
         200, ge=2, le=4096, description="S: segments that a training video is averaged to"
     )
     templates: tuple[str, ...] = Field(
-        ("a video of {} happening", "a surveillance video of {}"), min_length=1, description="of the prompts"
+        ("a video of {} happening", "a surveillance video of {}"),
+        min_length=1,
+        description="prompt templates; {} is the class name",
     )
-    dilations: tuple[int, ...] = Field((1, 2, 4), description="of the multi-scale fusion; not in the paper")
-    memory_slots: int = Field(60, ge=1, description="K: slots of each memory bank; UR-DMU's")
-    layers: int = Field(1, ge=1, le=24, description="of the transformer encoder; not in the paper")
-    heads: int = Field(4, ge=1, description="of its attention; not in the paper")
-    dropout: float = Field(0.1, ge=0, lt=1, description="in the transformer encoder; not in the paper")
+    dilations: tuple[int, ...] = Field(
+        (1, 2, 4), description="dilations of the multi-scale fusion; not in the paper"
+    )
+    memory_slots: int = Field(60, ge=1, description="K: slots per memory bank, as in UR-DMU")
+    layers: int = Field(1, ge=1, le=24, description="layers of the transformer encoder; not in the paper")
+    heads: int = Field(4, ge=1, description="attention heads of the transformer encoder; not in the paper")
+    dropout: float = Field(
+        0.1, ge=0, lt=1, description="dropout in the transformer encoder; not in the paper"
+    )
     modulation: float = Field(
         0.02,
         gt=0,
-        description="first gain of the LayerNorm in (2); at 1 the modulation is √D times as long as a class "
-        "and all classes begin alike. Not in the paper",
+        description="initial gain of the LayerNorm in (2); with 1 the modulation is √D times as long as a "
+        "class embedding and all classes start alike. Not in the paper",
     )
-    gate: float = Field(0.0, description="first value of g in (6); not in the paper")
-    aligned: float = Field(1 / 16, gt=0, le=1, description="r of (12); not in the paper")
+    gate: float = Field(0.0, description="initial value of g in (6); not in the paper")
+    aligned: float = Field(
+        1 / 16, gt=0, le=1, description="r of (12): part of the segments that is aligned; not in the paper"
+    )
     calm: float = Field(1.0, ge=0, description="α of (11); not in the paper")
     align_weight: float = Field(1.0, ge=0, description="λ1 of (9); not in the paper")
     class_weight: float = Field(1.0, ge=0, description="λ2 of (9); not in the paper")
@@ -80,27 +88,17 @@ class VLAGatedConfig(SegmentedConfig, TextConfig):
 
     @field_validator("templates")
     @classmethod
-    def _have_a_place(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_templates(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
         for template in templates:
             if "{}" not in template:
-                raise ValueError(f"template {template!r} has no {{}} for the class's name")
+                raise ValueError(f"template {template!r} has no {{}} for the class name")
         return templates
-
-    def text_module(self, tower: TextTower) -> nn.Module:
-        """A class's embedding: mean over the templates of their embeddings; both of length 1."""
-        texts = [template.format(text) for text in self.texts for template in self.templates]
-        each_PD = F.normalize(FixedText.encode(tower, texts).text_CD, dim=-1)
-        mean_CD = each_PD.unflatten(0, (len(self.texts), len(self.templates))).mean(1)
-        return FixedText(F.normalize(mean_CD, dim=-1))
-
-    def build(self, text: nn.Module | None = None) -> "VLAGated":
-        return VLAGated(self, text)
 
     @classmethod
     def preset(cls, name: str) -> Preset:
         if name not in CLASSES:
             raise unknown_preset(name)
-        # The paper's batch of 32 is taken as 16 a side; its plateau's patience is not given.
+        # The paper's batch of 32 is read as 16 normal and 16 anomalous bags; no plateau patience is given.
         source = TrainConfig(
             steps=3000, batch_size=16, optimizer="adam", lr=2e-4, weight_decay=0.0, plateau=10
         )
@@ -112,19 +110,19 @@ class VLAGatedConfig(SegmentedConfig, TextConfig):
 
 class VLAGatedOutput(NamedTuple):
     anomaly_BT: Tensor
-    """Logits of the fused score (7)."""
+    """Logits of the fused anomaly score (7)."""
     classes_BTC: Tensor
     """Alignment map (3): cosine / τ."""
     video_BTD: Tensor
     """F_c."""
     visual_BT: Tensor
-    """S_c, the visual branch's score in [0, 1]."""
+    """S_c: score of the visual branch, in [0, 1]."""
     semantic_BT: Tensor
-    """S_a (5), the semantic branch's score in [0, 1]."""
+    """S_a (5): score of the semantic branch, in [0, 1]."""
 
 
 class DualMemory(nn.Module):
-    """A normal and an abnormal bank of learned slots, each read by sigmoid attention, joined to the row."""
+    """A normal and an abnormal bank of learned slots, read by sigmoid attention and added to each segment."""
 
     def __init__(self, width: int, slots: int) -> None:
         super().__init__()
@@ -161,8 +159,8 @@ class VisualBranch(nn.Module):
         return video_BTD * mask_BT[..., None]
 
 
-class VLAGated(Detector):
-    """Both branches, the prompts' learned parts, and the gate."""
+class VLAGated(Detector[VLAGatedOutput]):
+    """Visual branch, semantic branch and gate."""
 
     config: VLAGatedConfig
     terms = ("main", "align", "cls", "con")
@@ -177,16 +175,24 @@ class VLAGated(Detector):
         self.offsets_CD = nn.Parameter(torch.zeros(len(config.classes), width))
         self.gate = nn.Parameter(torch.tensor(config.gate))
 
+    @staticmethod
+    def text_module(config: VLAGatedConfig, tower: TextTower) -> nn.Module:
+        """Constant class embeddings of length 1: the mean of the normalised embeddings of the templates."""
+        texts = [template.format(text) for text in config.texts for template in config.templates]
+        each_PD = F.normalize(FixedText.encode(tower, texts).text_CD, dim=-1)
+        mean_CD = each_PD.unflatten(0, (len(config.texts), len(config.templates))).mean(1)
+        return FixedText(F.normalize(mean_CD, dim=-1))
+
     def forward(
         self, features_BTD: Tensor, lengths_B: Tensor, text_CD: Tensor | None = None
     ) -> VLAGatedOutput:
-        mask_BT = Rows(lengths_B, features_BTD.shape[1]).mask_BT
+        mask_BT = RaggedBatch(lengths_B, features_BTD.shape[1]).mask_BT
         video_BTD = self.visual(features_BTD, mask_BT)
         visual_BT = torch.sigmoid(self.score(video_BTD).squeeze(-1).float())
         text_CD = self.text_embeddings() if text_CD is None else text_CD
         context_BD = video_BTD.sum(1) / lengths_B[:, None]
         modulation_BD = self.context_norm(self.context(context_BD))  # (2)
-        classes_BTC = alignment_map(  # (1) and (3); it normalises both sides
+        classes_BTC = alignment_map(  # (1) and (3); alignment_map normalises both sides
             self.project(video_BTD), text_CD + modulation_BD[:, None], self.config.temperature
         ).float()
         semantic_BT = classes_BTC.softmax(-1)[..., 1:].sum(-1)  # (5)
@@ -197,16 +203,15 @@ class VLAGated(Detector):
         )
 
     def text_embeddings(self) -> Tensor:
-        """(C, D): the templates' embeddings with each class's offset, length 1."""
+        """(C, D): the class embeddings plus the learned offsets, normalised."""
         assert self.text is not None
         return F.normalize(self.text() + self.offsets_CD, dim=-1)
 
-    def loss_terms(self, output: Output, labels_BC: Tensor, lengths_B: Tensor) -> dict[str, Tensor]:
-        assert isinstance(output, VLAGatedOutput)
+    def loss_terms(self, output: VLAGatedOutput, labels_BC: Tensor, lengths_B: Tensor) -> dict[str, Tensor]:
         labels_BC, config = labels_BC.float(), self.config
         return {
             "main": detection_loss(output.anomaly_BT, labels_BC, lengths_B),
-            "align": row_alignment_loss(output.classes_BTC, labels_BC, lengths_B, config.aligned),
+            "align": segment_alignment_loss(output.classes_BTC, labels_BC, lengths_B, config.aligned),
             "cls": class_loss(
                 output.classes_BTC, labels_BC, lengths_B, calm=config.calm, temperature=config.temperature
             ),
@@ -218,24 +223,25 @@ class VLAGated(Detector):
         return {"align": config.align_weight, "cls": config.class_weight, "con": config.consistency_weight}
 
 
-def row_alignment_loss(classes_BTC: Tensor, labels_BC: Tensor, lengths_B: Tensor, part: float) -> Tensor:
-    """L_align (12): cross-entropy of the ⌈r·n⌉ rows nearest to a true class, averaged over all of them."""
-    mask_BT = Rows(lengths_B, classes_BTC.shape[1]).mask_BT
+def segment_alignment_loss(classes_BTC: Tensor, labels_BC: Tensor, lengths_B: Tensor, part: float) -> Tensor:
+    """L_align (12): mean cross-entropy of the ⌈r·n⌉ segments nearest to each true class; `part` is r."""
+    mask_BT = RaggedBatch(lengths_B, classes_BTC.shape[1]).mask_BT
     count_B = (lengths_B * part).ceil().long()
     ranked_BTC = classes_BTC.masked_fill(~mask_BT[..., None], float("-inf")).argsort(dim=1, descending=True)
     nearest_BKC = ranked_BTC[:, : int(count_B.max())]
-    surprise_BKC = -classes_BTC.log_softmax(-1).take_along_dim(nearest_BKC, dim=1)
+    cross_entropy_BKC = -classes_BTC.log_softmax(-1).take_along_dim(nearest_BKC, dim=1)
     used_BK = torch.arange(nearest_BKC.shape[1], device=count_B.device) < count_B[:, None]
-    per_class_BC = (surprise_BKC * used_BK[..., None]).sum(1) / count_B[:, None]
+    per_class_BC = (cross_entropy_BKC * used_BK[..., None]).sum(1) / count_B[:, None]
     return ((per_class_BC * labels_BC).sum(1) / labels_BC.sum(1)).mean()
 
 
 def class_loss(
     classes_BTC: Tensor, labels_BC: Tensor, lengths_B: Tensor, *, calm: float, temperature: float
 ) -> Tensor:
-    """L_cls (10): cross-entropy of the class scores (4), means of the top k rows.
+    """L_cls (10) plus the term (11) that `calm` (α) weights.
 
-    And (11): α times the mean square of the normal videos' scores, as cosines, of the anomaly classes.
+    (10) is the cross-entropy of the class scores (4), the top-k means; (11) is the mean square of the normal
+    videos' anomaly class scores, as cosines.
     """
     scores_BC = topk_mean(classes_BTC, lengths_B)
     loss = soft_cross_entropy(scores_BC, labels_BC, 0.0)
@@ -244,6 +250,6 @@ def class_loss(
 
 
 def consistency_loss(visual_BT: Tensor, semantic_BT: Tensor, lengths_B: Tensor) -> Tensor:
-    """L_con (13): mean squared difference of the two branches' video scores, means of their top k rows."""
+    """L_con (13): mean squared difference of the branches' video scores, which are top-k means."""
     visual_B1, semantic_B1 = (topk_mean(scores[..., None], lengths_B) for scores in (visual_BT, semantic_BT))
     return (visual_B1 - semantic_B1).square().mean()

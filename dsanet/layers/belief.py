@@ -1,6 +1,6 @@
-"""Hierarchical Belief Modulation (DSANet, section 3.5): one distribution from an anomaly score and classes.
+"""Hierarchical Belief Modulation (DSANet, section 3.5): one class distribution from both branches' outputs.
 
-B videos, T rows, C classes (0 = normal).
+B videos, T snippets, C classes (0 = normal).
 """
 
 import torch
@@ -8,10 +8,15 @@ from torch import Tensor
 
 
 def belief_modulation(anomaly_logits_BT: Tensor, classes_BTC: Tensor, beta: float) -> Tensor:
-    """(B, T, C) float32 probabilities that sum to 1.
+    """(B, T, C) float32 class probabilities that sum to 1 along C.
 
-    p = σ(S_det / β) is spread over the anomaly classes as softmax(S_align / β) among them would;
-    P(normal) = 1 − p. Monotone in S_det: an AUC of 1 − P(normal) is that of S_det.
+    `anomaly_logits_BT` are the detection branch's logits S_det, `classes_BTC` the alignment map S_align;
+    `beta` > 0 is the temperature β. With p = σ(S_det / β), P(normal) = 1 − p, and p is distributed over the
+    anomaly classes by softmax(S_align / β) among them. 1 − P(normal) is monotone in S_det, so it has the
+    same AUC and AP as S_det.
+
+    >>> belief_modulation(torch.zeros(1, 1), torch.zeros(1, 1, 3), beta=1.0)
+    tensor([[[0.5000, 0.2500, 0.2500]]])
     """
     logits_BT = anomaly_logits_BT.float() / beta
     share_BTC = (classes_BTC.float()[..., 1:] / beta).softmax(-1)

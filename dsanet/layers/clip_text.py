@@ -1,8 +1,8 @@
-"""Class embeddings from CLIP's text tower: bare names, a prompt, learned context, or adapters (section 3.4).
+"""Class embeddings from CLIP's text tower: fixed text, learned context, or adapters (DSANet, section 3.4).
 
-Table 6's four modes. The tower sees only as many tokens as the longest prompt needs (exact: its
-attention is causal), all classes in one batch, and is dropped where nothing in it is trained.
-The release differs in `Variant.learned_text_projection` and `normalize_text`.
+These are the four modes of DSANet's table 6; bare names and prompts are both fixed text. All classes pass
+the tower in one batch, cut to the tokens of the longest text; the cut is exact because the attention is
+causal. Fixed text is encoded once and the tower is not kept.
 
 C classes, L tokens, D width.
 """
@@ -15,15 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsanet.detectors.dsanet.config import ModelConfig
-
 MAX_TOKENS = 77
 
 
 def tokenize(texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Tokens (C, L) cut to the longest text, and each end token's position (C,).
+    """Token numbers (C, L), cut to the longest text, and the position of each text's end token (C,).
 
-    Raises ValueError for a text too long.
+    Raises ValueError for a text of more than 75 tokens.
     """
     tokenizer = open_clip.tokenizer.SimpleTokenizer(context_length=MAX_TOKENS)
     for text in texts:
@@ -35,7 +33,7 @@ def tokenize(texts: Sequence[str]) -> tuple[Tensor, Tensor]:
 
 
 class TextTower(nn.Module):
-    """CLIP's text transformer, frozen. `digest` names its weights (sha256 of the text tensors)."""
+    """CLIP's text transformer, frozen. `digest` is the sha256 of its tensors."""
 
     position: Tensor
     projection: Tensor
@@ -56,9 +54,9 @@ class TextTower(nn.Module):
     def forward(
         self, words_CLD: Tensor, end_C: Tensor, after_block: Callable[[int, Tensor], Tensor] | None = None
     ) -> Tensor:
-        """(C, D): the row of each text's end token after the last norm, not yet projected.
+        """(C, D): each text's end token after the final norm, before the projection.
 
-        `words_CLD` are token embeddings; `after_block(i, x)` may change what block i gave.
+        `words_CLD` are token embeddings; `after_block(i, x)` replaces the output x of block i.
         """
         length = words_CLD.shape[1]
         x_CLD = words_CLD + self.position[:length]
@@ -78,7 +76,7 @@ def _digest(state: dict[str, Tensor]) -> str:
 
 
 class FixedText(nn.Module):
-    """Class embeddings that are not trained: computed once, the tower is not kept."""
+    """Constant class embeddings, computed once; the tower is not kept."""
 
     text_CD: Tensor
 
@@ -89,6 +87,7 @@ class FixedText(nn.Module):
     @classmethod
     @torch.no_grad()
     def encode(cls, tower: TextTower, texts: Sequence[str]) -> "FixedText":
+        """The projected embeddings of `texts`, not normalised."""
         tokens_CL, end_C = tokenize(texts)
         return cls(tower(tower.token_embedding(tokens_CL), end_C) @ tower.projection)
 
@@ -97,7 +96,7 @@ class FixedText(nn.Module):
 
 
 class LearnedContext(nn.Module):
-    """Learned vectors before and after each name (CoOp style, as in VadCLIP)."""
+    """Learned context vectors before and after each class name (CoOp, as used by VadCLIP)."""
 
     words_CLD: Tensor
     is_word_CL: Tensor
@@ -110,9 +109,10 @@ class LearnedContext(nn.Module):
         length = int(end_C.max()) + 1 + 2 * context_tokens
         if length > MAX_TOKENS:
             raise ValueError(
-                f"names and context need {length} tokens, CLIP takes {MAX_TOKENS}; lower context_tokens"
+                f"class names with context need {length} tokens, CLIP takes {MAX_TOKENS}; "
+                "lower context_tokens"
             )
-        # One vector a position, as in VadCLIP; those behind the longest text are never used.
+        # One vector per position, as in VadCLIP; positions after the longest text are never used.
         self.context = nn.Parameter(torch.randn(MAX_TOKENS, tower.position.shape[1]) * 0.01)
         words_CLD, is_word_CL = _spread(tower.token_embedding(tokens_CL), end_C, context_tokens, length)
         self.register_buffer("words_CLD", words_CLD, persistent=False)
@@ -127,7 +127,10 @@ class LearnedContext(nn.Module):
 
 
 def _spread(words_CLD: Tensor, end_C: Tensor, context: int, length: int) -> tuple[Tensor, Tensor]:
-    """Start token first, the name's tokens after `context` free places, the end token after as many more."""
+    """Token embeddings with `context` empty positions before and after each name, and the mask of tokens.
+
+    Start token, `context` empty positions, the name, `context` empty positions, end token.
+    """
     source = torch.arange(words_CLD.shape[1]).expand(len(end_C), -1)
     target = source + context * (source > 0) + context * (source == end_C[:, None])
     keep = source <= end_C[:, None]
@@ -140,7 +143,7 @@ def _spread(words_CLD: Tensor, end_C: Tensor, context: int, length: int) -> tupl
 
 
 class AdaptedText(nn.Module):
-    """Lightweight adapters after the first L blocks (eq. 10): the direction is adapted, the norm is kept."""
+    """Adapters after the first `layers` blocks (DSANet, eq. 10): they change directions and keep norms."""
 
     words_CLD: Tensor
     end_C: Tensor
@@ -172,18 +175,3 @@ def _adapter(width: int) -> nn.Sequential:
     linear = nn.Linear(width, width, bias=False)
     nn.init.xavier_uniform_(linear.weight)
     return nn.Sequential(linear, nn.LeakyReLU())
-
-
-def build_text(tower: TextTower, config: ModelConfig) -> nn.Module:
-    """The text module of a config: what `forward()` gives is (C, D), before any normalisation."""
-    if config.text_tuning in ("frozen", "manual"):
-        return FixedText.encode(tower, config.texts)
-    if config.text_tuning == "learned":
-        return LearnedContext(tower, config.texts, config.context_tokens)
-    return AdaptedText(
-        tower,
-        config.texts,
-        config.adapter_layers,
-        config.adapter_weight,
-        config.rules.learned_text_projection,
-    )

@@ -1,6 +1,6 @@
-"""Context along time at several scales at once: parallel convolutions of width 3 with growing dilation.
+"""Multi-scale temporal context: parallel width-3 convolutions with increasing dilation.
 
-B bags, T rows, D width.
+B bags, T snippets, D width.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class DilatedBank(nn.Module):
-    """Width-3 convolutions side by side, one a dilation, each to `width_out`; ReLU, concatenated."""
+    """One width-3 convolution per dilation, each with `width_out` channels; ReLU, then concatenation."""
 
     def __init__(self, width_in: int, width_out: int, dilations: Sequence[int]) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class DilatedBank(nn.Module):
         )
 
     def forward(self, x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
-        """(B, T, width_out × dilations); rows that don't count are 0, before and after."""
+        """(B, T, width_out · dilations). Positions outside `mask_BT` are zero in the input and the output."""
         x_BDT = (x_BTD * mask_BT[..., None]).transpose(1, 2)
         scales_BT = torch.cat([branch(x_BDT) for branch in self.branches], dim=1).transpose(1, 2).relu()
         return scales_BT * mask_BT[..., None]

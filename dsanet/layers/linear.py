@@ -1,9 +1,9 @@
-"""Linear layers whose float32 products on a CPU run in oneDNN instead of MKL.
+"""Linear layers whose float32 matrix products run in oneDNN instead of MKL on a CPU.
 
-PyTorch sends `F.linear` in float32 to MKL, which holds back on processors of other makers: on an AMD EPYC
-with AVX-512 oneDNN, in every PyTorch as well, is twice as fast. PyTorch reaches it by an operator
-without derivative (its compiler uses it), so the derivative is here. Anything else, a GPU or
-autocast, goes to `F.linear`.
+PyTorch dispatches float32 `F.linear` to MKL, which is slow on processors that are not Intel's: on an AMD EPYC
+with AVX-512, oneDNN (part of every PyTorch build) is twice as fast. The operator that calls oneDNN is meant
+for PyTorch's compiler and has no derivative; this module adds it. On a GPU, under autocast and for other
+dtypes, `F.linear` is called.
 
 N rows, I width in, O width out.
 """
@@ -26,7 +26,7 @@ class Linear(nn.Linear):
 
 
 def linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
-    """`F.linear`: (…, I) to (…, O), x·Wᵀ + b."""
+    """x·Wᵀ + b as `F.linear` computes it: (…, I) to (…, O)."""
     on_cpu = HAS_ONEDNN and x.device.type == "cpu" and x.dtype == weight_OI.dtype == torch.float32
     if not on_cpu or x.numel() == 0 or torch.is_autocast_enabled("cpu"):
         return F.linear(x, weight_OI, bias_O)
@@ -56,7 +56,7 @@ def _product(a_NK: Tensor, b_MK: Tensor, bias_M: Tensor | None = None) -> Tensor
 
 
 def _weight_gradient(grad_NO: Tensor, x_NI: Tensor) -> Tensor:
-    """(O, I): gradᵀ·x. The operator copies a transposed first factor: the narrower one is put there."""
+    """(O, I): gradᵀ·x. The operator copies a transposed first factor, so the narrower one goes first."""
     if grad_NO.shape[1] > x_NI.shape[1]:
         return _product(x_NI.T, grad_NO.T).T
     return _product(grad_NO.T, x_NI.T)

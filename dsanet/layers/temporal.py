@@ -1,9 +1,9 @@
-"""Temporal modelling (section 3.1, after VadCLIP): a local transformer, then two graph channels → F_video.
+"""Temporal module (DSANet, section 3.1, from VadCLIP): local transformer, then two graph channels → F_video.
 
-Same as the paper. Attention is computed on the windows themselves rather than on a masked T × T
-matrix, and rows that don't count are left out of everything that works on rows (`Rows`).
+Same as the paper. Attention is computed per window instead of on a masked T × T matrix, and position-wise
+layers skip the padding (`RaggedBatch`).
 
-B videos, T rows, N rows that count, D width, H = D / 2, W windows of w rows.
+B videos, T snippets, N valid positions, D width, H = D / 2, W windows of w snippets.
 """
 
 import math
@@ -13,26 +13,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsanet.layers.linear import Linear, linear
-from dsanet.layers.ragged import Rows
+from dsanet.layers.ragged import RaggedBatch
 
 
 class QuickGELU(nn.Module):
     """CLIP's activation, x · sigmoid(1.702 x)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        # The same with one saved tensor, or none, and a short backward.
+        # silu(1.702 x) / 1.702: the same function, but autograd saves one tensor and has a short backward.
         return F.silu(1.702 * x, inplace=not torch.is_grad_enabled()).div_(1.702)
 
 
 class MLP(nn.Sequential):
-    """Linear ×4, activation, linear."""
+    """Linear to 4 × width, activation, linear back to width."""
 
     def __init__(self, width: int, activation: type[nn.Module] = QuickGELU) -> None:
         super().__init__(Linear(width, 4 * width), activation(), Linear(4 * width, width))
 
 
 class LocalBlock(nn.Module):
-    """CLIP's pre-norm residual block, its attention confined to non-overlapping windows."""
+    """CLIP's pre-norm residual block with attention inside non-overlapping windows."""
 
     def __init__(self, width: int, heads: int, window: int) -> None:
         super().__init__()
@@ -41,26 +41,26 @@ class LocalBlock(nn.Module):
         self.qkv, self.out = Linear(width, 3 * width), Linear(width, width)
         self.mlp = MLP(width)
 
-    def forward(self, x_ND: Tensor, rows: Rows) -> Tensor:
-        x_ND = x_ND + self.out(self._attend(self.qkv(self.norm1(x_ND)), rows))
+    def forward(self, x_ND: Tensor, ragged: RaggedBatch) -> Tensor:
+        x_ND = x_ND + self.out(self._attend(self.qkv(self.norm1(x_ND)), ragged))
         return x_ND + self.mlp(self.norm2(x_ND))
 
-    def _attend(self, qkv_ND: Tensor, rows: Rows) -> Tensor:
-        qkv = rows.pad(qkv_ND).reshape(-1, self.window, 3, self.heads, qkv_ND.shape[1] // 3 // self.heads)
+    def _attend(self, qkv_ND: Tensor, ragged: RaggedBatch) -> Tensor:
+        qkv = ragged.pad(qkv_ND).reshape(-1, self.window, 3, self.heads, qkv_ND.shape[1] // 3 // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (W, heads, w, D / heads) each
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=self._key_mask(rows))
-        return rows.pack(mixed.transpose(1, 2).reshape(*rows.shape, -1))
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=self._key_mask(ragged))
+        return ragged.pack(mixed.transpose(1, 2).reshape(*ragged.shape, -1))
 
-    def _key_mask(self, rows: Rows) -> Tensor | None:
-        """(W, 1, 1, w): keys that count. A window without any attends to itself; its rows are dropped."""
-        if rows.full:
+    def _key_mask(self, ragged: RaggedBatch) -> Tensor | None:
+        """(W, 1, 1, w): valid keys. In a window of padding alone every key is used; its output is dropped."""
+        if ragged.full:
             return None
-        mask_Ww = rows.mask_BT.reshape(-1, self.window)
+        mask_Ww = ragged.mask_BT.reshape(-1, self.window)
         return (mask_Ww | ~mask_Ww.any(1, keepdim=True))[:, None, None]
 
 
 def similarity_graph(x_BTD: Tensor, lengths_B: Tensor, threshold: float) -> Tensor:
-    """(B, T, T): row-softmax of the cosines, those not above `threshold` set to 0 (and taking part).
+    """(B, T, T): row-wise softmax of the cosines of snippets; cosines up to `threshold` enter it as 0.
 
     Rows and columns beyond a video's length are 0.
     """
@@ -73,13 +73,13 @@ def similarity_graph(x_BTD: Tensor, lengths_B: Tensor, threshold: float) -> Tens
 
 
 def distance_graph(length: int, device: torch.device) -> Tensor:
-    """(T, T): exp(−|i − j| / e), not normalised."""
+    """(T, T): exp(−|i − j| / e), without normalisation."""
     position_T = torch.arange(length, device=device)
     return torch.exp(-(position_T[:, None] - position_T).abs() / math.e)
 
 
 class GraphConvolution(nn.Module):
-    """A·X·W plus a residual: X where the widths match, else its 1-D convolution (kernel 5, padding 2)."""
+    """A·X·W plus a residual: X if the widths match, else a 1-D convolution of X (kernel 5, padding 2)."""
 
     def __init__(self, width_in: int, width_out: int) -> None:
         super().__init__()
@@ -88,11 +88,11 @@ class GraphConvolution(nn.Module):
             nn.Identity() if width_in == width_out else nn.Conv1d(width_in, width_out, 5, padding=2)
         )
 
-    def forward(self, x_ND: Tensor, graph: Tensor, rows: Rows) -> Tensor:
-        mixed_ND = rows.pack(graph @ rows.pad(linear(x_ND, self.weight.T)))
+    def forward(self, x_ND: Tensor, graph: Tensor, ragged: RaggedBatch) -> Tensor:
+        mixed_ND = ragged.pack(graph @ ragged.pad(linear(x_ND, self.weight.T)))
         if isinstance(self.residual, nn.Identity):
             return mixed_ND + x_ND
-        return mixed_ND + rows.pack(self.residual(rows.pad(x_ND).transpose(1, 2)).transpose(1, 2))
+        return mixed_ND + ragged.pack(self.residual(ragged.pad(x_ND).transpose(1, 2)).transpose(1, 2))
 
 
 class GraphChannel(nn.Module):
@@ -106,13 +106,13 @@ class GraphChannel(nn.Module):
         )
         self.activation = QuickGELU()
 
-    def forward(self, x_ND: Tensor, graph: Tensor, rows: Rows) -> Tensor:
-        hidden_NH = self.activation(self.first(x_ND, graph, rows))
-        return self.activation(self.second(hidden_NH, graph, rows))
+    def forward(self, x_ND: Tensor, graph: Tensor, ragged: RaggedBatch) -> Tensor:
+        hidden_NH = self.activation(self.first(x_ND, graph, ragged))
+        return self.activation(self.second(hidden_NH, graph, ragged))
 
 
 class TemporalModel(nn.Module):
-    """Features of snippets → F_video, with context: position, local transformer, two graph channels."""
+    """Snippet features → F_video: position embedding, local transformer, two graph channels, linear."""
 
     def __init__(
         self, width: int, length: int, layers: int, heads: int, window: int, similarity_threshold: float
@@ -124,16 +124,16 @@ class TemporalModel(nn.Module):
         self.similarity, self.distance = GraphChannel(width), GraphChannel(width)
         self.linear = Linear(width, width)
 
-    def forward(self, features_BTD: Tensor, lengths_B: Tensor, rows: Rows) -> Tensor:
-        """(N, D): F_video of the rows that count.
+    def forward(self, features_BTD: Tensor, lengths_B: Tensor, ragged: RaggedBatch) -> Tensor:
+        """(N, D): F_video of the valid positions of `ragged`.
 
-        `rows` says which rows count; the similarity graph ends at `lengths_B` in any case. T is a
-        multiple of the window.
+        T must be a multiple of the window. The similarity graph ends at `lengths_B` even if `ragged`
+        includes the padding.
         """
-        x_ND = rows.pack(features_BTD + self.position[: features_BTD.shape[1]])
+        x_ND = ragged.pack(features_BTD + self.position[: features_BTD.shape[1]])
         for block in self.blocks:
-            x_ND = block(x_ND, rows)
-        similarity_BTT = similarity_graph(rows.pad(x_ND), lengths_B, self.similarity_threshold)
+            x_ND = block(x_ND, ragged)
+        similarity_BTT = similarity_graph(ragged.pad(x_ND), lengths_B, self.similarity_threshold)
         distance_TT = distance_graph(features_BTD.shape[1], x_ND.device)
-        channels = (self.similarity(x_ND, similarity_BTT, rows), self.distance(x_ND, distance_TT, rows))
+        channels = (self.similarity(x_ND, similarity_BTT, ragged), self.distance(x_ND, distance_TT, ragged))
         return self.linear(torch.cat(channels, dim=-1))

@@ -1,0 +1,1 @@
+"""Training of any detector: bags, the loop, checkpoint selection, resuming."""

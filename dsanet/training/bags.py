@@ -1,10 +1,10 @@
-"""Bags: feature files → (features_BTD, lengths_B, labels_BC).
+"""Bags: feature files to batches of (features_BTD, lengths_B, labels_BC).
 
-A bag is one crop of one video: at most T snippets, a longer video averaged down, a shorter one
-zero-padded with its true length kept (spec, "Bags and windows"). Bags are held in memory as
-float16, as the files have them: T × 1 kB a bag at most.
+A bag is one crop of one video with at most T snippets: a longer video is averaged down, a shorter one is
+zero-padded and keeps its length. Bags are held in memory as float16, like in the files: at most T × 1 kB
+each.
 
-B bags, T rows, D width, C classes (column 0 of the labels = normal).
+B bags, T snippets, D width, C classes (column 0 of the labels = normal).
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,6 +26,8 @@ _VALIDATION_STREAM, _SAMPLER_STREAM = 1, 2
 
 
 class Batch(NamedTuple):
+    """Zero-padded bags with their valid lengths, multi-hot labels and video names."""
+
     features_BTD: Tensor
     lengths_B: Tensor
     labels_BC: Tensor
@@ -41,6 +43,8 @@ class Batch(NamedTuple):
 
 
 class Bag(NamedTuple):
+    """One crop of one video: float16 features without padding, multi-hot labels."""
+
     name: str
     features_TD: np.ndarray
     labels_C: np.ndarray
@@ -48,7 +52,7 @@ class Bag(NamedTuple):
 
 @dataclass(frozen=True)
 class Bags:
-    """The bags of some videos, and what they were made from."""
+    """Bags of several videos; `digests` are the content digests of their feature files by video name."""
 
     bags: tuple[Bag, ...]
     digests: Mapping[str, str]
@@ -57,22 +61,22 @@ class Bags:
 
     @property
     def anomalous(self) -> np.ndarray:
-        """(bags,) bool."""
+        """(bags,) bool: the bag is not labelled normal."""
         return np.array([not bag.labels_C[0] for bag in self.bags])
 
 
 def average_down(features_TD: np.ndarray, length: int) -> np.ndarray:
-    """At most `length` rows: a longer video's segments, a shorter one as it is."""
+    """The features unchanged, or `length` segments if there are more than `length` snippets."""
     return features_TD if len(features_TD) <= length else segments(features_TD, length)
 
 
 def segments(features_TD: np.ndarray, length: int) -> np.ndarray:
-    """Exactly `length` rows: means between the integers of linspace(0, n, length + 1).
+    """(length, D) float32: means of the spans between the integer parts of linspace(0, n, length + 1).
 
-    An empty span takes the row at its start: a short video's rows are repeated.
+    An empty span takes the snippet at its start, so that a short video repeats its snippets.
     """
     edges = np.linspace(0, len(features_TD), length + 1).astype(np.int64)
-    # reduceat gives the row at its start for an empty span, as asked.
+    # For an empty span reduceat returns the snippet at its start.
     sums = np.add.reduceat(features_TD.astype(np.float32), edges[:-1], axis=0)
     return sums / np.maximum(np.diff(edges), 1)[:, None]
 
@@ -94,11 +98,11 @@ def load_bags(
     every_crop: bool = True,
     like: Bags | None = None,
 ) -> Bags:
-    """Read the videos' feature files into bags, one a crop (or of the first crop only).
+    """Bags of the videos' feature files, one per crop, or of the first crop only.
 
-    A bag has at most `length` rows, `segmented` always so many. Raises FileNotFoundError for a missing
-    file and ValueError naming a file that is of another encoder, or extracted in another way, than the
-    first one (or than `like`).
+    A bag has at most `length` snippets, with `segmented` exactly `length` segments. Raises FileNotFoundError
+    for a missing feature file, and ValueError for a file whose encoder or extraction settings differ from
+    those of the first file (of `like`, if given).
     """
     bags: list[Bag] = []
     digests: dict[str, str] = {}
@@ -122,7 +126,7 @@ def load_bags(
 def require_same_features(
     meta: FeatureMeta, encoder: EncoderFingerprint, extract: ExtractConfig, path: Path
 ) -> None:
-    """Raise ValueError unless the file's features mean the same as those of `encoder` and `extract`."""
+    """Raise ValueError unless the file's features are comparable with those of `encoder` and `extract`."""
     if not meta.encoder.same_features_as(encoder):
         raise ValueError(
             f"{path} holds features of another encoder ({meta.encoder.digest}, expected {encoder.digest}: "
@@ -150,17 +154,17 @@ def make_batch(bags: Sequence[Bag], length: int) -> Batch:
 
 
 class Sampler:
-    """Which bags make up each step; a function of the seed and the step alone, so resuming needs no state.
+    """The bags of each step, a function of the seed and the step alone, so that resuming needs no state.
 
-    Balanced: `batch_size` normal and as many anomalous bags, an epoch ends with the shorter side
-    and incomplete batches are dropped (as in the field). Else one shuffled stream, nothing dropped.
+    Balanced: `batch_size` normal and as many anomalous bags; an epoch ends with the smaller of the two groups
+    and drops incomplete batches, as is usual in the field. Otherwise: one shuffled stream, nothing dropped.
     """
 
     def __init__(self, anomalous: np.ndarray, batch_size: int, balanced: bool, seed: int) -> None:
         sides = [np.flatnonzero(~anomalous), np.flatnonzero(anomalous)]
         if any(len(side) == 0 for side in sides):
             raise ValueError(
-                f"training needs normal and anomalous bags, not {len(sides[0])} and {len(sides[1])}"
+                f"training needs normal and anomalous bags, got {len(sides[0])} and {len(sides[1])}"
             )
         self.streams = sides if balanced else [np.arange(len(anomalous))]
         shortest = min(len(stream) for stream in self.streams)
@@ -169,7 +173,7 @@ class Sampler:
         self.seed = seed
 
     def step(self, step: int) -> np.ndarray:
-        """Bag numbers of a step (0-based)."""
+        """Indices of the bags of a step (0-based)."""
         epoch, position = divmod(step, self.steps_per_epoch)
         part = slice(position * self.batch_size, (position + 1) * self.batch_size)
         orders = (
@@ -179,10 +183,13 @@ class Sampler:
         return np.concatenate([order[part] for order in orders])
 
 
-def carve_validation(
+def hold_out_validation(
     records: Sequence[VideoRecord], fraction: float, seed: int
 ) -> tuple[list[VideoRecord], list[VideoRecord]]:
-    """Training records split in two: `fraction` of each label set, at least one where there are two."""
+    """Training records, and the `fraction` of each label set that is held out for validation.
+
+    At least one video per label set is held out if the set has two or more.
+    """
     strata: dict[tuple[str, ...], list[VideoRecord]] = {}
     for record in sorted(records, key=lambda record: record.name):
         strata.setdefault(tuple(sorted(record.labels)), []).append(record)

@@ -1,4 +1,4 @@
-"""curves.csv: one row a training step, written as it goes, with validation figures where there are any."""
+"""Writer of curves.csv: per training step one row of loss terms and, if validated, validation metrics."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -11,19 +11,19 @@ CURVES_FILE = "curves.csv"
 
 
 def columns(terms: Sequence[str]) -> tuple[str, ...]:
-    """The header, for a detector with these loss terms."""
+    """Columns of curves.csv for a detector with these loss terms."""
     return ("epoch", "step", *terms, "total", *METRICS)
 
 
 class Curves:
-    """Appends rows to `out_dir`/curves.csv, after those of the first `step` steps of an interrupted run."""
+    """Appends rows to `out_dir/curves.csv`; keeps the first `step` rows of an interrupted run."""
 
     def __init__(self, out_dir: Path, step: int, terms: Sequence[str]) -> None:
         self.path, self.columns = out_dir / CURVES_FILE, columns(terms)
         write_atomically(self.path, "".join([",".join(self.columns) + "\n", *self._kept(step)]).encode())
 
     def write(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
-        """One row; a column without a value stays empty."""
+        """Append one row; a column without a value stays empty."""
         row = {"epoch": epoch, "step": step} | dict(values)
         with self.path.open("a", newline="") as file:
             csv.writer(file, lineterminator="\n").writerow([row.get(column, "") for column in self.columns])

@@ -1,7 +1,7 @@
-"""Optimisers and their schedules: the paper's AdamW, the pair of its release, and what other detectors use.
+"""Optimizers and learning rate schedules of DSANet (paper and release) and of the other detectors.
 
-The schedules are functions of the step (and of the validation losses so far, where a plateau lowers the
-rate), so that resuming needs nothing else.
+A schedule is a function of the step, and of the previous validation losses if `plateau` is set, so a resumed
+training needs no schedule state.
 """
 
 import math
@@ -17,8 +17,8 @@ from dsanet.detectors.config import TrainConfig
 
 WARMUP_STEPS = 100
 DROP = 0.1
-"""What a milestone or a plateau leaves of the learning rate."""
-SINGLE: dict[str, Callable[..., Optimizer]] = {
+"""Factor of the learning rate at a milestone or plateau."""
+SINGLE_OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adamw": partial(AdamW, fused=True),
     "adam": Adam,
     "adagrad": Adagrad,
@@ -26,7 +26,7 @@ SINGLE: dict[str, Callable[..., Optimizer]] = {
 
 
 class StableAdamW(Optimizer):
-    """AdamW whose step is divided by the RMS of gradient / √second moment where that exceeds 1.
+    """AdamW with update clipping: steps are divided by the RMS of gradient / √second moment if above 1.
 
     After Wortsman et al. 2023 ("Stable and low-precision training for large-scale vision-language
     models", update clipping as in AdaFactor), with AMSGrad's maximum of the second moment.
@@ -68,8 +68,8 @@ class StableAdamW(Optimizer):
 
 
 @dataclass
-class Scheduled:
-    """An optimiser and its learning rate at a step (0-based), lowered `drops` times by plateaus."""
+class ScheduledOptimizer:
+    """An optimizer with its learning rate by step (0-based), lowered by `DROP` `drops` times."""
 
     optimizer: Optimizer
     rate: Callable[[int], float]
@@ -81,35 +81,37 @@ class Scheduled:
         self.optimizer.step()
 
 
-def build_optimizers(model: nn.Module, config: TrainConfig, steps_per_epoch: int) -> tuple[Scheduled, ...]:
-    """The optimisers of `config`; in the release's pair SG-NM (`normality.*`) has one of its own."""
+def build_optimizers(
+    model: nn.Module, config: TrainConfig, steps_per_epoch: int
+) -> tuple[ScheduledOptimizer, ...]:
+    """The optimizers of `config`: one, or with release-pair a second one for SG-NM (`normality.*`)."""
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    if config.optimizer in SINGLE:
-        optimizer = SINGLE[config.optimizer](
+    if config.optimizer in SINGLE_OPTIMIZERS:
+        optimizer = SINGLE_OPTIMIZERS[config.optimizer](
             [p for _, p in named], lr=config.lr, weight_decay=config.weight_decay
         )
-        return (Scheduled(optimizer, lambda step: milestone_rate(step // steps_per_epoch, config)),)
+        return (ScheduledOptimizer(optimizer, lambda step: milestone_rate(step // steps_per_epoch, config)),)
     normality = [p for name, p in named if name.startswith("normality.")]
     rest = [p for name, p in named if not name.startswith("normality.")]
-    main = Scheduled(
+    main = ScheduledOptimizer(
         AdamW(rest, lr=config.lr, weight_decay=config.weight_decay, fused=True),
         lambda step: cosine_rate(step // steps_per_epoch, config.epochs, config.lr, 0.0),
     )
     if not normality:
         return (main,)
     steps = config.epochs * steps_per_epoch
-    return main, Scheduled(
+    return main, ScheduledOptimizer(
         StableAdamW(normality, lr=config.lr), lambda step: warm_cosine_rate(step, steps, config.lr)
     )
 
 
 def milestone_rate(epoch: int, config: TrainConfig) -> float:
-    """The rate in an epoch (0-based): a tenth after each milestone."""
+    """Learning rate in an epoch (0-based): divided by 10 at each milestone."""
     return config.lr * DROP ** sum(epoch >= milestone for milestone in config.milestones)
 
 
 def plateau_drops(losses: Sequence[float], patience: int | None) -> int:
-    """How often `patience` losses in a row were no lower than the lowest before; 0 without a patience."""
+    """Number of times that `patience` consecutive losses did not fall below the lowest one; 0 for None."""
     lowest, waited, drops = math.inf, 0, 0
     for loss in losses:
         waited = 0 if loss < lowest else waited + 1
@@ -120,12 +122,12 @@ def plateau_drops(losses: Sequence[float], patience: int | None) -> int:
 
 
 def cosine_rate(step: int, steps: int, first: float, last: float) -> float:
-    """Half a cosine from `first` at step 0 to `last` at `steps`."""
+    """Half a cosine from `first` at step 0 to `last` at step `steps`."""
     return last + 0.5 * (first - last) * (1 + math.cos(math.pi * step / steps))
 
 
 def warm_cosine_rate(step: int, steps: int, lr: float) -> float:
-    """Linear from 0 to `lr` in the first 100 steps (fewer in a short run), then a cosine down to a tenth."""
+    """Linear warm-up from 0 to `lr` in 100 steps (fewer in a short run), then a cosine to lr / 10."""
     warmup = min(WARMUP_STEPS, steps - 1)
     if step < warmup:
         return lr * step / max(warmup - 1, 1)

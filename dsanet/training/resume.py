@@ -1,8 +1,8 @@
-"""The state of an unfinished training run: one safetensors file, replaced atomically, gone at the end.
+"""State of an unfinished training: one safetensors file, replaced atomically and deleted at the end.
 
-It holds the model, the best weights so far, every optimiser's state and torch's RNG; the sampler
-and the schedules are functions of the step, which is in there too. A run resumed from any step
-has the weights of an uninterrupted one, bit for bit on a CPU.
+It holds the step, the model, the best weights so far, the optimizers' state and torch's RNG state. The
+sampler and the schedules are functions of the step. On a CPU a resumed run has the weights of an
+uninterrupted one, bit for bit.
 """
 
 import json
@@ -28,7 +28,7 @@ def write_resume(
     weights: dict[str, dict[str, Tensor]],
     optimizers: Sequence[Optimizer],
 ) -> None:
-    """Save `progress` (JSON-able), named sets of weights, the optimisers and the RNG."""
+    """Save `progress` (JSON-serialisable), named sets of weights, the optimizers' state and the RNG state."""
     tensors = {f"{kind}/{name}": tensor for kind, state in weights.items() for name, tensor in state.items()}
     groups = []
     for i, optimizer in enumerate(optimizers):
@@ -47,17 +47,17 @@ def write_resume(
 
 
 def read_progress(out_dir: Path) -> dict[str, Any] | None:
-    """What `write_resume` was given as progress; None where there is no state (or it can't be read)."""
+    """The `progress` given to `write_resume`; None if there is no state or it is unreadable."""
     header = _read_header(out_dir / RESUME_FILE)
     return header["progress"] if header else None
 
 
 def restore(out_dir: Path, optimizers: Sequence[Optimizer]) -> dict[str, dict[str, Tensor]]:
-    """Put optimisers and RNG back as they were; returns the named sets of weights."""
+    """Restore optimizers and RNG; returns the named sets of weights. ValueError for an invalid file."""
     path = out_dir / RESUME_FILE
     header, tensors = _read_header(path), safetensors.torch.load_file(path)
     if header is None:
-        raise ValueError(f"{path} holds no state of a training run")
+        raise ValueError(f"{path} holds no training state; delete it, the training then starts from step 0")
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         kind, _, rest = name.partition("/")
@@ -82,4 +82,4 @@ def _read_header(path: Path) -> dict[str, Any] | None:
         with safetensors.safe_open(path, "pt") as file:
             return json.loads(file.metadata()[_HEADER])
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError):
-        return None  # not ours or damaged: the run starts afresh
+        return None  # foreign or damaged: the training starts from step 0

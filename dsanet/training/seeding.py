@@ -1,4 +1,4 @@
-"""The one place where randomness starts: same seed, same run."""
+"""All random numbers start here: the same seed gives the same run."""
 
 import random
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ import torch
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed Python, numpy and torch (every device), and flush denormal numbers to 0 on the CPU meanwhile.
+    """Seed Python, numpy and torch (all devices); inside the context the CPU flushes denormal numbers to 0.
 
-    A detector that has become sure of its videos has gradients of 1e-40, with which a CPU is twenty
-    times slower. The flag belongs here because results could depend on it; it is the whole process's
-    and is therefore taken back.
+    The gradients of a converged detector reach 1e-40, which slows a CPU down twenty times. Results can
+    depend on the flag, so it is set together with the seed. It applies to the whole process and is reset on
+    exit.
     """
     random.seed(seed)
     np.random.seed(seed)
@@ -27,5 +27,5 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def generator(seed: int, *stream: int) -> np.random.Generator:
-    """An independent numpy generator for `stream` (say, an epoch), whatever was drawn elsewhere."""
+    """A numpy generator for `stream` (an epoch, for example), independent of all other random numbers."""
     return np.random.default_rng([seed, *stream])

@@ -1,8 +1,8 @@
-"""Choosing the checkpoint, by video-level figures: weak labels have no frames to go by.
+"""Checkpoint selection by video-level metrics, since weak labels provide no frame-level ground truth.
 
-The AUC of the top-k anomaly score decides, the lower L_det + λ·L_align where it is equal (in a
-small split it soon is), L_det alone where the detector knows no classes. The field chooses on the
-test split; `select_on="test"` does so under that name and leaves a note in the checkpoint.
+The highest AUC of the top-k anomaly score wins; on equal AUC (common on a small split) the lower validation
+loss, which is L_det + λ·L_align, or L_det for a detector without anomaly classes. The field selects on the
+test split; `select_on="test"` does so and adds a note to the checkpoint.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
 from dsanet.detectors.base import Detector
-from dsanet.detectors.dsanet.config import TrainConfig
-from dsanet.detectors.dsanet.losses import alignment_loss, detection_loss
+from dsanet.detectors.config import TrainConfig
+from dsanet.layers.bag_losses import alignment_loss, detection_loss
 from dsanet.layers.ragged import topk_mean
-from dsanet.training.bags import Bags, carve_validation, make_batch
+from dsanet.training.bags import Bags, hold_out_validation, make_batch
 from extract.manifest import VideoRecord
 
 METRICS = ("val_auc", "val_ap", "val_accuracy", "val_loss")
@@ -25,7 +25,7 @@ _BATCH = 32
 
 
 class Best(NamedTuple):
-    """The best weights so far."""
+    """The best weights so far, with their validation metrics and step."""
 
     metrics: dict[str, float]
     step: int
@@ -33,7 +33,7 @@ class Best(NamedTuple):
 
 
 def better(metrics: dict[str, float], best: Best | None) -> bool:
-    """True if `metrics` beat the best so far: a higher AUC, or the same and a lower loss."""
+    """True if `metrics` are better than the best so far: a higher AUC, or the same AUC and a lower loss."""
     return best is None or _rank(metrics) > _rank(best.metrics)
 
 
@@ -43,10 +43,10 @@ def _rank(metrics: dict[str, float]) -> tuple[float, float]:
 
 @torch.inference_mode()
 def validate(model: Detector, bags: Bags, config: TrainConfig) -> dict[str, float]:
-    """AUC, AP, class accuracy (is the likeliest class one of the video's?) and loss of the bags.
+    """Video-level `val_auc`, `val_ap`, `val_accuracy` and `val_loss`; puts the model in eval mode.
 
-    AUC and AP are left out where the bags are all normal or all anomalous, what needs classes where
-    the detector knows none.
+    `val_accuracy` is the fraction of bags whose most likely class is one of their labels; it is omitted for a
+    detector without anomaly classes. AUC and AP are omitted if all bags are normal or all are anomalous.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -76,10 +76,10 @@ def validate(model: Detector, bags: Bags, config: TrainConfig) -> dict[str, floa
 def split_records(
     records: Sequence[VideoRecord], config: TrainConfig
 ) -> tuple[list[VideoRecord], list[VideoRecord]]:
-    """What to train on, and what the checkpoint is chosen on.
+    """The records to train on, and those to select the checkpoint on.
 
-    A validation split that the manifest lacks is carved from the training videos; it is empty
-    where there are too few of them. Raises ValueError for select_on = test without test videos.
+    If the manifest has no val split, a part of the training videos is used; the part is empty if there are
+    too few of them. Raises ValueError for select_on = test without test videos.
     """
     by_split = {
         split: [record for record in records if record.split == split] for split in ("train", "val", "test")
@@ -90,4 +90,4 @@ def split_records(
         return by_split["train"], by_split["test"]
     if by_split["val"]:
         return by_split["train"], by_split["val"]
-    return carve_validation(by_split["train"], config.val_fraction, config.seed)
+    return hold_out_validation(by_split["train"], config.val_fraction, config.seed)

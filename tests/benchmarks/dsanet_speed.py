@@ -29,15 +29,15 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from dsanet.detectors.dsanet.config import InferConfig, ModelConfig, TrainConfig, preset
-from dsanet.detectors.dsanet.losses import total_loss
+from dsanet.detectors.config import InferConfig, TrainConfig
+from dsanet.detectors.dsanet.config import ModelConfig
 from dsanet.detectors.dsanet.model import DSANet
 from dsanet.layers.belief import belief_modulation
-from dsanet.layers.clip_text import FixedText, TextTower, build_text
+from dsanet.layers.clip_text import FixedText, TextTower
 from dsanet.released_weights import release_name
 from dsanet.training.bags import Batch
+from dsanet.training.loop import train_step
 from dsanet.training.optim import build_optimizers
-from dsanet.training.train import train_step
 from tests.dsanet.helpers import padded_bags, random_clip
 from tests.dsanet.reference import Reference
 from tests.dsanet.reference import losses as reference_losses
@@ -63,9 +63,11 @@ def lengths_of(fill: float, videos: int, rows: int) -> list[int]:
 
 def build(who: str, device: str) -> DSANet:
     variant = "paper" if who == "paper" else "release"
-    config = ModelConfig.model_validate(preset("ucf-crime").model.model_dump() | {"variant": variant})
+    config = ModelConfig.model_validate(
+        ModelConfig.preset("ucf-crime").model.model_dump() | {"variant": variant}
+    )
     torch.manual_seed(0)
-    return DSANet(config, build_text(TextTower(random_clip()), config)).to(device)
+    return DSANet(config, DSANet.text_module(config, TextTower(random_clip()))).to(device)
 
 
 def rewrite_of(model: DSANet, device: str) -> Reference:
@@ -95,7 +97,7 @@ def training_step(who: str, device: str, lengths: list[int]) -> Callable[[], obj
     def step() -> None:
         terms = reference_losses(reference.forward(features, lengths), labels, lengths, release=True)
         optimizer.zero_grad()
-        total_loss(terms, TRAIN.align_weight).backward()
+        model.total_loss(terms, TRAIN).backward()
         optimizer.step()
 
     return step

@@ -12,7 +12,7 @@ import torch
 
 from dsanet.detectors.dsanet.config import ModelConfig
 from dsanet.detectors.dsanet.model import DSANet
-from dsanet.layers.clip_text import TextTower, build_text
+from dsanet.layers.clip_text import TextTower
 from dsanet.released_weights import release_name
 from extract.clip import build_clip
 from extract.config import EncoderFingerprint, ExtractConfig
@@ -46,7 +46,7 @@ def small_model(config: ModelConfig | None = None, seed: int = 0) -> DSANet:
     """A model in eval mode, all its weights random, norms and scales too, so that a swapped one shows."""
     torch.manual_seed(seed)
     config = config or small_config()
-    model = DSANet(config, build_text(random_tower(), config))
+    model = DSANet(config, DSANet.text_module(config, random_tower()))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if (parameter.requires_grad and parameter.dim() <= 1) or name.endswith("scale"):

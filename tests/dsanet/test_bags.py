@@ -6,7 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dsanet.training.bags import Sampler, average_down, carve_validation, label_vector, load_bags, make_batch
+from dsanet.training.bags import (
+    Sampler,
+    average_down,
+    hold_out_validation,
+    label_vector,
+    load_bags,
+    make_batch,
+)
 from extract.manifest import VideoRecord
 from tests.dsanet.helpers import CLASSES, ENCODER, write_video
 
@@ -100,14 +107,14 @@ def test_an_unbalanced_epoch_drops_nothing() -> None:
 
 
 def test_one_side_alone_cannot_be_trained_on() -> None:
-    with pytest.raises(ValueError, match="not 4 and 0"):
+    with pytest.raises(ValueError, match="got 4 and 0"):
         Sampler(np.zeros(4, dtype=bool), 2, True, 0)
 
 
 def test_the_carved_split_is_stratified_and_seeded() -> None:
     labels = [("normal",)] * 10 + [("fire",)] * 10 + [("riot",)] * 2 + [("fire", "riot")]
     records = [VideoRecord(f"v{i}", Path(f"v{i}"), label, "train") for i, label in enumerate(labels)]
-    train, val = carve_validation(records, 0.2, seed=0)
+    train, val = hold_out_validation(records, 0.2, seed=0)
     held = [record.labels for record in val]
     assert [held.count(label) for label in dict.fromkeys(labels)] == [
         2,
@@ -116,5 +123,5 @@ def test_the_carved_split_is_stratified_and_seeded() -> None:
         0,
     ]  # never the last of its kind
     assert {r.name for r in train} | {r.name for r in val} == {r.name for r in records}
-    assert carve_validation(list(reversed(records)), 0.2, seed=0)[1] == list(reversed(val))
-    assert carve_validation(records, 0.2, seed=1)[1] != val
+    assert hold_out_validation(list(reversed(records)), 0.2, seed=0)[1] == list(reversed(val))
+    assert hold_out_validation(records, 0.2, seed=1)[1] != val

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from dsanet.detectors.clip_tsa import CLIPTSAConfig, CLIPTSAOutput, magnitude_loss, perturbed_topk
 from dsanet.detectors.mil_ranking import MILRankingConfig, MILRankingOutput, ranking_loss
-from dsanet.detectors.vla_gated import class_loss, consistency_loss, row_alignment_loss
+from dsanet.detectors.registry import build_detector
+from dsanet.detectors.vla_gated import class_loss, consistency_loss, segment_alignment_loss
 from dsanet.layers.bag_losses import smoothness
 
 NORMAL, ANOMALOUS = [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]
@@ -33,7 +34,7 @@ def test_ranking_is_the_mean_hinge_of_all_pairs() -> None:
 
 
 def test_smoothness_and_sparsity_count_true_rows_of_anomalous_videos_alone() -> None:
-    model = MILRankingConfig(classes=CLASSES).build()
+    model = build_detector(MILRankingConfig(classes=CLASSES))
     anomaly = torch.stack([logit(0.9, 0.1, 0.9), logit(0.2, 0.5, 0.9)])
     output = MILRankingOutput(anomaly, torch.zeros(2, 3, 32))
     terms = model.loss_terms(output, LABELS, torch.tensor([3, 2]))
@@ -88,7 +89,7 @@ def test_magnitudes_pair_up_in_order() -> None:
 
 
 def test_the_longest_rows_speak_for_the_video() -> None:
-    model = CLIPTSAConfig(classes=CLASSES, chosen=0.5).build().eval()
+    model = build_detector(CLIPTSAConfig(classes=CLASSES, chosen=0.5)).eval()
     features = torch.zeros(2, 4, 512)
     features[:, :, 0] = torch.tensor([[1.0, 4.0, 3.0, 2.0], [6.0, 1.0, 9.0, 9.0]])
     anomaly = torch.stack([logit(0.9, 0.2, 0.4, 0.9), logit(0.7, 0.1, 0.9, 0.9)])
@@ -117,11 +118,11 @@ def test_the_rows_nearest_to_the_true_class_are_aligned_with_it() -> None:
         cross_entropy(rows[0][1], 0),
         (cross_entropy(rows[1][1], 1) + cross_entropy(rows[1][2], 1)) / 2,
     ]
-    loss = row_alignment_loss(torch.tensor(rows), LABELS, lengths, 0.5)
+    loss = segment_alignment_loss(torch.tensor(rows), LABELS, lengths, 0.5)
     assert loss.item() == pytest.approx(sum(expected) / 2)
     both = torch.tensor([[0.0, 1.0, 1.0]])
     by_class = [cross_entropy(rows[1][1], 1), cross_entropy(rows[1][2], 2)]
-    loss = row_alignment_loss(torch.tensor(rows[1:]), both, torch.tensor([3]), 0.1)
+    loss = segment_alignment_loss(torch.tensor(rows[1:]), both, torch.tensor([3]), 0.1)
     assert loss.item() == pytest.approx(sum(by_class) / 2)
 
 

@@ -14,17 +14,19 @@ import dsanet.detectors.base
 from dsanet.checkpoint import load_checkpoint, load_for_training, read_info
 from dsanet.detectors.base import Detector
 from dsanet.detectors.config import PRESETS, DetectorConfig, InferConfig, TextConfig, TrainConfig
-from dsanet.detectors.registry import DETECTORS, config_of, detector_preset
+from dsanet.detectors.registry import DETECTORS, build_detector, config_class, detector_preset
 from dsanet.inference import infer
 from dsanet.training.bags import segments
+from dsanet.training.loop import TrainProgress
 from dsanet.training.optim import milestone_rate, plateau_drops
 from dsanet.training.resume import read_progress
-from dsanet.training.train import TrainProgress, train
+from dsanet.training.train import train
 from evaluate.annotations import Segment, VideoTruth
 from evaluate.config import EvaluateConfig
-from evaluate.metrics.intervals import anomalous_intervals
-from evaluate.report.plots import save_timeline
-from evaluate.report.write import evaluate_scores, read_metrics, write_report
+from evaluate.evaluation import evaluate_scores
+from evaluate.predictions import anomalous_intervals
+from evaluate.report.png import save_timeline
+from evaluate.report.write import read_metrics, write_report
 from evaluate.scores import read_scores, score_path
 from tests.dsanet.helpers import CLASSES, Footage, make_footage, padded_bags, random_clip, weights_of
 
@@ -55,7 +57,7 @@ def small(detector: str, **changes: Any) -> tuple[DetectorConfig, TrainConfig, I
 
 def built(detector: str) -> Detector:
     torch.manual_seed(0)
-    return small(detector)[0].model_copy(update={"classes": CLASSES}).build().eval()
+    return build_detector(small(detector)[0].model_copy(update={"classes": CLASSES})).eval()
 
 
 # --- registry and presets -----------------------------------------------------------------------------------
@@ -66,7 +68,7 @@ def test_a_detector_has_its_settings_of_every_preset_and_builds_itself(detector:
     for name in PRESETS:
         preset = detector_preset(detector, name)
         assert preset.model.detector == detector
-        assert config_of(detector).model_validate_json(preset.model.model_dump_json()) == preset.model
+        assert config_class(detector).model_validate_json(preset.model.model_dump_json()) == preset.model
     with pytest.raises(ValueError, match="unknown preset 'shanghai'; expected one of ucf-crime"):
         detector_preset(detector, "shanghai")
     net = built(detector)
@@ -75,12 +77,12 @@ def test_a_detector_has_its_settings_of_every_preset_and_builds_itself(detector:
     assert tuple(terms) == net.terms
     assert net.total_loss(terms, TrainConfig()).isfinite()
     with pytest.raises(ValueError, match="classes are empty"):
-        config_of(detector)().build()
+        build_detector(config_class(detector)())
 
 
 def test_an_unknown_detector_names_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="no detector 'rtfm'; there are mil-ranking, clip-tsa, vadclip"):
-        config_of("rtfm")
+    with pytest.raises(ValueError, match="no detector 'rtfm'; expected one of mil-ranking, clip-tsa, vadclip"):
+        config_class("rtfm")
 
 
 def test_the_sources_settings() -> None:
@@ -92,7 +94,7 @@ def test_the_sources_settings() -> None:
     )
     assert (tsa.model.bag_length, tsa.train.steps, tsa.train.lr) == (32, 4000, 1e-3)
     assert (gated.model.bag_length, gated.train.steps, gated.train.lr) == (200, 3000, 2e-4)
-    assert config_of("clip-tsa").preset("xd-violence").model.model_dump()["nominated"] == 0.9
+    assert config_class("clip-tsa").preset("xd-violence").model.model_dump()["nominated"] == 0.9
 
 
 def test_schedules() -> None:
@@ -217,7 +219,7 @@ def test_a_detector_without_classes_says_so_instead_of_guessing(footage: Footage
     assert metrics["map"] is None
     assert metrics["video"]["accuracy"] is None
     for figure in ("map", "accuracy", "anomaly_accuracy"):
-        assert metrics["missing"][figure] == "the detector tells only normal from anomalous, no classes"
+        assert metrics["missing"][figure] == "the detector separates only normal from anomalous and gives no class scores"
     assert metrics["per_class"][1]["accuracy"] is None
     assert metrics["per_class"][1]["detection_auc"] is not None
     assert "no classes" in page.read_text()

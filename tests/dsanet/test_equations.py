@@ -6,22 +6,17 @@ import pytest
 import torch
 from torch import tensor
 
-from dsanet.detectors.dsanet.config import PAPER, RELEASE
-from dsanet.detectors.dsanet.losses import (
-    alignment_loss,
-    background_target,
-    consistency_loss,
-    detection_loss,
-    separation_loss,
-    soft_cross_entropy,
-    total_loss,
-)
+from dsanet.detectors.config import TrainConfig
+from dsanet.detectors.dsanet.losses import background_target, consistency_loss
 from dsanet.detectors.dsanet.normality import compactness, normal_candidates
-from dsanet.inference import belief_modulation
+from dsanet.detectors.dsanet.variant import PAPER, RELEASE
 from dsanet.layers.alignment import alignment_map, class_logits, enhance_text, prototypes
+from dsanet.layers.bag_losses import alignment_loss, detection_loss, separation_loss, soft_cross_entropy
+from dsanet.layers.belief import belief_modulation
 from dsanet.layers.clip_text import AdaptedText
-from dsanet.layers.ragged import Rows, topk_mean
+from dsanet.layers.ragged import RaggedBatch, topk_mean
 from dsanet.layers.temporal import MLP, GraphConvolution, QuickGELU, distance_graph, similarity_graph
+from tests.dsanet.helpers import small_model
 
 LOG_HALF, LOG_3 = math.log(0.5), math.log(3)
 
@@ -40,7 +35,7 @@ def close(got: torch.Tensor, expected: object, tolerance: float = 1e-6) -> None:
 
 def test_top_k_takes_a_sixteenth_of_the_true_rows_plus_one() -> None:
     values = torch.arange(32.0).repeat(3, 1)[..., None]
-    # 15 rows: the largest (14); 16 rows: two (15, 14); 32 rows: three (31, 30, 29). Rows beyond don't count.
+    # 15 rows: the largest (14); 16 rows: two (15, 14); 32 rows: three (31, 30, 29). Padding is excluded.
     close(topk_mean(values, tensor([15, 16, 32]))[:, 0], [14.0, 14.5, 30.0])
 
 
@@ -84,7 +79,7 @@ def test_eq_3_compactness_is_the_mean_smallest_distance() -> None:
 def test_candidates_are_the_lowest_scores_and_carry_no_gradient() -> None:
     video = torch.arange(10.0).reshape(1, 5, 2).repeat(2, 1, 1).requires_grad_()
     anomaly = tensor([[3.0, 1.0, 2.0, 0.0, 4.0], [0.0, 5.0, -9.0, -9.0, -9.0]])
-    rows = Rows(tensor([5, 2]), 5)
+    rows = RaggedBatch(tensor([5, 2]), 5)
     candidates, mask = normal_candidates(video, anomaly, rows, 0.8)
     assert not candidates.requires_grad
     assert mask.tolist() == [[True] * 4, [True, False, False, False]]  # int(0.8 · 5) and int(0.8 · 2)
@@ -104,7 +99,7 @@ def test_eq_4_consistency_counts_true_rows_only() -> None:
 def test_eq_5_prototypes() -> None:
     video = tensor([[[1.0, 0.0], [0.0, 1.0], [5.0, 5.0]]])
     anomaly = tensor([[LOG_3, 0.0, 70.0]])
-    event, background = prototypes(video, anomaly, Rows(tensor([2]), 3), PAPER.prototype_weights)
+    event, background = prototypes(video, anomaly, RaggedBatch(tensor([2]), 3), PAPER.prototype_weights)
     close(event, [[0.75, 0.25]])
     close(background, [[0.25, 0.75]])
 
@@ -112,7 +107,7 @@ def test_eq_5_prototypes() -> None:
 def test_eq_5_in_the_release() -> None:
     video = tensor([[[1.0, 0.0], [0.0, 1.0]]])
     event, background = prototypes(
-        video, tensor([[logit(0.5), logit(0.2)]]), Rows(tensor([2]), 2), RELEASE.prototype_weights
+        video, tensor([[logit(0.5), logit(0.2)]]), RaggedBatch(tensor([2]), 2), RELEASE.prototype_weights
     )
     up, down = math.exp(5) - 1, math.exp(2) - 1
     close(event, [[up / (up + down), down / (up + down)]])
@@ -162,7 +157,7 @@ def test_eq_10_blends_in_an_adapted_direction_at_the_same_norm() -> None:
 
 def test_eq_11_weighs_alignment_alone() -> None:
     terms = {name: tensor(float(i)) for i, name in enumerate(("det", "align", "consist", "compact", "event"))}
-    assert total_loss(terms, 5.0) == 0 + 5 * 1 + 2 + 3 + 4
+    assert small_model().total_loss(terms, TrainConfig(align_weight=5.0)) == 0 + 5 * 1 + 2 + 3 + 4
 
 
 def test_visual_cue_weighs_by_logits_and_is_added_before_the_mlp() -> None:
@@ -198,7 +193,7 @@ def test_distance_graph() -> None:
 def test_graph_convolution_adds_identity_or_a_convolution_of_five() -> None:
     same = GraphConvolution(1, 1)
     same.weight.data = tensor([[2.0]])
-    rows, x, graph = Rows(tensor([3]), 3), tensor([[1.0], [2.0], [4.0]]), torch.ones(3, 3)
+    rows, x, graph = RaggedBatch(tensor([3]), 3), tensor([[1.0], [2.0], [4.0]]), torch.ones(3, 3)
     close(same(x, graph, rows), [[14 + 1.0], [14 + 2.0], [14 + 4.0]])
     narrow = GraphConvolution(2, 1)
     narrow.weight.data.zero_()

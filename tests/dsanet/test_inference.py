@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from dsanet.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
-from dsanet.detectors.dsanet.config import InferConfig
+from dsanet.detectors.config import InferConfig
 from dsanet.detectors.dsanet.model import DSANet
-from dsanet.inference import belief_modulation, infer
+from dsanet.inference import infer
+from dsanet.layers.belief import belief_modulation
 from evaluate.scores import VideoScores, read_provenance, read_scores, score_path
 from extract.config import ExtractConfig
 from tests.dsanet.helpers import CLASSES, ENCODER, small_config, small_model, write_video

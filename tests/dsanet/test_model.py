@@ -3,11 +3,15 @@
 import pytest
 import torch
 
-from dsanet.detectors.dsanet.config import RELEASE, ModelConfig, classes_from_labels, preset
-from dsanet.detectors.dsanet.losses import TERMS, loss_terms, total_loss
-from dsanet.detectors.dsanet.model import DSANet, DSANetOutput
-from dsanet.inference import belief_modulation
-from dsanet.layers.clip_text import build_text, tokenize
+from dsanet.detectors.config import CLASSES as CLASSES_OF
+from dsanet.detectors.config import TrainConfig, fit_classes
+from dsanet.detectors.dsanet.config import ModelConfig
+from dsanet.detectors.dsanet.losses import TERMS, loss_terms
+from dsanet.detectors.dsanet.model import DSANet
+from dsanet.detectors.dsanet.output import DSANetOutput
+from dsanet.detectors.dsanet.variant import RELEASE
+from dsanet.layers.belief import belief_modulation
+from dsanet.layers.clip_text import tokenize
 from tests.dsanet.helpers import padded_bags, random_tower, reference_of, small_config, small_model
 from tests.dsanet.reference import belief_modulation as reference_belief
 from tests.dsanet.reference import losses as reference_losses
@@ -74,7 +78,7 @@ def test_padding_takes_part_in_the_release() -> None:
         assert (model(features, lengths).anomaly_BT - model(noisy, lengths).anomaly_BT)[
             0, :17
         ].abs().max() > 1e-3
-    with pytest.raises(ValueError, match="where padding takes part they must have 32"):
+    with pytest.raises(ValueError, match="a model with unmasked padding needs exactly 32"):
         model(features[:, :17], lengths)
 
 
@@ -95,7 +99,9 @@ def test_gradients_reach_every_trained_tensor_and_nothing_of_clip() -> None:
     for variant in ("paper", "release"):
         model = small_model(small_config(variant=variant)).train()
         features, lengths = padded_bags(LENGTHS, 32)
-        total_loss(loss_terms(model(features, lengths), LABELS, lengths, variant), 1.1).backward()
+        model.total_loss(
+            loss_terms(model(features, lengths), LABELS, lengths, variant), TrainConfig(align_weight=1.1)
+        ).backward()
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         assert not [name for name, p in trained.items() if p.grad is None or not p.grad.any()]
         assert not [name for name in trained if name.startswith("text.tower.")]
@@ -107,7 +113,10 @@ def test_gradients_reach_every_trained_tensor_and_nothing_of_clip() -> None:
 )
 def test_a_switch_turns_off_its_terms_and_nothing_else(switch: dict, zero_terms: set) -> None:
     features, lengths = padded_bags(LENGTHS, 32)
-    full, without = small_model(), DSANet(small_config(**switch), build_text(random_tower(), small_config()))
+    full, without = (
+        small_model(),
+        DSANet(small_config(**switch), DSANet.text_module(small_config(), random_tower())),
+    )
     without.load_state_dict(full.state_dict(), strict=False)
     terms = [loss_terms(m.train()(features, lengths), LABELS, lengths, "paper") for m in (full, without)]
     for name in TERMS:
@@ -123,7 +132,7 @@ def test_a_switch_turns_off_its_terms_and_nothing_else(switch: dict, zero_terms:
 @pytest.mark.parametrize("mode", ["frozen", "manual", "learned", "adapter"])
 def test_text_modes_change_the_text_alone_and_train_what_they_say(mode: str) -> None:
     config = small_config(text_tuning=mode)
-    model = DSANet(config, build_text(random_tower(), config))
+    model = DSANet(config, DSANet.text_module(config, random_tower()))
     trained = {name for name, p in model.text.named_parameters() if p.requires_grad}
     expected = {
         "frozen": set(),
@@ -134,7 +143,7 @@ def test_text_modes_change_the_text_alone_and_train_what_they_say(mode: str) -> 
     assert trained == expected[mode]
     assert hasattr(model.text, "tower") == bool(trained)  # kept only where something in it is trained
     features, lengths = padded_bags([8], 8)
-    others = DSANet(small_config(), build_text(random_tower(), small_config()))
+    others = DSANet(small_config(), DSANet.text_module(small_config(), random_tower()))
     others.load_state_dict(
         {n: t for n, t in model.state_dict().items() if not n.startswith("text.")}, strict=False
     )
@@ -162,13 +171,13 @@ def test_frozen_text_is_clips_own() -> None:
     tokens = tokenize(config.texts)[0]
     with torch.no_grad():
         expected = random_clip().encode_text(torch.nn.functional.pad(tokens, (0, 77 - tokens.shape[1])))
-    torch.testing.assert_close(build_text(random_tower(), config)(), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(DSANet.text_module(config, random_tower())(), expected, atol=1e-5, rtol=1e-5)
     assert config.texts[2] == "a video of car accident"
 
 
 def test_learned_context_surrounds_the_name_as_in_vadclip() -> None:
     config = small_config(text_tuning="learned", context_tokens=10)
-    text, tower = build_text(random_tower(), config), random_tower()
+    text, tower = DSANet.text_module(config, random_tower()), random_tower()
     seen: list[torch.Tensor] = []
     handle = tower.register_forward_pre_hook(lambda _, args: seen.extend(args))
     text()
@@ -193,10 +202,13 @@ def test_a_variant_can_be_given_rule_by_rule() -> None:
 
 
 def test_classes_come_from_the_preset_where_the_labels_fit_else_from_the_labels() -> None:
-    assert classes_from_labels(["abuse", "normal"], "ucf-crime") == preset("ucf-crime").model.classes
-    assert classes_from_labels(["riot", "normal", "fire"], "ucf-crime") == ("normal", "fire", "riot")
+    assert (
+        fit_classes(["abuse", "normal"], CLASSES_OF["ucf-crime"])
+        == ModelConfig.preset("ucf-crime").model.classes
+    )
+    assert fit_classes(["riot", "normal", "fire"], CLASSES_OF["ucf-crime"]) == ("normal", "fire", "riot")
     with pytest.raises(ValueError, match="no anomaly class"):
-        classes_from_labels(["normal"], "small")
+        fit_classes(["normal"], CLASSES_OF["small"])
 
 
 @pytest.mark.parametrize(
@@ -219,10 +231,12 @@ def test_configs_refuse_what_cannot_be(wrong: dict, message: str) -> None:
 def test_a_video_of_one_snippet_has_finite_losses_and_gradients(variant: str) -> None:
     model = small_model(small_config(variant=variant)).train()
     features, lengths = padded_bags([1, 1], 32)
-    total_loss(loss_terms(model(features, lengths), LABELS[:2], lengths, variant), 1.1).backward()
+    model.total_loss(
+        loss_terms(model(features, lengths), LABELS[:2], lengths, variant), TrainConfig(align_weight=1.1)
+    ).backward()
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
 
 
 def test_a_bag_of_impossible_length_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected at most 32 rows"):
+    with pytest.raises(ValueError, match="expected at most 32 snippets"):
         small_model()(torch.zeros(1, 32, 512), torch.tensor([0]))

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dsanet.detectors.dsanet.config import TrainConfig
+from dsanet.detectors.config import TrainConfig
 from dsanet.training.optim import StableAdamW, build_optimizers, cosine_rate, warm_cosine_rate
 from tests.dsanet.helpers import small_model
 

@@ -90,5 +90,5 @@ def test_crops_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
 
 def test_a_bad_row_is_numbered(tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("path,label\na__0.npy,Normal\na__1.npy,Abuse\n")
-    with pytest.raises(ValueError, match="row 3: a had other labels"):
+    with pytest.raises(ValueError, match="row 3: a has other labels"):
         read_list(tmp_path / "l.csv", "train")

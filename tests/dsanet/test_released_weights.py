@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from dsanet.checkpoint import import_release, import_weights, load_checkpoint, read_info
-from dsanet.detectors.dsanet.config import preset
+from dsanet.detectors.dsanet.config import ModelConfig
 from dsanet.detectors.dsanet.losses import loss_terms
-from dsanet.inference import belief_modulation as our_belief_modulation
+from dsanet.layers.belief import belief_modulation as our_belief_modulation
 from extract.clip import visual_digest
 from tests.dsanet.helpers import padded_bags
 from tests.dsanet.reference import Reference, belief_modulation, clip_shapes, losses, release_shapes
@@ -71,7 +71,7 @@ def test_scores_and_all_seven_losses_are_the_authors(preset_name: str, tmp_path:
         terms = loss_terms(model.train()(features, lengths_B, scores.text_CD), labels, lengths_B, "release")
     torch.testing.assert_close(scores.anomaly_BT, expected["anomaly"], atol=1e-4, rtol=0)
     torch.testing.assert_close(scores.classes_BTC, expected["classes"], atol=1e-4, rtol=0)
-    beta = preset(preset_name).infer.beta
+    beta = ModelConfig.preset(preset_name).infer.beta
     ours = our_belief_modulation(scores.anomaly_BT, scores.classes_BTC, beta)
     torch.testing.assert_close(ours, belief_modulation(*(expected[k] for k in ("anomaly", "classes")), beta))
     for name, value in losses(expected, labels, lengths, release=True).items():
@@ -97,7 +97,7 @@ def without(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
         (lambda s: without(s, "gc1.residual.bias"), "gc1.residual.bias is missing"),
         (lambda s: without(s, "clipmodel.ln_final.weight"), "clipmodel.ln_final.weight is missing"),
         (lambda s: s | {"classifier.weight": torch.zeros(2, 512)}, r"classifier.weight has shape \(2, 512\)"),
-        (lambda s: s | {"extra.bias": torch.zeros(1)}, r"tensor extra.bias .* is not one of"),
+        (lambda s: s | {"extra.bias": torch.zeros(1)}, r"tensor extra.bias .* is not part of"),
         (lambda s: {"epoch": 3}, "holds no state dict"),
     ],
     ids=["missing", "missing in CLIP", "misshapen", "extra", "no tensors"],
@@ -137,7 +137,7 @@ def test_an_imported_checkpoint_scores_without_clip(tmp_path: Path) -> None:
     path = save(state, tmp_path / "xd.pth", wrapped=False)
     folder = import_weights(path, "xd-violence", tmp_path / "out")
     info = read_info(folder)
-    assert info.model.classes == preset("xd-violence").model.classes
+    assert info.model.classes == ModelConfig.preset("xd-violence").model.classes
     visual = {name: state[COPIES[1] + name] for name in clip_shapes()}
     assert info.encoder.weights_digest == visual_digest(visual)
     assert info.notes == ("released weights, imported from xd.pth",)

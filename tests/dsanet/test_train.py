@@ -16,23 +16,18 @@ from sklearn.metrics import roc_auc_score
 import dsanet.detectors.base
 import dsanet.detectors.dsanet.model
 from dsanet.checkpoint import INFO_FILE, read_info
-from dsanet.detectors.dsanet.config import InferConfig, ModelConfig, TrainConfig, preset
+from dsanet.detectors.config import InferConfig, TrainConfig
+from dsanet.detectors.dsanet.config import ModelConfig
 from dsanet.detectors.dsanet.losses import TERMS
 from dsanet.inference import infer
 from dsanet.training.bags import Batch
 from dsanet.training.curves import columns
+from dsanet.training.loop import NonFiniteLossError, TrainProgress, train_step
 from dsanet.training.optim import build_optimizers
 from dsanet.training.resume import RESUME_FILE, read_progress
 from dsanet.training.seeding import seeded
 from dsanet.training.selection import Best, better, split_records
-from dsanet.training.train import (
-    NO_SELECTION_NOTE,
-    TEST_NOTE,
-    NonFiniteLossError,
-    TrainProgress,
-    train,
-    train_step,
-)
+from dsanet.training.train import NO_SELECTION_NOTE, TEST_NOTE, train
 from evaluate.scores import read_scores, score_path
 from tests.dsanet.helpers import (
     ENCODER,
@@ -46,8 +41,10 @@ from tests.dsanet.helpers import (
 
 CONFIG = TrainConfig(epochs=3, batch_size=4, lr=2e-4, save_every=2)  # 12 + 12 videos less 4: 2 steps an epoch
 
-SMALL = preset("small")._replace(
-    model=preset("small").model.model_copy(update={"clip_weights": "random", "text_tuning": "frozen"})
+SMALL = ModelConfig.preset("small")._replace(
+    model=ModelConfig.preset("small").model.model_copy(
+        update={"clip_weights": "random", "text_tuning": "frozen"}
+    )
 )
 
 
@@ -213,7 +210,7 @@ def test_training_goes_on_from_a_checkpoint_of_the_same_model_only(footage: Foot
         assert losses[0] < float(next(csv.DictReader(file))["total"])
     assert read_info(second).run_id != read_info(first).run_id
     other = model.model_copy(update={"classes": ("normal", "fire", "flood", "riot")})
-    with pytest.raises(ValueError, match="of another model or of other classes"):
+    with pytest.raises(ValueError, match="another model config or other classes"):
         train(footage.records, footage.features_dir, tmp_path / "x", other, config, start_from=first)
 
 
@@ -271,7 +268,7 @@ KILLED_RUN = """
 import sys
 from pathlib import Path
 from tests.dsanet.helpers import TRAINED, small_config, make_footage
-from dsanet.detectors.dsanet.config import TrainConfig
+from dsanet.detectors.config import TrainConfig
 from dsanet.training.train import train
 footage = make_footage(Path(sys.argv[1]))
 config = TrainConfig(epochs=3, batch_size=4, lr=2e-4, save_every=2)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dsanet.checkpoint import import_release, import_weights, load_checkpoint, read_info
-from dsanet.detectors.dsanet.config import InferConfig
+from dsanet.detectors.config import InferConfig
 from dsanet.detectors.registry import detector_preset
 from dsanet.detectors.vadclip import VadCLIP, VadCLIPConfig
 from extract.clip import visual_digest
@@ -81,7 +81,7 @@ def test_names_and_shapes_are_those_of_the_real_files(preset: str, shared: Path)
         ({"text_prompt_embeddings.weight": None}, "text_prompt_embeddings.weight is missing"),
         ({"clipmodel.ln_final.weight": None}, "clipmodel.ln_final.weight is missing"),
         ({"classifier.weight": torch.zeros(2, 512)}, r"classifier.weight has shape \(2, 512\)"),
-        ({"extra.bias": torch.zeros(1)}, "extra.bias .* is not one of vadclip's xd-violence release"),
+        ({"extra.bias": torch.zeros(1)}, "extra.bias .* is not part of vadclip's xd-violence release"),
     ],
     ids=["missing", "missing in CLIP", "misshapen", "extra"],
 )
@@ -114,7 +114,7 @@ def test_an_imported_checkpoint_scores_without_clip(tmp_path: Path) -> None:
 
 def test_the_loss_weighs_the_separation_as_the_release_does() -> None:
     config = VadCLIPConfig(classes=("normal", "fire", "riot"), bag_length=16, layers=1, clip_weights="random")
-    text = config.text_module(random_tower())
+    text = VadCLIP.text_module(config, random_tower())
     model, train = VadCLIP(config, text), detector_preset("vadclip", "ucf-crime").train
     output = model(*padded_bags([16, 9], 16))
     terms = model.loss_terms(output, torch.eye(3)[:2], torch.tensor([16, 9]))

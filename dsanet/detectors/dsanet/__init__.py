@@ -1,0 +1,1 @@
+"""DSANet (AAAI 2026): config and presets, differences of the release, model, losses."""

@@ -1,30 +1,35 @@
-"""The seven loss terms, one function each, and the one place that weighs them (eq. 11).
+"""DSANet's seven loss terms (eq. 1 to 9). Eq. 11 weights L_align with λ and the others with 1.
 
 The release differs in `Variant.detection_in_log_space`, `label_smoothing`, `background_floor` and
-`mean_separation`.
-Everything in float32. `labels_BC` are multi-hot, column 0 = normal.
+`mean_separation`. Everything is computed in float32.
+
+B videos, T snippets, C classes (0 = normal). `labels_BC` are multi-hot, column 0 = normal.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from dsanet.detectors.dsanet.config import Variant, variant_rules
-from dsanet.layers.ragged import topk, topk_mean
-
-if TYPE_CHECKING:
-    from dsanet.detectors.dsanet.model import DSANetOutput
+from dsanet.detectors.dsanet.output import DSANetOutput
+from dsanet.detectors.dsanet.variant import Variant, variant_rules
+from dsanet.layers.bag_losses import alignment_loss, detection_loss, separation_loss, soft_cross_entropy
 
 TERMS = ("det", "align", "consist", "compact", "event", "bkg", "sep")
 
 
 def loss_terms(
-    output: "DSANetOutput", labels_BC: Tensor, lengths_B: Tensor, variant: str | Variant
+    output: DSANetOutput, labels_BC: Tensor, lengths_B: Tensor, variant: str | Variant
 ) -> dict[str, Tensor]:
-    """The terms by name, scalars. A term whose branch did not run (switched off, or in eval mode) is 0."""
+    """DSANet's unweighted loss terms by name, scalars.
+
+    `output` is what `DSANet.forward` returned for bags with the valid lengths `lengths_B` (B,) and the
+    multi-hot labels `labels_BC` (B, C); `variant` is `paper`, `release` or the rules themselves. A term is 0
+    if its branch did not run: switched off by the config, or SG-NM's terms in eval mode. Raises ValueError
+    for an unknown variant.
+
+    >>> terms = loss_terms(model(features_BTD, lengths_B), labels_BC, lengths_B, "paper")
+    >>> sorted(terms)
+    ['align', 'bkg', 'compact', 'consist', 'det', 'event', 'sep']
+    """
     rules = variant_rules(variant)
     labels_BC = labels_BC.float()
     zero = output.anomaly_BT.new_zeros(())
@@ -46,58 +51,15 @@ def loss_terms(
     return terms
 
 
-def total_loss(terms: Mapping[str, Tensor], align_weight: float) -> Tensor:
-    """Eq. (11): L_det + λ·L_align + the other terms."""
-    return torch.stack([align_weight * t if name == "align" else t for name, t in terms.items()]).sum()
-
-
-def detection_loss(
-    anomaly_BT: Tensor, labels_BC: Tensor, lengths_B: Tensor, in_log_space: bool = True
-) -> Tensor:
-    """L_det (eq. 1): binary cross-entropy of the top-k mean probability; anomalous is what is not normal.
-
-    In log space it is the same number, but keeps its gradient where a sigmoid has reached 0 or 1 in float32.
-    """
-    anomalous_B = 1 - labels_BC[:, 0]
-    if not in_log_space:
-        video_B = topk_mean(torch.sigmoid(anomaly_BT)[..., None], lengths_B).squeeze(-1)
-        return F.binary_cross_entropy(video_B, anomalous_B)
-    ranked_BK1, used_BK = topk(anomaly_BT.float()[..., None], lengths_B)
-    ranked_BK = ranked_BK1.squeeze(-1)
-    log_k_B = used_BK.sum(1).log()
-    log_p_B, log_q_B = (
-        F.logsigmoid(logits_BK).masked_fill(~used_BK, float("-inf")).logsumexp(1) - log_k_B
-        for logits_BK in (ranked_BK, -ranked_BK)
-    )
-    return -(anomalous_B * log_p_B + (1 - anomalous_B) * log_q_B).mean()
-
-
-def alignment_loss(classes_BTC: Tensor, labels_BC: Tensor, lengths_B: Tensor) -> Tensor:
-    """L_align (eq. 2): cross-entropy of the alignment map's top-k means (already over τ) and the labels."""
-    return soft_cross_entropy(topk_mean(classes_BTC, lengths_B), labels_BC, 0.0)
-
-
 def consistency_loss(anomaly_BT: Tensor, scores_rec_BT: Tensor, lengths_B: Tensor) -> Tensor:
-    """L_consist (eq. 4): mean over all true rows of (σ(S_det) − S_rec)²."""
-    true_BT = torch.arange(anomaly_BT.shape[1], device=lengths_B.device) < lengths_B[:, None]
+    """L_consist (eq. 4): mean over all valid snippets of (σ(S_det) − S_rec)²."""
+    valid_BT = torch.arange(anomaly_BT.shape[1], device=lengths_B.device) < lengths_B[:, None]
     squared_BT = (torch.sigmoid(anomaly_BT) - scores_rec_BT).square()
-    return (squared_BT * true_BT).sum() / lengths_B.sum()
-
-
-def soft_cross_entropy(logits_BC: Tensor, target_BC: Tensor, smoothing: float) -> Tensor:
-    """Cross-entropy against targets made to sum to 1, then smoothed (eq. 2, 8, 9); mean over the batch."""
-    target_BC = target_BC / target_BC.sum(1, keepdim=True)
-    return F.cross_entropy(logits_BC, target_BC, label_smoothing=smoothing)
+    return (squared_BT * valid_BT).sum() / lengths_B.sum()
 
 
 def background_target(labels_BC: Tensor, floor: float) -> Tensor:
-    """(B, C): 1 for normal, `floor` for the rest, whatever the video's label (eq. 9)."""
+    """(B, C): target of L_bkg (eq. 9), independent of the labels: 1 for normal, else `floor`."""
     target_BC = torch.full_like(labels_BC, floor)
     target_BC[:, 0] = 1
     return target_BC
-
-
-def separation_loss(text_CD: Tensor, mean: bool) -> Tensor:
-    """L_sep (eq. 6): |cosine| of normal to each anomaly class, summed (or averaged)."""
-    cosine_C = F.cosine_similarity(text_CD[:1], text_CD[1:]).abs()
-    return cosine_C.mean() if mean else cosine_C.sum()

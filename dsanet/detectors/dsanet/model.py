@@ -1,136 +1,155 @@
-"""DSANet (figure 2): wiring only. Each part has a module of its own; the release differs by `Variant`.
+"""DSANet (figure 2): the two branches, with SG-NM and DCSA. The parts are in modules of their own.
 
-B videos, T rows, N rows that count, D width, C classes (0 = normal).
+B videos, T snippets, D width, C classes (0 = normal).
 """
-
-from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsanet.detectors.base import Output
-from dsanet.detectors.dsanet.config import InferConfig, ModelConfig, TrainConfig
-from dsanet.detectors.dsanet.losses import TERMS, loss_terms, total_loss
+from dsanet.detectors.config import InferConfig, TrainConfig
+from dsanet.detectors.dsanet.config import ModelConfig
+from dsanet.detectors.dsanet.losses import TERMS, loss_terms
 from dsanet.detectors.dsanet.normality import NormalityModel, nearest_cosine
-from dsanet.detectors.two_branch import TwoBranch, to_length
+from dsanet.detectors.dsanet.output import DSANetOutput
+from dsanet.detectors.two_branch import Branches, TwoBranch, to_length
 from dsanet.layers.alignment import class_logits, prototypes
 from dsanet.layers.belief import belief_modulation
-from dsanet.layers.ragged import Rows
+from dsanet.layers.clip_text import AdaptedText, FixedText, LearnedContext, TextTower
+from dsanet.layers.ragged import RaggedBatch
 
 
-class DSANetOutput(NamedTuple):
-    """What the model says of a batch, float32. Rows beyond a video's length mean nothing (paper: 0)."""
+class DSANet(TwoBranch[DSANetOutput]):
+    """DSANet for `config`, with freshly drawn weights.
 
-    anomaly_BT: Tensor
-    """S_det: logits."""
-    classes_BTC: Tensor
-    """Alignment map: cosine / τ."""
-    event_BC: Tensor | None
-    """Event prototype against the classes: cosine / τ (None without DCSA)."""
-    background_BC: Tensor | None
-    """Background prototype against the classes: cosine / τ (None without DCSA)."""
-    text_CD: Tensor
-    """Class embeddings before the vision-text enhance."""
-    video_BTD: Tensor
-    """F_video."""
-    scores_rec_BT: Tensor | None
-    """S_rec in [0, 1]; in training with SG-NM only."""
-    compact: Tensor | None
-    """L_compact (eq. 3), a scalar; in training with SG-NM only."""
+    `text` replaces the text module that the config asks for: called without arguments it returns (C, 512).
+    Without it, CLIP's text tower is loaded from `config.clip_weights`. Raises FileNotFoundError if these are
+    not available, and ValueError for a config without classes.
 
-
-class DSANet(TwoBranch):
-    """The two branches, with SG-NM and DCSA around them."""
+    >>> model = DSANet(ModelConfig(classes=("normal", "fire"), clip_weights="random"))
+    >>> output = model(torch.zeros(2, 256, 512), torch.tensor([256, 40]))  # bags, and their valid lengths
+    >>> output.anomaly_BT.shape, output.classes_BTC.shape
+    (torch.Size([2, 256]), torch.Size([2, 256, 2]))
+    """
 
     config: ModelConfig
     terms = TERMS
 
     def __init__(self, config: ModelConfig, text: nn.Module | None = None) -> None:
         super().__init__(config, text)
-        width, rules = config.feature_dim, config.rules
-        self.normality = (
-            NormalityModel(
-                width,
-                config.normality_heads,
-                config.patterns,
-                config.decoder_layers,
-                config.candidate_ratio,
-                decoder_residuals=rules.decoder_residuals,
-                learned_scale=rules.decoder_attention == "relu-cosine",
-            )
-            if config.normality
-            else None
+        self.normality = _normality(config) if config.normality else None
+
+    @staticmethod
+    def text_module(config: ModelConfig, tower: TextTower) -> nn.Module:
+        if config.text_tuning in ("frozen", "manual"):
+            return FixedText.encode(tower, config.texts)
+        if config.text_tuning == "learned":
+            return LearnedContext(tower, config.texts, config.context_tokens)
+        return AdaptedText(
+            tower,
+            config.texts,
+            config.adapter_layers,
+            config.adapter_weight,
+            config.rules.learned_text_projection,
         )
 
     def forward(self, features_BTD: Tensor, lengths_B: Tensor, text_CD: Tensor | None = None) -> DSANetOutput:
         """One pass over padded bags.
 
-        `features_BTD` has T ≤ bag_length rows, of which `lengths_B` (1 … T) are true. `text_CD`
-        saves computing the class embeddings again where they don't change (see `text_embeddings`).
+        `features_BTD` has T ≤ bag_length snippets, of which the first `lengths_B` (1 … T) are valid; the
+        release variant needs T = bag_length. `text_CD` is the result of `text_embeddings`; passing it saves
+        its recomputation where it is constant.
         """
         length = features_BTD.shape[1]
-        anomaly_BT, classes_BTC, video_BTD, text_CD, rows = self.branches(features_BTD, lengths_B, text_CD)
-        event_BC = background_BC = scores_rec_BT = compact = None
-        if self.config.disentangled_alignment:
-            pooled = prototypes(video_BTD, anomaly_BT, rows, self.config.rules.prototype_weights)
-            event_BC, background_BC = (
-                class_logits(prototype_BD, text_CD, self.config.temperature).float()
-                for prototype_BD in pooled
-            )
-        if self.normality is not None and self.training:
-            scores_rec_BT, compact = self.normality(video_BTD, anomaly_BT, rows, lengths_B)
-            scores_rec_BT, compact = to_length(scores_rec_BT, length).float(), compact.float()
+        branches = self.branches(features_BTD, lengths_B, text_CD)
+        event_BC, background_BC = self._prototype_logits(branches)
+        scores_rec_BT, compact = self._reconstruction(branches, lengths_B, length)
         return DSANetOutput(
-            anomaly_BT=to_length(anomaly_BT, length).float(),
-            classes_BTC=to_length(classes_BTC, length).float(),
+            anomaly_BT=to_length(branches.anomaly_BT, length).float(),
+            classes_BTC=to_length(branches.classes_BTC, length).float(),
             event_BC=event_BC,
             background_BC=background_BC,
-            text_CD=text_CD.float(),
-            video_BTD=to_length(video_BTD, length).float(),
+            text_CD=branches.text_CD.float(),
+            video_BTD=to_length(branches.video_BTD, length).float(),
             scores_rec_BT=scores_rec_BT,
             compact=compact,
         )
 
+    def _prototype_logits(self, branches: Branches) -> tuple[Tensor | None, Tensor | None]:
+        """DCSA (section 3.3): event and background prototype against the classes, (B, C) each."""
+        if not self.config.disentangled_alignment:
+            return None, None
+        weights = self.config.rules.prototype_weights
+        event_BD, background_BD = prototypes(
+            branches.video_BTD, branches.anomaly_BT, branches.ragged, weights
+        )
+        event_BC, background_BC = (
+            class_logits(prototype_BD, branches.text_CD, self.config.temperature).float()
+            for prototype_BD in (event_BD, background_BD)
+        )
+        return event_BC, background_BC
+
+    def _reconstruction(
+        self, branches: Branches, lengths_B: Tensor, length: int
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """SG-NM (section 3.2) in train mode: S_rec (B, length) and L_compact."""
+        if self.normality is None or not self.training:
+            return None, None
+        scores_rec_BT, compact = self.normality(
+            branches.video_BTD, branches.anomaly_BT, branches.ragged, lengths_B
+        )
+        return to_length(scores_rec_BT, length).float(), compact.float()
+
     def text_embeddings(self) -> Tensor:
-        """(C, D): class embeddings. Where the text is tuned they change with each step; never cached."""
         text_CD = super().text_embeddings()
         return F.normalize(text_CD, dim=-1) if self.config.rules.normalize_text else text_CD
 
-    def loss_terms(self, output: Output, labels_BC: Tensor, lengths_B: Tensor) -> dict[str, Tensor]:
-        """The seven terms (see `dsanet.detectors.dsanet.losses`)."""
-        assert isinstance(output, DSANetOutput)
+    def loss_terms(self, output: DSANetOutput, labels_BC: Tensor, lengths_B: Tensor) -> dict[str, Tensor]:
+        """The seven terms of `dsanet.detectors.dsanet.losses`."""
         return loss_terms(output, labels_BC, lengths_B, self.config.rules)
 
-    def total_loss(self, terms: Mapping[str, Tensor], train: TrainConfig) -> Tensor:
-        """Eq. (11)."""
-        return total_loss(terms, train.align_weight)
+    def loss_weights(self, train: TrainConfig) -> dict[str, float]:
+        """Eq. (11): λ for L_align, 1 for the other terms."""
+        return {"align": train.align_weight}
 
-    def scores(self, output: Output, lengths_B: Tensor, infer: InferConfig) -> dict[str, Tensor]:
-        """Beside the rows' scores both prototypes' classes (`event`, `background`), the same in every row."""
-        assert isinstance(output, DSANetOutput)
+    def scores(self, output: DSANetOutput, lengths_B: Tensor, infer: InferConfig) -> dict[str, Tensor]:
+        """Scores as of `Detector.scores`, and the prototypes' class distributions `event` and `background`.
+
+        The prototypes' distributions are repeated for each snippet, so that the mean over a video's snippets
+        weights its windows by their length.
+        """
         arrays = super().scores(output, lengths_B, infer)
         if output.event_BC is not None and output.background_BC is not None:
-            # Repeated, so that averaging a video's rows weighs its windows by their length.
-            rows = output.anomaly_BT.shape[1]
-            arrays["event"] = output.event_BC.softmax(-1)[:, None].expand(-1, rows, -1)
-            arrays["background"] = output.background_BC.softmax(-1)[:, None].expand(-1, rows, -1)
+            snippets = output.anomaly_BT.shape[1]
+            arrays["event"] = output.event_BC.softmax(-1)[:, None].expand(-1, snippets, -1)
+            arrays["background"] = output.background_BC.softmax(-1)[:, None].expand(-1, snippets, -1)
         return arrays
 
-    def class_scores(self, output: Output, infer: InferConfig) -> Tensor:
+    def class_scores(self, output: DSANetOutput, infer: InferConfig) -> Tensor:
         """(B, T, C): belief modulation with temperature β."""
-        assert isinstance(output, DSANetOutput)
         return belief_modulation(output.anomaly_BT, output.classes_BTC, infer.beta)
 
-    def normal_distance(self, output: Output, lengths_B: Tensor) -> Tensor:
-        """(B, T): smallest cosine distance of each row to its video's normal patterns (figure 5), in [0, 2].
+    def normal_distance(self, output: DSANetOutput, lengths_B: Tensor) -> Tensor:
+        """(B, T), in [0, 2]: smallest cosine distance of each snippet to a normal pattern (figure 5).
 
         Raises ValueError for a model without SG-NM.
         """
         if self.normality is None:
             raise ValueError("normal distances need SG-NM; this model was built with normality = false")
         length = output.video_BTD.shape[1]
-        rows = Rows(lengths_B if self.config.masks_padding else torch.full_like(lengths_B, length), length)
-        patterns_BKD, _ = self.normality.patterns(output.video_BTD, output.anomaly_BT, rows)
+        valid_B = lengths_B if self.config.masks_padding else torch.full_like(lengths_B, length)
+        ragged = RaggedBatch(valid_B, length)
+        patterns_BKD, _ = self.normality.patterns(output.video_BTD, output.anomaly_BT, ragged)
         return 1 - nearest_cosine(output.video_BTD, patterns_BKD)
+
+
+def _normality(config: ModelConfig) -> NormalityModel:
+    return NormalityModel(
+        config.feature_dim,
+        config.normality_heads,
+        config.patterns,
+        config.decoder_layers,
+        config.candidate_ratio,
+        decoder_residuals=config.rules.decoder_residuals,
+        learned_scale=config.rules.decoder_attention == "relu-cosine",
+    )

@@ -1,6 +1,6 @@
-"""Where the paper and the authors' release of DSANet differ: one field a difference.
+"""Differences between DSANet's paper and the authors' release, one field each.
 
-The two named sets are `PAPER` and `RELEASE`.
+The two named sets of values are `PAPER` and `RELEASE`.
 """
 
 from typing import Literal
@@ -11,20 +11,21 @@ from extract.config import StrictModel
 
 
 class Variant(StrictModel):
-    """The differences between the paper (the defaults) and the authors' release."""
+    """One value per difference; the defaults are the paper's."""
 
     mask_padding: bool = Field(
         True,
-        description="rows beyond a video's length take no part (the paper is silent). Release: they do, in "
-        "the local attention, the distance graph, the visual cue, the prototypes and the bottom-M choice",
+        description="positions beyond a video's length are excluded (not specified in the paper). Release: "
+        "they enter the local attention, the distance graph, the visual cue, the prototypes and the bottom-M "
+        "selection",
     )
     decoder_residuals: bool = Field(
         True,
-        description="residual around the attention of every decoder layer but the first. Release: of none",
+        description="residual around the attention of all decoder layers but the first. Release: of none",
     )
     decoder_attention: Literal["softmax", "relu-cosine"] = Field(
         "softmax",
-        description="release: ReLU of scaled cosines with a learned scale a head, not normalised to sum 1",
+        description="release: ReLU of cosines times a learned scale per head, not normalised to sum 1",
     )
     prototype_weights: Literal["softmax", "exponential"] = Field(
         "softmax",
@@ -33,27 +34,28 @@ class Variant(StrictModel):
     )
     learned_text_projection: bool = Field(
         False,
-        description="release: a bias-free linear + LeakyReLU takes the place of CLIP's text projection in "
-        "text_tuning = adapter",
+        description="release: a bias-free linear layer with LeakyReLU replaces CLIP's text projection if "
+        "text_tuning is adapter",
     )
     normalize_text: bool = Field(
-        False, description="release: class embeddings have length 1 before the cue is added"
+        False, description="release: class embeddings are normalised before the visual cue is added"
     )
     detection_in_log_space: bool = Field(
         True,
-        description="L_det from log-sigmoids: a score far on the wrong side still learns. Release: from "
-        "probabilities, a logarithm cut off at −100 and without gradient there",
+        description="L_det from log-sigmoids, with a gradient for saturated scores. Release: from "
+        "probabilities, with the logarithm clipped at −100 and no gradient there",
     )
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="of L_event and L_bkg. Release: 0.1")
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="label smoothing of L_event and L_bkg. Release: 0.1"
+    )
     background_floor: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="target of L_bkg for each anomaly class beside 1 for normal, before it is made to "
-        "sum to 1. Release: 0.01",
+        description="target of L_bkg for each anomaly class before normalisation (normal: 1). Release: 0.01",
     )
     mean_separation: bool = Field(
-        False, description="L_sep: the sum of eq. (6). Release: divided by the number of anomaly classes"
+        False, description="L_sep: the sum of eq. (6). Release: its mean over the anomaly classes"
     )
 
 
@@ -73,7 +75,7 @@ RELEASE = Variant(
 
 
 def variant_rules(variant: "str | Variant") -> Variant:
-    """The rules behind a variant's name, or the given ones. Raises ValueError for an unknown name."""
+    """The rules of a named variant, or the given rules. Raises ValueError for an unknown name."""
     if isinstance(variant, Variant):
         return variant
     if variant not in ("paper", "release"):

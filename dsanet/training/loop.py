@@ -1,0 +1,150 @@
+"""The training loop: updates, validation, curves and the state that an interrupted training resumes from."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dsanet.checkpoint import load_trained
+from dsanet.detectors.base import Detector
+from dsanet.detectors.config import TrainConfig
+from dsanet.training.bags import Bags, Batch, Sampler, make_batch
+from dsanet.training.curves import Curves
+from dsanet.training.optim import ScheduledOptimizer, build_optimizers, plateau_drops
+from dsanet.training.resume import read_progress, restore, write_resume
+from dsanet.training.selection import Best, better, validate
+
+
+class NonFiniteLossError(ArithmeticError):
+    """A loss term is NaN or infinite. The model has not been updated with it."""
+
+
+@dataclass(frozen=True)
+class TrainProgress:
+    """`step` of `steps` updates are done, the last one in `epoch` (from 1) of `epochs`.
+
+    `losses` are the values of the loss terms and `total` in that update.
+    """
+
+    step: int
+    steps: int
+    epoch: int
+    epochs: int
+    losses: dict[str, float]
+
+
+class TrainingLoop:
+    """Trains `net` on `bags` and keeps the best weights on `select` (`best`; None if there is no validation).
+
+    Continues a run with the same `run_id` that was interrupted in `out_dir`, else starts at step 0.
+    """
+
+    def __init__(
+        self,
+        net: Detector,
+        bags: Bags,
+        select: Bags | None,
+        config: TrainConfig,
+        out_dir: Path,
+        run_id: str,
+    ) -> None:
+        self.net, self.bags, self.select = net, bags, select
+        self.config, self.out_dir, self.run_id = config, out_dir, run_id
+        self.sampler = Sampler(bags.anomalous, config.batch_size, config.balanced, config.seed)
+        self.steps_per_epoch = self.sampler.steps_per_epoch
+        self.steps = config.steps or config.epochs * self.steps_per_epoch
+        self.optimizers = build_optimizers(net, config, self.steps_per_epoch)
+        self.best: Best | None = None
+        self.history: list[float] = []
+        """Validation losses so far."""
+        self.first_step = self._resume()
+        self.curves = Curves(out_dir, self.first_step, net.terms)
+
+    def run(self, on_progress: Callable[[TrainProgress], None] | None = None) -> None:
+        """Train to the last step. Raises NonFiniteLossError."""
+        epochs = -(-self.steps // self.steps_per_epoch)
+        for step in range(self.first_step, self.steps):
+            epoch = step // self.steps_per_epoch + 1
+            losses = self._update(step)
+            metrics = self._validate(step + 1)
+            self.curves.write(epoch, step + 1, losses | metrics)
+            if (step + 1) % self.config.save_every == 0 and step + 1 < self.steps:
+                self._save(step + 1)
+            if on_progress is not None:
+                on_progress(TrainProgress(step + 1, self.steps, epoch, epochs, losses))
+
+    def _update(self, step: int) -> dict[str, float]:
+        chosen = [self.bags.bags[i] for i in self.sampler.step(step)]
+        batch = make_batch(chosen, self.net.config.bag_length)
+        drops = plateau_drops(self.history, self.config.plateau)
+        for optimizer in self.optimizers:
+            optimizer.drops = drops
+        return train_step(self.net, batch, self.optimizers, self.config, step)
+
+    def _validate(self, steps_done: int) -> dict[str, float]:
+        """Validation metrics, and an update of `best`, if a validation is due; else an empty dict."""
+        if self.select is None or not self._validation_due(steps_done):
+            return {}
+        metrics = validate(self.net, self.select, self.config)
+        self.history.append(metrics["val_loss"])
+        if better(metrics, self.best):
+            self.best = Best(metrics, steps_done, self.net.own_state())
+        return metrics
+
+    def _validation_due(self, steps_done: int) -> bool:
+        epochs_done, remainder = divmod(steps_done, self.steps_per_epoch)
+        return steps_done == self.steps or (remainder == 0 and epochs_done % self.config.validate_every == 0)
+
+    def _resume(self) -> int:
+        """Restore the interrupted run with this `run_id`; returns the next step, 0 for a new run."""
+        progress = read_progress(self.out_dir)
+        if progress is None or progress["run_id"] != self.run_id:
+            return 0
+        weights = restore(self.out_dir, [scheduled.optimizer for scheduled in self.optimizers])
+        load_trained(self.net, weights["model"])
+        if best := progress["best"]:
+            self.best = Best(best["metrics"], best["step"], weights["best"])
+        self.history = progress["history"]
+        return int(progress["step"])
+
+    def _save(self, step: int) -> None:
+        best = self.best
+        progress = {
+            "run_id": self.run_id,
+            "step": step,
+            "history": self.history,
+            "best": best and {"metrics": best.metrics, "step": best.step},
+        }
+        weights = {"model": self.net.own_state()} | ({"best": best.weights} if best else {})
+        write_resume(self.out_dir, progress, weights, [scheduled.optimizer for scheduled in self.optimizers])
+
+
+def train_step(
+    net: Detector, batch: Batch, optimizers: Sequence[ScheduledOptimizer], config: TrainConfig, step: int
+) -> dict[str, float]:
+    """One update of `net` at `step` (0-based); returns the loss terms and `total`.
+
+    Raises NonFiniteLossError before any optimizer changes a weight.
+    """
+    net.train()
+    batch = batch.to(next(net.parameters()).device)
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and batch.features_BTD.is_cuda)
+    with torch.autocast(batch.features_BTD.device.type, torch.bfloat16, enabled=bf16):
+        output = net(batch.features_BTD, batch.lengths_B)
+    terms = net.loss_terms(output, batch.labels_BC, batch.lengths_B)
+    total = net.total_loss(terms, config)
+    names = (*terms, "total")
+    losses = dict(zip(names, torch.stack([*terms.values(), total]).tolist(), strict=True))
+    if bad := [name for name, value in losses.items() if not np.isfinite(value)]:
+        raise NonFiniteLossError(
+            f"loss term {', '.join(bad)} is not finite at step {step + 1}; the videos of the batch are "
+            f"{', '.join(sorted(set(batch.names)))}"
+        )
+    for scheduled in optimizers:
+        scheduled.optimizer.zero_grad()
+    total.backward()
+    for scheduled in optimizers:
+        scheduled.step(step)
+    return losses
