@@ -87,14 +87,15 @@ def read_frames(
 
 
 def choose_decoder(info: VideoInfo, choice: Choice) -> tuple[Decoder, str]:
-    """The decoder for a video, and the reason; both are stored in its feature file.
+    """The decoder for a video, and the reason.
 
-    Raises VideoError if `choice` is decord and decord can't read this video correctly.
+    Both are stored in the feature file, whose bytes must not change: do not reword the reasons. Raises
+    VideoError if `choice` is decord and decord can't read this video correctly.
     """
     refusal = _decord_refusal(info)
     if choice == "decord":
         if refusal:
-            raise VideoError(f"decord was asked for, but {refusal}; use decoder auto or pyav")
+            raise VideoError(f"decord was requested, but {refusal}; use decoder auto or pyav")
         return "decord", "asked for"
     if not info.full_decode_reason and info.codec in _SPARSE_CODECS:
         return "pyav-sparse", f"{info.codec} with unique timestamps and known entry points"

@@ -1,17 +1,18 @@
-"""What bounds an extraction: images a second of the encoder alone and end to end, and their ratio.
+"""Images per second of the encoder alone and of a whole extraction, and their ratio.
 
     python tests/benchmarks/extract_rates.py [--device auto] [--frames 320] [--clips 2] [--crops 1 10]
         [--rounds 2]
 
-Both are measured in turns, and of each the fastest counts. The encoder's rate is set beside the
-device's measured matrix rate (ViT-B/16: 35.1 GFLOP an image). Weights are random: speed does not
-depend on them.
+Both are measured alternately; the fastest round of each counts. The encoder's rate is compared with the
+measured rate of matrix products on the device (ViT-B/16: 35.1 GFLOP per image). Weights are random, which
+does not affect the speed.
 """
 
 import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -20,10 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from extract.config import ExtractConfig, ExtractRuntime
 from extract.encoder import Encoder, load_encoder
 from extract.engine import extract_videos
-from tests.benchmarks.extract_media_bench import make_footage
-from tests.extract.media import records_of
+from tests.benchmarks.extract_footage import make_footage
+from tests.extract.numbered_clips import records_of
 
-GFLOP_AN_IMAGE = 35.1
+GFLOP_PER_IMAGE = 35.1
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -32,8 +33,8 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def seconds(run, device: torch.device) -> float:
-    """After one run to warm up."""
+def seconds(run: Callable[[], object], device: torch.device) -> float:
+    """Duration of one run, after another one to warm up."""
     run()
     synchronise(device)
     start = time.perf_counter()
@@ -64,13 +65,15 @@ def end_to_end_rate(encoder: Encoder, paths: list[Path], crops: int, frames: int
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--frames", type=int, default=320)
+    parser.add_argument("--frames", type=int, default=320, help="frames per clip")
     parser.add_argument("--clips", type=int, default=2)
     parser.add_argument("--crops", type=int, nargs="+", default=[1, 10])
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=2, help="runs of each; the fastest counts")
     options = parser.parse_args()
     encoder = load_encoder("random", options.device, options.precision)
     with tempfile.TemporaryDirectory() as folder:
@@ -81,7 +84,7 @@ def main() -> None:
                 alone = max(alone, encoder_rate(encoder))
                 rates[crops] = max(rates[crops], end_to_end_rate(encoder, paths, crops, options.frames))
     peak = matrix_gflops(encoder)
-    share = alone * GFLOP_AN_IMAGE / peak
+    share = alone * GFLOP_PER_IMAGE / peak
     print(f"{encoder.device} {encoder.fingerprint.precision}: matrix rate {peak:,.0f} GFLOP/s")
     print(f"encoder alone  {alone:9.1f} images/s, {share:.2f} of the matrix rate")
     for crops, rate in rates.items():

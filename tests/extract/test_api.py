@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import extract
-from tests.extract.media import make_clip
+from tests.extract.numbered_clips import make_clip
 
 PARAMETERS = {
     "ExtractConfig": "*, snippet_length, frame_pick, mean_frames, keep_last, crops, weights, precision",

@@ -1,4 +1,4 @@
-"""OpenAI's weights in each of their formats, and everything that must be refused."""
+"""OpenAI's weights in each file format, and the refusal of incomplete or foreign weights."""
 
 import json
 import warnings
@@ -17,7 +17,7 @@ SHARED_KEYS = Path(__file__).parents[3] / "shared" / "reference" / "openai-clip-
 
 @pytest.fixture(scope="module")
 def half_weights() -> dict[str, Tensor]:
-    """A complete state dict with OpenAI's names, stored as fp16 as theirs is."""
+    """A complete state dict with OpenAI's tensor names, in float16 as OpenAI's file."""
     model, digest = build_clip("random", seed=3)
     assert digest.startswith("random-")
     return {name: tensor.half() for name, tensor in model.state_dict().items()}
@@ -54,7 +54,7 @@ def test_a_model_is_built_from_a_file_and_frozen(half_weights: dict[str, Tensor]
 
 
 def save_torchscript(state: dict[str, Tensor], path: Path) -> None:
-    """An archive as OpenAI's: the tensors as buffers of nested modules, and three scalars beside them."""
+    """An archive like OpenAI's: the tensors as buffers of nested modules, and three scalars."""
     root = nn.Module()
     scalars = {
         "input_resolution": torch.tensor(224),
@@ -89,7 +89,7 @@ def save_torchscript(state: dict[str, Tensor], path: Path) -> None:
         ),
     ],
 )
-def test_incomplete_weights_are_refused_by_tensor(
+def test_incomplete_weights_are_refused_naming_the_tensor(
     change, message: str, half_weights: dict[str, Tensor]
 ) -> None:
     state = dict(half_weights)
@@ -115,7 +115,7 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "harm").exists()
 
 
-def test_other_files_are_refused(tmp_path: Path) -> None:
+def test_files_without_weights_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pt").write_text("not weights")
     with pytest.raises(ValueError, match="neither a TorchScript"):
         read_weights(tmp_path / "text.pt")
@@ -124,7 +124,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         read_weights(tmp_path / "list.pt")
 
 
-def test_missing_weights_name_the_ways_to_give_them(tmp_path: Path) -> None:
+def test_the_error_for_missing_weights_lists_the_options(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"`openai`.*safetensors.*`random`"):
         build_clip(str(tmp_path / "none.pt"))
 
@@ -138,11 +138,11 @@ def test_openai_without_network_or_cache_is_a_clear_error(
         build_clip("openai")
 
 
-def test_random_weights_are_seeded_and_marked() -> None:
+def test_random_weights_are_seeded_and_have_marked_digests() -> None:
     assert build_clip("random")[1] == build_clip("random")[1] != build_clip("random", seed=1)[1]
 
 
-def test_random_weights_leave_the_callers_generator_alone() -> None:
+def test_random_weights_do_not_advance_the_global_generator() -> None:
     torch.manual_seed(7)
     expected = torch.rand(1)
     torch.manual_seed(7)
@@ -156,7 +156,7 @@ def test_a_model_with_gelu_is_refused() -> None:
         require_quick_gelu(plain)
 
 
-@pytest.mark.skipif(not SHARED_KEYS.is_file(), reason="the list of OpenAI's names is not beside the project")
-def test_names_and_shapes_are_those_of_openais_file(half_weights: dict[str, Tensor]) -> None:
+@pytest.mark.skipif(not SHARED_KEYS.is_file(), reason="no ../shared with the list of OpenAI's tensor names")
+def test_names_and_shapes_equal_those_of_openais_file(half_weights: dict[str, Tensor]) -> None:
     listed = {name: tuple(shape) for name, shape in json.loads(SHARED_KEYS.read_text()).items()}
     assert {name: tuple(tensor.shape) for name, tensor in half_weights.items()} == listed

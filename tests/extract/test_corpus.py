@@ -1,4 +1,4 @@
-"""Awkward videos, all in one run: each gives the right snippets or a named failure, none ends the run."""
+"""Unusual and broken videos in one run: each gives correct snippets or a failure with a reason."""
 
 import os
 import re
@@ -16,14 +16,20 @@ from extract.config import ExtractConfig, ExtractRuntime
 from extract.engine import ExtractResult, extract_videos
 from extract.failures import Failure
 from extract.store import read_features
-from tests.extract.media import NumberEncoder, feature_numbers, make_clip, numbered_picture, records_of
+from tests.extract.numbered_clips import (
+    NumberEncoder,
+    feature_numbers,
+    make_clip,
+    numbered_picture,
+    records_of,
+)
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 SQUARE = (96, 96)
 
 
 def middles(frames: int) -> list[int]:
-    """The frames of a clip that its features must show."""
+    """The middle frame of each snippet of a clip."""
     return [(start + min(start + 16, frames)) // 2 for start in range(0, frames, 16)]
 
 
@@ -51,7 +57,7 @@ def garbage(at: float, length: int, **options) -> Callable[[Path], None]:
 
 FASTSTART = {"container_options": {"movflags": "faststart"}}
 
-# file name: (how it is made, the reason of the failure)
+# file name: (function that writes it, pattern of the failure's reason)
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty.mp4": (lambda path: path.touch(), "can't be opened"),
     "garbage.mp4": (lambda path: path.write_bytes(np.random.default_rng(1).bytes(20_000)), "can't be opened"),
@@ -75,8 +81,8 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "huge_declared.mp4": (lambda path: declare_size(path, 60_000), "."),
 }
 
-# file name: (how it is made, number of frames)
-AWKWARD: dict[str, tuple[Callable[[Path], object], int]] = {
+# file name: (function that writes it, number of frames)
+UNUSUAL: dict[str, tuple[Callable[[Path], object], int]] = {
     "plain.mp4": (clip, 100),
     "one_frame.mp4": (lambda path: clip(path, 1), 1),
     "seventeen.mp4": (lambda path: clip(path, 17), 17),
@@ -130,7 +136,7 @@ def write_nothing(path: Path) -> None:
 
 
 def declare_size(path: Path, size: int) -> None:
-    """A PNG stream whose pictures claim to be `size` pixels wide and high."""
+    """A PNG stream whose headers declare pictures `size` pixels wide and high."""
     image = bytearray(clip(path, 5, codec="png", pix_fmt="rgb24", options={}))
     at = 0
     while (at := image.find(b"IHDR", at + 1)) >= 0:
@@ -139,7 +145,7 @@ def declare_size(path: Path, size: int) -> None:
 
 
 def two_sizes(path: Path) -> None:
-    """48 numbered frames; from the 24th on they are larger."""
+    """48 numbered frames, from frame 24 on in a larger size."""
     options = {"x264-params": "keyint=12:bframes=0"}
     parts = []
     for start, size in ((0, 96), (24, 192)):
@@ -159,7 +165,7 @@ def two_sizes(path: Path) -> None:
 
 
 def two_streams(path: Path) -> None:
-    """A thumbnail stream first, then the video proper, marked as the one to show."""
+    """A thumbnail stream first, then the main video, marked as the default stream."""
     with av.open(str(path), "w") as output:
         small = output.add_stream("libx264", rate=30)
         small.width, small.height, small.pix_fmt = 32, 32, "yuv420p"
@@ -177,10 +183,10 @@ def two_streams(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> tuple[ExtractResult, Path]:
-    """One run over everything; a name is the file name, since stems repeat."""
+    """One run over all files. Videos are named by file name, because stems repeat."""
     folder = tmp_path_factory.mktemp("corpus")
     out = tmp_path_factory.mktemp("features")
-    for name, (make, _) in (BROKEN | AWKWARD).items():
+    for name, (make, _) in (BROKEN | UNUSUAL).items():
         make(folder / name)
     result = extract(sorted(folder.iterdir()), out)
     return result, out
@@ -198,14 +204,14 @@ def extract(paths: list[Path], out: Path) -> ExtractResult:
 
 def test_every_file_is_accounted_for(corpus: tuple[ExtractResult, Path]) -> None:
     result, _ = corpus
-    assert set(result.extracted) == AWKWARD.keys()
+    assert set(result.extracted) == UNUSUAL.keys()
     assert {failure.name for failure in result.failures} == BROKEN.keys()
 
 
-@pytest.mark.parametrize("name", AWKWARD)
-def test_an_awkward_video_gives_the_right_snippets(name: str, corpus: tuple[ExtractResult, Path]) -> None:
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_an_unusual_video_gives_the_right_snippets(name: str, corpus: tuple[ExtractResult, Path]) -> None:
     _, out = corpus
-    assert feature_numbers(out / f"{name}.h5") == middles(AWKWARD[name][1])
+    assert feature_numbers(out / f"{name}.h5") == middles(UNUSUAL[name][1])
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -218,7 +224,7 @@ def test_a_broken_video_fails_with_its_reason(name: str, corpus: tuple[ExtractRe
     assert not (out / f"{name}.h5").exists()
 
 
-# frames a file shows; None: a failure, for the reason beside it
+# file name: (number of frames, or None for a failure; its reason)
 ZOO: dict[str, tuple[int | None, str]] = {
     "av1_video.mkv": (125, ""),
     "corrupted.mp4": (None, "decoding fails"),
@@ -232,7 +238,7 @@ ZOO: dict[str, tuple[int | None, str]] = {
 }
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the video zoo is not beside the project")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared with the video zoo")
 def test_the_video_zoo(tmp_path: Path) -> None:
     result = extract(sorted((SHARED / "video-zoo").iterdir()), tmp_path)
     failures: dict[str, Failure] = {failure.name: failure for failure in result.failures}
@@ -247,7 +253,7 @@ def test_the_video_zoo(tmp_path: Path) -> None:
     assert failures["corrupted.mp4"].frame == 28
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the footage is not beside the project")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared with the footage")
 def test_the_footage_has_the_frame_counts_of_the_data_set(tmp_path: Path) -> None:
     lines = (SHARED / "ucf-crime" / "test-frame-counts.tsv").read_text().splitlines()
     counts = {line.split("\t")[0]: int(line.split("\t")[-1]) for line in lines}

@@ -1,4 +1,4 @@
-"""Disks that refuse: full ones and folders of somebody else. Real processes, a real file system."""
+"""Full disks and read-only folders, with real processes on a real file system."""
 
 import os
 import re
@@ -10,11 +10,11 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from extract.store import read_features
-from tests.extract.media import make_clip
+from tests.extract.numbered_clips import make_clip
 
 TESTS = Path(__file__).parent
-PROGRAM = TESTS / "program.py"
-# A tmpfs in a mount namespace of its own: it is gone with the process, whatever becomes of that.
+PROGRAM = TESTS / "run_extraction.py"
+# A tmpfs in a separate mount namespace: it disappears with the process, even if that is killed.
 ON_A_SMALL_DISK = """
 mount -t tmpfs -o size=40k none "$out" || exit 77
 if [ "$ballast" ]; then head -c 1M /dev/zero > "$out/ballast"; fi
@@ -22,10 +22,10 @@ if [ "$ballast" ]; then head -c 1M /dev/zero > "$out/ballast"; fi
 echo "exit code $?"; ls -A "$out"; cp "$out"/*.h5 "$kept"
 """
 AS_NOBODY = """
-import os, program
+import os, run_extraction
 if os.getuid() == 0:
     os.setgroups([]), os.setgid(65534), os.setuid(65534)
-program.main()
+run_extraction.main()
 """
 
 
@@ -43,21 +43,21 @@ def run_on_a_small_disk(tmp_path: Path, *, ballast: bool) -> subprocess.Complete
         text=True,
     )
     if run.returncode == 77 or "unshare" in run.stderr:
-        pytest.skip("no file system may be mounted here")
+        pytest.skip("mounting a file system is not permitted")
     return run
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="mount namespaces are Linux's")
-def test_a_full_disk_fails_what_does_not_fit_and_the_rest_goes_on(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="mount namespaces exist on Linux only")
+def test_on_a_full_disk_only_the_video_that_does_not_fit_fails(tmp_path: Path) -> None:
     run = run_on_a_small_disk(tmp_path, ballast=False)
-    said = run.stdout.splitlines()
-    assert said[0].startswith("long the features can't be written: [Errno 28] No space left on device")
-    assert said[1:] == ["exit code 0", ".lock", "failures.csv", "short.h5"]
+    lines = run.stdout.splitlines()
+    assert lines[0].startswith("long the features can't be written: [Errno 28] No space left on device")
+    assert lines[1:] == ["exit code 0", ".lock", "failures.csv", "short.h5"]
     assert len(read_features(tmp_path / "kept/short.h5").frame_index) == 2
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="mount namespaces are Linux's")
-def test_a_disk_that_takes_nothing_at_all_is_a_clear_error(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="mount namespaces exist on Linux only")
+def test_a_disk_too_full_for_the_failure_list_is_a_clear_error(tmp_path: Path) -> None:
     run = run_on_a_small_disk(tmp_path, ballast=True)
     assert "ValueError: the failure list can't be written to" in run.stderr
     assert re.search(
@@ -66,9 +66,9 @@ def test_a_disk_that_takes_nothing_at_all_is_a_clear_error(tmp_path: Path) -> No
     assert run.stdout.splitlines() == ["exit code 1", ".lock", "ballast"]
 
 
-def test_a_folder_that_may_only_be_read_is_a_clear_error() -> None:
-    """By a process without root's rights: for root there is no read-only folder."""
-    with TemporaryDirectory() as name:  # not tmp_path: that is closed to others
+def test_a_read_only_folder_is_a_clear_error() -> None:
+    """Run without root's rights, because root can write to read-only folders."""
+    with TemporaryDirectory() as name:  # not tmp_path, which other users can't read
         folder = Path(name)
         make_clip(folder / "a.mp4", 20)
         folder.chmod(0o555)

@@ -1,4 +1,4 @@
-"""Preprocessing and image tower against OpenAI's definitions, written out here a second time."""
+"""Preprocessing and image tower against independent implementations of OpenAI's definitions."""
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +41,7 @@ def encoder() -> Encoder:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_preprocessing_is_pils_to_within_two_of_255(size: tuple[int, int]) -> None:
+def test_preprocessing_equals_pil_within_two_of_255(size: tuple[int, int]) -> None:
     picture = natural_picture(*size)
     expected = OPENAI_GEOMETRY(Image.fromarray(picture)).int()
     difference = (resize_and_crop(torch.from_numpy(picture)[None], 1)[0, 0].int() - expected).abs()
@@ -50,8 +50,8 @@ def test_preprocessing_is_pils_to_within_two_of_255(size: tuple[int, int]) -> No
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_form_for_a_gpu_is_the_same(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run on the CPU here: the device type is all that chooses between the two."""
+def test_the_gpu_code_path_gives_the_same(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs on the CPU: only `_on_cpu` selects the code path."""
     images = torch.from_numpy(natural_picture(*size))[None].permute(0, 3, 1, 2)
     on_cpu = resize_shorter_side(images)
     monkeypatch.setattr("extract.preprocess._on_cpu", lambda _: False)
@@ -60,7 +60,7 @@ def test_the_form_for_a_gpu_is_the_same(size: tuple[int, int], monkeypatch: pyte
     assert difference.float().mean() < 0.01
 
 
-def test_normalisation_is_openais() -> None:
+def test_normalisation_equals_openais() -> None:
     image = torch.from_numpy(natural_picture(224, 224)).permute(2, 0, 1)
     torch.testing.assert_close(normalise(image[None], torch.float32)[0], OPENAI_NORMALISE(image / 255))
 
@@ -119,7 +119,7 @@ def openai_image_tower(state: dict[str, Tensor], pixels_B3HW: Tensor) -> Tensor:
     return layer_norm(x[:, 0], "visual.ln_post") @ state["visual.proj"]
 
 
-def test_an_embedding_is_that_of_openais_definition(encoder: Encoder) -> None:
+def test_an_embedding_equals_openais_definition(encoder: Encoder) -> None:
     state = build_clip("random")[0].state_dict()
     pictures = [natural_picture(*size, seed=seed) for seed, size in enumerate([(240, 320), (90, 60)])]
     for picture in pictures:
@@ -132,7 +132,7 @@ def test_an_embedding_is_that_of_openais_definition(encoder: Encoder) -> None:
 
 
 def test_an_embedding_does_not_depend_on_its_batch(encoder: Encoder) -> None:
-    """Bit for bit: a resumed run fills its batches differently."""
+    """Bit for bit, because a resumed run fills its batches differently."""
     pictures = np.stack([natural_picture(64, 80, seed) for seed in range(4)])
     together = encoder.encode(pictures)
     assert torch.equal(encoder.encode(pictures[:1]), together[:1])
@@ -146,14 +146,14 @@ def test_crops_are_encoded_in_order(encoder: Encoder) -> None:
     assert torch.equal(crops[:, :1], encoder.encode(picture[None]))
 
 
-def test_reversed_and_read_only_arrays_are_taken(encoder: Encoder) -> None:
+def test_reversed_and_read_only_arrays_are_accepted(encoder: Encoder) -> None:
     rgb = natural_picture(40, 60)[None]
     as_reversed_bgr = rgb[..., ::-1].copy()[..., ::-1]
     rgb.flags.writeable = False
     assert torch.equal(encoder.encode(as_reversed_bgr), encoder.encode(rgb))
 
 
-def test_the_fingerprint_tells_what_is_computed(encoder: Encoder) -> None:
+def test_the_fingerprint_identifies_weights_and_precision(encoder: Encoder) -> None:
     fingerprint = encoder.fingerprint
     assert fingerprint.weights_digest.startswith("random-")
     assert fingerprint.precision == "fp32"

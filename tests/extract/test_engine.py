@@ -1,4 +1,4 @@
-"""Whole runs: right features, resume, what counts as done, failures that stay local."""
+"""Whole runs: correct features, resuming, reuse of finished files, and failures of single videos."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from extract.engine import ExtractResult, extract_videos
 from extract.failures import read_failures
 from extract.progress import ExtractProgress
 from extract.store import read_features
-from tests.extract.media import NumberEncoder, feature_numbers, make_clip, records_of
+from tests.extract.numbered_clips import NumberEncoder, feature_numbers, make_clip, records_of
 
 LENGTHS = {"a": 100, "b": 33, "c": 16, "d": 7}
 
@@ -75,12 +75,12 @@ def test_crops_share_a_frame(videos: Path, tmp_path: Path, crops: int) -> None:
     run(videos, tmp_path / "out", {"crops": crops})
     features = read_features(tmp_path / "out/a.h5").features
     assert features.shape == (7, crops, 512)
-    # of a square picture all unmirrored crops are the picture itself
+    # every unmirrored crop of a square picture is the whole picture
     assert all((features[:, crop] == features[:, 0]).all() for crop in range(1, 5))
     assert feature_numbers(tmp_path / "out/a.h5")[:2] == [8, 24]
 
 
-def test_a_second_run_does_nothing(videos: Path, tmp_path: Path) -> None:
+def test_a_second_run_extracts_nothing(videos: Path, tmp_path: Path) -> None:
     run(videos, tmp_path / "out")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.h5")}
     result = run(videos, tmp_path / "out")
@@ -100,7 +100,7 @@ def test_batches_workers_and_order_do_not_change_a_byte(videos: Path, tmp_path: 
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
-def test_only_what_is_missing_damaged_or_changed_is_done_again(videos: Path, tmp_path: Path) -> None:
+def test_only_missing_damaged_or_outdated_features_are_extracted_again(videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(videos, out)
     whole = contents(out)
@@ -113,10 +113,10 @@ def test_only_what_is_missing_damaged_or_changed_is_done_again(videos: Path, tmp
     assert feature_numbers(out / "c.h5") == [8, 24, 36]
 
 
-def test_another_config_or_encoder_is_done_again(videos: Path, tmp_path: Path) -> None:
+def test_another_config_or_encoder_extracts_again(videos: Path, tmp_path: Path) -> None:
     run(videos, tmp_path / "out")
     assert len(run(videos, tmp_path / "out", {"frame_pick": "first"}).extracted) == 4
-    # where the weights came from is not what they are
+    # the same weights from another path: the fingerprint is equal
     assert run(videos, tmp_path / "out", {"frame_pick": "first", "weights": "elsewhere.pt"}).extracted == []
 
     class Other(NumberEncoder):
@@ -129,24 +129,24 @@ def test_another_config_or_encoder_is_done_again(videos: Path, tmp_path: Path) -
     assert result.extracted == ["a"]
 
 
-def test_a_touched_video_is_recognised_by_its_digest(videos: Path, tmp_path: Path) -> None:
+def test_a_video_with_a_new_mtime_is_recognised_by_its_digest(videos: Path, tmp_path: Path) -> None:
     run(videos, tmp_path / "out")
     os.utime(videos / "a.mp4", ns=(1, 1))
     assert run(videos, tmp_path / "out").extracted == []
 
 
-def test_verify_finds_a_change_that_size_and_time_do_not_show(videos: Path, tmp_path: Path) -> None:
+def test_verify_detects_a_change_with_equal_size_and_mtime(videos: Path, tmp_path: Path) -> None:
     run(videos, tmp_path / "out")
     video = videos / "a.mp4"
     times, image = video.stat(), bytearray(video.read_bytes())
-    image[-1] ^= 1  # the last byte of the metadata
+    image[-1] ^= 1  # in the metadata: the pictures stay the same
     video.write_bytes(image)
     os.utime(video, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert run(videos, tmp_path / "out").extracted == []
     assert run(videos, tmp_path / "out", verify=True).extracted == ["a"]
 
 
-def test_a_bad_video_is_listed_and_the_rest_goes_on(videos: Path, tmp_path: Path) -> None:
+def test_a_bad_video_is_listed_and_the_others_are_extracted(videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     (videos / "bad.mp4").write_bytes(os.urandom(5000))
     records = records_of(*sorted(videos.iterdir()), videos / "vanished.mp4")
@@ -159,7 +159,7 @@ def test_a_bad_video_is_listed_and_the_rest_goes_on(videos: Path, tmp_path: Path
     assert "can't be opened as a video" in listed["bad"].reason
     assert "No such file" in listed["vanished"].reason
 
-    # a retry takes only those, and what succeeds leaves the list
+    # a second run retries only these, and removes successes from the list
     make_clip(videos / "bad.mp4", 20, size=(96, 96))
     retry = extract_videos(records, out, ExtractConfig(), runtime, encoder=NumberEncoder())
     assert retry.extracted == ["bad"]
@@ -170,23 +170,23 @@ DAMAGED_LISTS = [b"name,path\na,b\n", b"name,path,reason,frame\na,b,c,first\n", 
 
 
 @pytest.mark.parametrize("damaged", DAMAGED_LISTS)
-def test_a_damaged_list_of_failures_is_named(damaged: bytes, tmp_path: Path) -> None:
+def test_a_damaged_failure_list_is_refused(damaged: bytes, tmp_path: Path) -> None:
     (tmp_path / "failures.csv").write_bytes(damaged)
     with pytest.raises(ValueError, match=r"failures\.csv is not a failure list .* delete it"):
         read_failures(tmp_path)
 
 
-def test_features_of_an_earlier_content_do_not_outlive_it(videos: Path, tmp_path: Path) -> None:
+def test_features_of_a_replaced_video_are_removed(videos: Path, tmp_path: Path) -> None:
     run(videos, tmp_path / "out")
     (videos / "a.mp4").write_bytes(b"now something else")
     (videos / "b.mp4").rename(tmp_path / "elsewhere.mp4")
     records = records_of(videos / "a.mp4", videos / "b.mp4")
     extract_videos(records, tmp_path / "out", ExtractConfig(), ExtractRuntime(), encoder=NumberEncoder())
-    # but a folder that is not mounted just now costs nothing
+    # features of a missing video are kept: its disk may only be unmounted
     assert [path.name for path in sorted((tmp_path / "out").glob("*.h5"))] == ["b.h5", "c.h5", "d.h5"]
 
 
-def test_failures_of_other_videos_stay_listed(videos: Path, tmp_path: Path) -> None:
+def test_failures_of_videos_outside_the_run_stay_listed(videos: Path, tmp_path: Path) -> None:
     (videos / "bad.mp4").write_bytes(b"nothing")
     run(videos, tmp_path / "out")
     (videos / "bad.mp4").unlink()
@@ -214,33 +214,33 @@ def test_partial_keeps_the_snippets_before_the_damage(videos: Path, tmp_path: Pa
     assert [failure.name for failure in run(videos, out).failures] == ["cut"]
 
 
-def test_a_video_shorter_than_a_snippet_without_keep_last(videos: Path, tmp_path: Path) -> None:
+def test_a_video_shorter_than_a_snippet_fails_without_keep_last(videos: Path, tmp_path: Path) -> None:
     failures = run(videos, tmp_path / "out", {"keep_last": False}).failures
     assert [failure.name for failure in failures] == ["d"]
     assert "fewer than one snippet" in failures[0].reason
 
 
-def test_progress_is_told(videos: Path, tmp_path: Path) -> None:
+def test_progress_is_reported(videos: Path, tmp_path: Path) -> None:
     (videos / "bad.mp4").write_bytes(b"nothing")
-    seen: list[ExtractProgress] = []
+    reports: list[ExtractProgress] = []
     records = records_of(*sorted(videos.iterdir()))
     extract_videos(
         records,
         tmp_path / "out",
         ExtractConfig(),
         ExtractRuntime(workers=1),
-        seen.append,
+        reports.append,
         encoder=NumberEncoder(),
     )
-    assert (seen[0].videos_done, seen[0].videos_total) == (0, 5)
-    last = seen[-1]
+    assert (reports[0].videos_done, reports[0].videos_total) == (0, 5)
+    last = reports[-1]
     assert (last.videos_done, last.failures) == (5, 1)
     assert last.snippets_done == last.snippets_total == 7 + 3 + 1 + 1
     assert last.footage_s_done == pytest.approx(sum(LENGTHS.values()) / 30)
 
 
 def test_memory_is_bounded_by_the_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A decoder that is faster than the encoder waits; pictures are counted, the rest of Python with them."""
+    """A decoder that is faster than the encoder waits. The peak includes all memory that Python allocates."""
     video = make_clip(tmp_path / "a.mp4", 800, size=(96, 96), options={"preset": "ultrafast"})
     raw_bytes = 800 * 96 * 96 * 3
     monkeypatch.setattr("extract.engine._QUEUE_BYTES", raw_bytes // 20)
@@ -282,19 +282,19 @@ def test_two_videos_of_one_name_are_refused(videos: Path, tmp_path: Path) -> Non
         extract_videos(records, tmp_path, ExtractConfig(), ExtractRuntime(), encoder=NumberEncoder())
 
 
-def test_nothing_to_do(tmp_path: Path) -> None:
+def test_a_run_without_videos(tmp_path: Path) -> None:
     result = extract_videos([], tmp_path / "out", ExtractConfig(), ExtractRuntime(), encoder=NumberEncoder())
     assert result == ExtractResult([], [], [])
 
 
-def test_a_folder_that_can_not_be_made_is_a_clear_error(videos: Path, tmp_path: Path) -> None:
+def test_a_folder_that_can_not_be_created_is_a_clear_error(videos: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="features can't be written to"):
         run(videos, tmp_path / "file" / "out")
 
 
 @pytest.mark.parametrize("decoder", ["pyav", "decord"])
-def test_the_decoder_can_be_asked_for(videos: Path, tmp_path: Path, decoder: str) -> None:
+def test_the_decoder_can_be_selected(videos: Path, tmp_path: Path, decoder: str) -> None:
     run(videos, tmp_path / "out", decoder=decoder)
     meta = read_features(tmp_path / "out/a.h5").meta
     assert meta.decoder == {"pyav": "pyav-sparse", "decord": "decord"}[decoder]

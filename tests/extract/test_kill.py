@@ -1,4 +1,4 @@
-"""Real processes and real kills: nothing finished is lost, nothing half stands under a final name."""
+"""Killed processes: finished files survive, and no partial file gets a final name."""
 
 import math
 import os
@@ -19,9 +19,9 @@ from extract.decode.pool import ByteQueue, DecoderProcess, QueueStopped
 from extract.decode.worker import Failed, Job, Opened, PictureHeader, serve
 from extract.engine import ExtractResult, extract_videos
 from extract.store import read_features
-from tests.extract.media import NumberEncoder, make_clip, records_of
+from tests.extract.numbered_clips import NumberEncoder, make_clip, records_of
 
-PROGRAM = Path(__file__).parent / "program.py"
+PROGRAM = Path(__file__).parent / "run_extraction.py"
 NAMES = list("abcdef")
 
 
@@ -53,12 +53,12 @@ def start(videos: Path, out: Path, delay_s: float = 0.15) -> subprocess.Popen:
 def wait_for(condition: Callable[[], object], timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.02)
 
 
 def decoder_processes(parent: int) -> list[int]:
-    """Process ids of a run's decoder processes."""
+    """Process ids of the decoder processes started by process `parent`."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -79,7 +79,7 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("finished", [0, 2])
-def test_killed_and_run_again_gives_the_bytes_of_an_uninterrupted_run(
+def test_a_killed_and_repeated_run_gives_the_bytes_of_an_uninterrupted_run(
     finished: int, videos: Path, uninterrupted: dict[str, bytes], tmp_path: Path
 ) -> None:
     with start(videos, tmp_path) as process:
@@ -123,7 +123,7 @@ def test_a_signal_stops_the_run_within_seconds(
         (signal.SIGKILL, "killed by SIGKILL, perhaps out of memory"),
     ],
 )
-def test_a_decoder_that_hangs_or_dies_costs_one_video(
+def test_a_decoder_that_hangs_or_crashes_fails_one_video(
     number: int, reason: str, videos: Path, tmp_path: Path
 ) -> None:
     result: list[ExtractResult] = []
@@ -144,20 +144,21 @@ def test_a_decoder_that_hangs_or_dies_costs_one_video(
     assert not decoder_processes(os.getpid())
 
 
-def test_a_decoder_that_stops_in_the_middle_of_a_picture_is_given_up(tmp_path: Path) -> None:
+def test_a_decoder_that_stops_in_the_middle_of_a_picture_is_killed(tmp_path: Path) -> None:
     video = make_clip(tmp_path / "a.mp4", 2, size=(1920, 1080), options={"preset": "ultrafast"})
     process = DecoderProcess(timeout_s=2)
     messages = process.decode(Job(video, ExtractConfig().sampling, "auto", partial=False))
     assert isinstance(next(messages), Opened)
-    assert process._connection.poll(10)  # the picture has begun, and is larger than any socket's buffer
+    assert process._connection.poll(10)  # the picture is being sent, and exceeds the socket's buffer
     decoder = psutil.Process(process._process.pid)
     decoder.suspend()
-    wait_for(lambda: decoder.status() == psutil.STATUS_STOPPED)  # reading before makes room for the rest
+    # Reading before the decoder has stopped would free buffer space for the rest of the picture.
+    wait_for(lambda: decoder.status() == psutil.STATUS_STOPPED)
     assert list(messages) == [Failed("the decoder hung: no data for 2 s")]
     assert not process.alive
 
 
-def test_a_disk_that_takes_no_more_fails_only_what_does_not_fit(tmp_path: Path) -> None:
+def test_a_file_size_limit_fails_only_the_video_that_exceeds_it(tmp_path: Path) -> None:
     videos, out = tmp_path / "videos", tmp_path / "out"
     videos.mkdir()
     make_clip(videos / "long.mp4", 900, size=(96, 96), options={"preset": "ultrafast"})
@@ -172,7 +173,7 @@ def test_a_disk_that_takes_no_more_fails_only_what_does_not_fit(tmp_path: Path) 
     assert [path.name for path in sorted(out.iterdir())] == [".lock", "long.h5", "short.h5"]
 
 
-def test_a_second_run_in_the_same_folder_is_kept_out(videos: Path, tmp_path: Path) -> None:
+def test_a_second_run_in_the_same_folder_is_refused(videos: Path, tmp_path: Path) -> None:
     with start(videos, tmp_path) as process:
         wait_for(lambda: decoder_processes(process.pid))
         with pytest.raises(ValueError, match="another extraction is running"):
@@ -182,11 +183,11 @@ def test_a_second_run_in_the_same_folder_is_kept_out(videos: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("happens", "reason"),
+    ("change", "reason"),
     [(lambda video: os.utime(video, ns=(1, 1)), "changed"), (Path.unlink, "removed")],
 )
-def test_a_video_that_changes_or_vanishes_while_it_is_read_is_refused(
-    happens: Callable[[Path], None], reason: str, tmp_path: Path
+def test_a_video_that_is_changed_or_removed_while_it_is_read_is_refused(
+    change: Callable[[Path], None], reason: str, tmp_path: Path
 ) -> None:
     video = make_clip(tmp_path / "a.mp4", 60)
     ours, theirs = Pipe()
@@ -195,7 +196,7 @@ def test_a_video_that_changes_or_vanishes_while_it_is_read_is_refused(
     thread.start()
     assert isinstance(ours.recv(), Opened)
     message = ours.recv()
-    happens(video)  # 60 pictures are more than the connection holds: the last is not yet sent
+    change(video)  # before the last picture is sent: the connection's buffer can't hold 60
     while isinstance(message, PictureHeader):
         missing = math.prod(message.shape)
         while missing:
@@ -207,26 +208,26 @@ def test_a_video_that_changes_or_vanishes_while_it_is_read_is_refused(
 
 def test_the_queue_is_bounded_in_bytes() -> None:
     items: ByteQueue[int] = ByteQueue(limit=100)
-    most = 0
+    longest = 0
 
     def produce() -> None:
         for number in range(50):
             items.put(number, 40)
-        items.put(-1, 1000)  # larger than the whole queue: passes alone
+        items.put(-1, 1000)  # larger than the limit: admitted as soon as there is space
 
     thread = threading.Thread(target=produce)
     thread.start()
     received = []
     while not received or received[-1] != -1:
         time.sleep(0.001)
-        most = max(most, items._items.qsize())
+        longest = max(longest, items._items.qsize())
         received.append(items.get(5))
     thread.join()
     assert received == [*range(50), -1]
-    assert most <= 3  # two fit, and the one that finds room left
+    assert longest <= 3  # two fit; a third is admitted while space is left
 
 
-def test_a_stopped_queue_lets_its_producers_go() -> None:
+def test_stopping_a_queue_releases_its_producers() -> None:
     items: ByteQueue[int] = ByteQueue(limit=1)
     items.put(0, 1)
     threading.Timer(0.05, items.stop).start()

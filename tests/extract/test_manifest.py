@@ -1,4 +1,4 @@
-"""Manifests and the official lists."""
+"""Manifests, and the official lists of UCF-Crime and XD-Violence."""
 
 from pathlib import Path
 
@@ -83,12 +83,12 @@ def test_a_failed_write_leaves_the_old_manifest(folder: Path, monkeypatch: pytes
         ("path,labels,split,name\na.mp4,normal,train,.x\n", "can't be a file name"),
     ],
 )
-def test_a_wrong_manifest_is_refused_by_row(folder: Path, text: str, message: str) -> None:
+def test_an_invalid_manifest_is_refused_naming_the_row(folder: Path, text: str, message: str) -> None:
     with pytest.raises(ManifestError, match=message):
         read_manifest(manifest(folder, text))
 
 
-def test_no_manifest(tmp_path: Path) -> None:
+def test_a_missing_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="expected a CSV"):
         read_manifest(tmp_path / "none.csv")
 
@@ -106,7 +106,7 @@ def test_the_ucf_crime_lists(tmp_path: Path) -> None:
     assert found.missing == ["RoadAccidents003_x264", "Abuse028_x264"]
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the official lists are not beside the project")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared with the official lists")
 def test_the_official_lists_in_full() -> None:
     ucf = import_ucf_crime(SHARED / "ucf-crime", SHARED / "footage")
     assert len(ucf.records) + len(ucf.missing) == 1900

@@ -1,4 +1,4 @@
-"""Every decoder gives the frame it was asked for: the clips carry the frame number in the picture."""
+"""Every decoder returns exactly the requested frames, checked by the frame numbers in the pictures."""
 
 import contextlib
 import os
@@ -13,13 +13,13 @@ from extract.decode.decoders import decode_all, decode_sparse, decode_with_decor
 from extract.decode.packets import VideoError
 from extract.decode.probe import probe
 from extract.decode.reader import FrameReader, choose_decoder, read_frames
-from tests.extract.media import make_clip, numbered_picture, numbers, read_number, remux
+from tests.extract.numbered_clips import make_clip, numbered_picture, numbers_in, read_number, remux
 
 FRAMES = 120
 VFR_TICKS = np.cumsum(np.random.default_rng(0).integers(1, 9, FRAMES)).tolist()
 X265 = "log-level=none:keyint=24:bframes=3:b-adapt=0"
 
-# name: (file name, what make_clip takes, the decoder that `auto` must choose)
+# name: (file name, arguments of make_clip, the decoder that `auto` must choose)
 CLIPS: dict[str, tuple[str, dict, str]] = {
     "h264 with B-frames": ("a.mp4", {"options": {"g": "48"}}, "pyav-sparse"),
     "h264 without B-frames": ("a.mp4", {"options": {"g": "24", "bf": "0"}}, "pyav-sparse"),
@@ -119,7 +119,7 @@ def clip(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("clip", CLIPS, indirect=True)
-def test_every_way_to_decode_gives_the_frames_asked_for(clip: Path, request: pytest.FixtureRequest) -> None:
+def test_every_decoder_returns_the_requested_frames(clip: Path, request: pytest.FixtureRequest) -> None:
     info = probe(clip)
     assert (info.n_frames, info.damage) == (FRAMES, None)
     wanted = [0, 1, 7, 23, 24, 25, 26, 47, 72, 73, 100, FRAMES - 2, FRAMES - 1]
@@ -128,20 +128,20 @@ def test_every_way_to_decode_gives_the_frames_asked_for(clip: Path, request: pyt
     reader = FrameReader(info)
     pictures = list(reader.frames(wanted))
     assert [number for number, _ in pictures] == wanted
-    assert numbers(pictures) == wanted
+    assert numbers_in(pictures) == wanted
     assert reader.decoder == expected_decoder
     assert reader.reason
 
     everything = dict(decode_all(info, wanted))
     if expected_decoder == "pyav-sparse":
         assert all((everything[number] == picture).all() for number, picture in pictures)
-    if _decord_may(info):
-        asked = FrameReader(info, "decord")
-        assert numbers(asked.frames(wanted)) == wanted
-        assert asked.decoder == "decord"
+    if _decord_is_allowed(info):
+        with_decord = FrameReader(info, "decord")
+        assert numbers_in(with_decord.frames(wanted)) == wanted
+        assert with_decord.decoder == "decord"
 
 
-def _decord_may(info) -> bool:
+def _decord_is_allowed(info) -> bool:
     try:
         return choose_decoder(info, "decord")[0] == "decord"
     except VideoError:
@@ -170,7 +170,7 @@ def test_the_reason_after_a_failure_of_decord_is_the_same_at_any_time(tmp_path: 
     """decord puts the time of day before its messages; the reason is stored in the feature file."""
     info = probe(make_clip(tmp_path / "tiny.mp4", 40, size=(16, 16), pix_fmt="yuv444p"))
     reader = FrameReader(info, "decord")
-    assert numbers(reader.frames([8, 24])) == [8, 24]
+    assert numbers_in(reader.frames([8, 24])) == [8, 24]
     assert reader.decoder == "pyav-full"
     assert reader.reason.startswith("decord: decord fails: /")
 
@@ -182,21 +182,21 @@ def test_frames_that_do_not_exist_are_refused(indices: list[int], name: str, tmp
         list(read_frames(make_clip(tmp_path / name, 40), indices))
 
 
-def test_decord_really_is_wrong_on_an_open_gop(tmp_path: Path) -> None:
-    """The reason for the routing: should a newer decord be right, this test says so."""
+def test_decord_returns_wrong_frames_of_an_open_gop(tmp_path: Path) -> None:
+    """The reason why decord is not used here. Fails once a newer decord is correct."""
     file_name, options, _ = CLIPS["h264 open GOP"]
     info = probe(make_clip(tmp_path / file_name, FRAMES, **options))
     wanted = list(range(3, FRAMES, 7))
-    assert numbers(decode_with_decord(info, wanted)) != wanted
-    assert numbers(decode_sparse(info, wanted)) == wanted
+    assert numbers_in(decode_with_decord(info, wanted)) != wanted
+    assert numbers_in(decode_sparse(info, wanted)) == wanted
 
 
-def test_sparse_decoding_gives_every_frame_of_any_selection(tmp_path: Path) -> None:
+def test_sparse_decoding_returns_any_selection_of_frames(tmp_path: Path) -> None:
     info = probe(make_clip(tmp_path / "a.mp4", FRAMES, **CLIPS["h264 open GOP"][1]))
     random = np.random.default_rng(1)
     for _ in range(20):
         wanted = sorted(random.choice(FRAMES, random.integers(1, 12), replace=False).tolist())
-        assert numbers(decode_sparse(info, wanted)) == wanted
+        assert numbers_in(decode_sparse(info, wanted)) == wanted
 
 
 def test_times_come_from_the_stream(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_pictures_are_upright(rotation: int, tmp_path: Path) -> None:
 
     info = probe(make_clip(tmp_path / "a.mp4", 30, rotation=rotation, picture=lying))
     pictures = list(FrameReader(info).frames([3, 20]))
-    assert numbers(pictures) == [3, 20]
+    assert numbers_in(pictures) == [3, 20]
     assert pictures[0][1].shape == (info.height, info.width, 3)
     assert ((info.width, info.height) == (96, 128)) == (rotation % 180 != 0)
     assert all(
@@ -229,8 +229,8 @@ def test_pictures_are_upright(rotation: int, tmp_path: Path) -> None:
     )
 
 
-def test_a_trimmed_clip_has_the_frames_that_are_shown(tmp_path: Path) -> None:
-    """A stream copy cut between key frames hides its first frames by an edit list."""
+def test_a_trimmed_clip_has_only_the_frames_that_are_shown(tmp_path: Path) -> None:
+    """A stream copy cut between key frames hides its first frames with an edit list."""
     whole = make_clip(tmp_path / "whole.mp4", FRAMES, options={"g": "24", "bf": "2"})
     start = 33  # between the key frames 24 and 48
     tick = _ticks_a_frame(whole)
@@ -240,7 +240,7 @@ def test_a_trimmed_clip_has_the_frames_that_are_shown(tmp_path: Path) -> None:
     info = probe(trimmed)
     assert (info.n_frames, info.damage) == (FRAMES - start, None)
     assert info.time_s[0] == 0
-    assert numbers(FrameReader(info).frames([0, 1, 40])) == [start, start + 1, start + 40]
+    assert numbers_in(FrameReader(info).frames([0, 1, 40])) == [start, start + 1, start + 40]
     with pytest.raises(VideoError, match="edit lists"):
         choose_decoder(info, "decord")
 
@@ -252,11 +252,11 @@ def test_a_recording_that_begins_between_key_frames_starts_at_its_first_decodabl
     cut = remux(whole, tmp_path / "cut.ts", keep=lambda position, _: position >= 10)
     info = probe(cut)
     assert info.damage is None
-    assert numbers(FrameReader(info).frames([0, 1, 50])) == [24, 25, 74]
-    assert numbers(decode_all(info, [0, 1, 50])) == [24, 25, 74]
+    assert numbers_in(FrameReader(info).frames([0, 1, 50])) == [24, 25, 74]
+    assert numbers_in(decode_all(info, [0, 1, 50])) == [24, 25, 74]
 
 
-def test_read_frames_is_the_short_way(tmp_path: Path) -> None:
+def test_read_frames_probes_and_reads(tmp_path: Path) -> None:
     pictures = list(read_frames(make_clip(tmp_path / "a.mp4", 40), [33, 5]))
     assert [number for number, _ in pictures] == [5, 33]
     assert [read_number(picture) for _, picture in pictures] == [5, 33]

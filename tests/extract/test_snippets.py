@@ -1,4 +1,4 @@
-"""Which frames stand for which snippet."""
+"""The frames selected for each snippet."""
 
 import numpy as np
 import pytest
@@ -20,12 +20,12 @@ def test_the_first_frame() -> None:
     assert pick_frames(40, ExtractConfig(frame_pick="first").sampling).frames.tolist() == [0, 16, 32]
 
 
-def test_the_last_shorter_snippet_can_be_dropped() -> None:
+def test_a_shorter_last_snippet_can_be_dropped() -> None:
     assert pick_frames(40, ExtractConfig(keep_last=False).sampling).frames.tolist() == [8, 24]
     assert pick_frames(15, ExtractConfig(keep_last=False).sampling).n_snippets == 0
 
 
-def test_mean_takes_evenly_spaced_frames_and_no_frame_twice() -> None:
+def test_mean_picks_evenly_spaced_frames_without_duplicates() -> None:
     picks = pick_frames(35, ExtractConfig(frame_pick="mean", mean_frames=4).sampling)
     assert picks.frames.tolist() == [2, 6, 10, 14, 18, 22, 26, 30, 32, 33, 34]
     assert picks.snippet.tolist() == [0] * 4 + [1] * 4 + [2] * 3
@@ -40,7 +40,7 @@ def test_mean_takes_evenly_spaced_frames_and_no_frame_twice() -> None:
     mean_frames=st.integers(1, 8),
     keep_last=st.booleans(),
 )
-def test_every_pick_lies_in_its_snippet(
+def test_every_pick_is_within_its_snippet(
     n_frames: int, length: int, pick: str, mean_frames: int, keep_last: bool
 ) -> None:
     config = ExtractConfig(
@@ -57,6 +57,6 @@ def test_every_pick_lies_in_its_snippet(
 
 
 @pytest.mark.parametrize("field", [{"snippet_length": 0}, {"crops": 3}, {"frame_pick": "last"}, {"nope": 1}])
-def test_the_config_is_closed(field: dict) -> None:
+def test_unknown_fields_and_invalid_values_are_refused(field: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(field))):
         ExtractConfig(**field)

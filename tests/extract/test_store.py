@@ -1,4 +1,4 @@
-"""The feature file: reads back what was written, and finds every flipped bit."""
+"""The feature file: written and read back, and every flipped bit detected."""
 
 from pathlib import Path
 
@@ -52,16 +52,16 @@ def some_features(name: str = "clip", snippets: int = 5, crops: int = 1) -> Vide
 
 
 @pytest.mark.parametrize("crops", [1, 5, 10])
-def test_what_is_written_is_read(tmp_path: Path, crops: int) -> None:
+def test_a_written_file_reads_back(tmp_path: Path, crops: int) -> None:
     path = feature_path(tmp_path, "clip")
-    given = some_features(crops=crops)
-    write_features(path, given)
+    written = some_features(crops=crops)
+    write_features(path, written)
     read = read_features(path)
-    assert (read.name, read.meta) == (given.name, given.meta)
+    assert (read.name, read.meta) == (written.name, written.meta)
     for name in ("features", "frame_index", "time_s"):
-        np.testing.assert_array_equal(getattr(read, name), getattr(given, name))
-        assert getattr(read, name).dtype == getattr(given, name).dtype
-    assert read_meta(path) == given.meta
+        np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
+        assert getattr(read, name).dtype == getattr(written, name).dtype
+    assert read_meta(path) == written.meta
     assert [entry.name for entry in tmp_path.iterdir()] == ["clip.h5"]
 
 
@@ -75,7 +75,7 @@ def test_h5py_alone_opens_it(tmp_path: Path) -> None:
         assert file["config"].attrs["snippet_length"] == 16
 
 
-def test_same_features_same_bytes_and_a_digest_that_tells_contents_apart(tmp_path: Path) -> None:
+def test_equal_features_give_equal_bytes_and_digests(tmp_path: Path) -> None:
     for file_name, features in (
         ("a.h5", some_features()),
         ("b.h5", some_features()),
@@ -87,7 +87,7 @@ def test_same_features_same_bytes_and_a_digest_that_tells_contents_apart(tmp_pat
     assert content_digest(a) == content_digest(b) != content_digest(c)
 
 
-def test_any_flipped_bit_is_found(tmp_path: Path) -> None:
+def test_any_flipped_bit_is_detected(tmp_path: Path) -> None:
     path = tmp_path / "clip.h5"
     write_features(path, some_features(snippets=2))
     image = path.read_bytes()
@@ -102,7 +102,7 @@ def test_any_flipped_bit_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 10, 512, 4000, -1])
-def test_a_shortened_or_lengthened_file_is_found(tmp_path: Path, length: int) -> None:
+def test_a_truncated_or_extended_file_is_detected(tmp_path: Path, length: int) -> None:
     path = tmp_path / "clip.h5"
     write_features(path, some_features())
     image = path.read_bytes()
@@ -112,7 +112,7 @@ def test_a_shortened_or_lengthened_file_is_found(tmp_path: Path, length: int) ->
             read_features(path)
 
 
-def test_a_foreign_hdf5_file_is_refused(tmp_path: Path) -> None:
+def test_another_hdf5_file_is_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "foreign.h5", "w") as file:
         file["features"] = np.zeros((3, 512))
     with pytest.raises(FeatureFileError, match="is not a feature file: its signature is missing"):
@@ -124,14 +124,16 @@ def test_a_foreign_hdf5_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_wrong_shapes_are_refused_and_leave_nothing_behind(tmp_path: Path) -> None:
-    given = some_features()
-    wrong = VideoFeatures(given.name, given.features[:3], given.frame_index, given.time_s, given.meta)
+    written = some_features()
+    wrong = VideoFeatures(
+        written.name, written.features[:3], written.frame_index, written.time_s, written.meta
+    )
     with pytest.raises(ValueError, match="expected"):
         write_features(tmp_path / "clip.h5", wrong)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_is_shown_and_verified(tmp_path: Path) -> None:
+def test_a_folder_is_summarised_and_checked(tmp_path: Path) -> None:
     write_features(tmp_path / "good.h5", some_features("good"))
     write_features(tmp_path / "renamed.h5", some_features("original"))
     write_features(tmp_path / "bad.h5", some_features("bad"))
@@ -139,10 +141,10 @@ def test_a_folder_is_shown_and_verified(tmp_path: Path) -> None:
     image[-1] ^= 1
     (tmp_path / "bad.h5").write_bytes(image)
 
-    shown = {summary.path.name: summary for summary in summarise_features(tmp_path)}
-    assert shown["good.h5"].snippets == 5
-    assert shown["good.h5"].meta is not None
-    assert shown["bad.h5"].meta is None
-    assert {name for name, summary in shown.items() if summary.problem} == {"bad.h5", "renamed.h5"}
+    summaries = {summary.path.name: summary for summary in summarise_features(tmp_path)}
+    assert summaries["good.h5"].snippets == 5
+    assert summaries["good.h5"].meta is not None
+    assert summaries["bad.h5"].meta is None
+    assert {name for name, summary in summaries.items() if summary.problem} == {"bad.h5", "renamed.h5"}
     with pytest.raises(FileNotFoundError, match="extract features"):
         summarise_features(tmp_path / "none")

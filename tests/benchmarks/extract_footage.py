@@ -1,4 +1,4 @@
-"""Footage for the extraction benchmarks: CCTV-like clips at 320 × 240."""
+"""Synthetic footage for the extraction benchmarks: CCTV-like clips of 320 × 240 pixels."""
 
 import sys
 from functools import cache, partial
@@ -8,33 +8,35 @@ import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from tests.extract.media import make_clip, numbered_picture
+from tests.extract.numbered_clips import make_clip, numbered_picture
 
 CALM = 8
-"""Levels of noise at which a clip has the bit rate of real ones: 0.13 Mb/s with a key frame every 250."""
+"""Noise in levels of 255 that gives a realistic bit rate: 0.13 Mb/s with a key frame every 250 frames."""
 
 
 @cache
-def noises(levels: int, width: int, height: int) -> np.ndarray:
+def noise_pictures(levels: int, width: int, height: int) -> np.ndarray:
+    """(16, H, W, 1) uint8"""
     return np.random.default_rng(1).integers(0, levels, (16, height, width, 1), dtype=np.uint8)
 
 
 @cache
 def scene(width: int, height: int) -> np.ndarray:
+    """(H, W, 3) uint8"""
     texture = np.random.default_rng(0).integers(0, 200, (60, 80, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(texture).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def cctv_like(number: int, width: int, height: int, noise: int = CALM) -> np.ndarray:
-    """A still textured scene with a sensor's noise and something that moves."""
-    picture = scene(width, height) + noises(noise, width, height)[number % 16]
+    """A static textured scene with sensor noise and a moving object."""
+    picture = scene(width, height) + noise_pictures(noise, width, height)[number % 16]
     x = number * 3 % (width - 64)
     picture[60:124, x : x + 64] = numbered_picture(number, 64, 64)
     return picture
 
 
 def make_footage(folder: Path, clips: int, frames: int, key_every: int = 12, noise: int = CALM) -> list[Path]:
-    """H.264 clips with a key frame every `key_every` frames: one, and copies of it."""
+    """H.264 clips with a key frame every `key_every` frames; all are copies of the first."""
     options = {"preset": "fast", "g": str(key_every)}
     folder.mkdir(exist_ok=True)
     picture = partial(cctv_like, noise=noise)

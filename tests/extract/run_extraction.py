@@ -1,6 +1,8 @@
-"""An extraction in a process of its own, for the tests that kill it.
+"""Extract a folder of videos in a separate process, for the tests that kill it.
 
-python tests/extract/program.py VIDEOS OUT [seconds to wait before each batch] [largest file in bytes]
+    python tests/extract/run_extraction.py VIDEOS OUT [SECONDS_PER_BATCH] [MAX_FILE_BYTES]
+
+SECONDS_PER_BATCH delays every batch; MAX_FILE_BYTES limits the size of the files that the process may write.
 """
 
 import resource
@@ -14,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from extract.config import ExtractConfig, ExtractRuntime
 from extract.engine import extract_videos
-from tests.extract.media import NumberEncoder, records_of
+from tests.extract.numbered_clips import NumberEncoder, records_of
 
 
 class SlowEncoder(NumberEncoder):
@@ -27,9 +29,9 @@ class SlowEncoder(NumberEncoder):
 
 
 def main() -> None:
-    videos, out, delay_s, largest = [*sys.argv[1:], "0", "0"][:4]
-    if int(largest):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (int(largest), int(largest)))
+    videos, out, delay_s, max_file_bytes = [*sys.argv[1:], "0", "0"][:4]
+    if limit := int(max_file_bytes):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     result = extract_videos(
         records_of(*sorted(Path(videos).iterdir())),
         Path(out),

@@ -1,7 +1,7 @@
-"""Clips made by the tests: the frame number is in the picture, so that a wrong frame shows.
+"""Test clips whose pictures contain their frame number, so that a test recognises a wrong frame.
 
-A number is drawn as 16 black or white cells, 4 × 4 over the whole picture, on a moving ground; it
-survives compression, scaling and odd sizes.
+A number is drawn as 4 × 4 dark or bright cells over a moving background: one bit per cell. It survives
+compression, scaling and odd sizes.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,25 +22,25 @@ Picture = npt.NDArray[np.uint8]
 
 
 def numbered_picture(number: int, width: int = 128, height: int = 96) -> Picture:
-    """(H, W, 3) picture of a number below 65,536."""
+    """(H, W, 3) uint8 picture of a number below 65,536."""
     y, x = np.mgrid[:height, :width]
     bits = (number >> (y * 4 // height * 4 + x * 4 // width)) & 1
-    ground = 20 + (x + 2 * y + 5 * number) % 24
-    return np.repeat((ground + bits * 190).astype(np.uint8)[..., None], 3, axis=2)
+    background = 20 + (x + 2 * y + 5 * number) % 24
+    return np.repeat((background + bits * 190).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def read_number(picture: Picture) -> int:
-    """The number in a picture, upright, whatever its size."""
+    """The number in an upright picture of any size."""
     height, width = picture.shape[:2]
     cells = [
-        picture[_middle(row, height), _middle(column, width)].mean() > 128
+        picture[_cell_centre(row, height), _cell_centre(column, width)].mean() > 128
         for row in range(4)
         for column in range(4)
     ]
     return sum(int(bit) << place for place, bit in enumerate(cells))
 
 
-def _middle(cell: int, size: int) -> slice:
+def _cell_centre(cell: int, size: int) -> slice:
     start, stop = cell * size / 4, (cell + 1) * size / 4
     quarter = (stop - start) / 4
     return slice(int(start + quarter), max(int(start + quarter) + 1, int(stop - quarter)))
@@ -62,7 +62,10 @@ def make_clip(
     container_options: dict[str, str] | None = None,
     picture: Callable[[int, int, int], Picture] = numbered_picture,
 ) -> Path:
-    """Write a clip of numbered pictures; `ticks` are their timestamps in `time_base`, else even at `rate`."""
+    """Write a clip of numbered pictures.
+
+    `ticks` are the timestamps of the frames in units of `time_base`; by default, the frame rate is constant.
+    """
     base = time_base or Fraction(1, rate)
     with av.open(str(path), "w", format=container, options=container_options or {}) as output:
         stream = output.add_stream(codec, rate=rate, options=options or {})
@@ -87,10 +90,10 @@ def remux(
     keep: Callable[[int, "av.Packet"], bool] = lambda position, packet: True,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """Copy a clip's packets into another file: those that `keep` says, `shift` added to their timestamps."""
-    with av.open(str(source)) as given, av.open(str(path), "w", options=options or {}) as output:
-        stream = output.add_stream_from_template(given.streams.video[0])
-        for position, packet in enumerate(p for p in given.demux(given.streams.video[0]) if p.size):
+    """Copy the packets of a clip for which `keep` is true, with `shift` added to their timestamps."""
+    with av.open(str(source)) as original, av.open(str(path), "w", options=options or {}) as output:
+        stream = output.add_stream_from_template(original.streams.video[0])
+        for position, packet in enumerate(p for p in original.demux(original.streams.video[0]) if p.size):
             if keep(position, packet):
                 packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
                 packet.stream = stream
@@ -98,17 +101,17 @@ def remux(
     return path
 
 
-def numbers(pictures: Iterable[tuple[int, Picture]]) -> list[int]:
-    """Numbers read from (frame number, picture) pairs."""
+def numbers_in(pictures: Iterable[tuple[int, Picture]]) -> list[int]:
+    """The numbers in the pictures of (frame number, picture) pairs."""
     return [read_number(picture) for _, picture in pictures]
 
 
 class NumberEncoder:
-    """Stands in for CLIP where decoding is tested: its embedding shows the number in a square picture."""
+    """Replaces CLIP in tests of decoding: an embedding contains the bits of a square picture's number."""
 
     batch_size = 8
     fingerprint = EncoderFingerprint(
-        architecture="stand-in", weights_digest="0", preprocessing="openai", precision="fp32"
+        architecture="numbers", weights_digest="0", preprocessing="openai", precision="fp32"
     )
 
     def preprocess(self, frames_NHWC: torch.Tensor, crops: int) -> torch.Tensor:
@@ -116,17 +119,17 @@ class NumberEncoder:
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         samples = images[:, 0, 4::8, 4::8].float() / 255
-        # No pooling: torch's threads, woken for so little, would spin on the decoders' cores.
+        # No pooling layer: torch's threads would start for it and spin on the cores of the decoders.
         cells = samples.reshape(-1, 4, 7, 4, 7).mean((2, 4)).flatten(1)
         return torch.nn.functional.pad(cells, (0, 512 - 16))
 
 
 def feature_numbers(path: Path) -> list[int]:
-    """The number that `NumberEncoder` saw for each snippet (first crop)."""
+    """The number that `NumberEncoder` read for each snippet, from the first crop."""
     cells = read_features(path).features[:, 0, :16] > 0.5
     return [sum(int(bit) << place for place, bit in enumerate(row)) for row in cells]
 
 
 def records_of(*paths: Path) -> list[VideoRecord]:
-    """A record a clip, named after it."""
+    """One record per clip, named after the file."""
     return [VideoRecord(path.stem, path, ("normal",), "test") for path in paths]
