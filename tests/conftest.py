@@ -4,6 +4,7 @@ import atexit
 import logging
 import os
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from flows.server import prefect_defaults
+from flows.server.prefect_defaults import configure_logging, set_environment_defaults
 from tests.browser import find_browser, running_browser
 from tests.postgres import PostgresServer, find_binaries, running_postgres
 
@@ -21,8 +22,15 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 # Before anything imports Prefect, which reads its settings once: no look-ups, the user's home untouched.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-")
 atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
-prefect_defaults.apply(debug=False)
+set_environment_defaults()
+configure_logging(debug=False)
 logging.getLogger("flows").propagate = True  # for caplog
+
+# A shell that starts pytest in the background with `&` sets SIGINT to ignored, and child processes inherit
+# it. A Python handler is reset to the default action in them, so that tests can interrupt the commands they
+# start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

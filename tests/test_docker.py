@@ -95,7 +95,7 @@ def test_links_lead_to_where_the_server_is_published() -> None:
         assert port == f"{environment['PREFECT_UI_URL'].removeprefix('http://')}:4200"
 
 
-@pytest.mark.parametrize("file", ["compose.yaml", "compose.gpu.yaml", "../README.md"])
+@pytest.mark.parametrize("file", ["compose.yaml", "compose.gpu.yaml", "../docs/scheduled-runs.md"])
 def test_the_command_that_starts_all_takes_an_end_for_no_failure(file: str) -> None:
     ends = [name for name, service in SERVICES.items() if str(service["restart"]).startswith("on-failure")]
     assert ends == ["deploy"]

@@ -1,4 +1,4 @@
-"""Commands for scheduled runs on one machine: Prefect's server and worker, and starting a deployed run."""
+"""Commands for scheduled runs on one machine: Prefect's server and a worker, and runs of deployments."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,62 +6,78 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.cli.options import DEFAULT_WORKSPACE
+
 app = typer.Typer()
 
 
 @app.command(epilog="Example: dsanet up --out ws")
 def up(
-    port: Annotated[int, typer.Option(help="Of server and UI, on 127.0.0.1.", min=1, max=65535)] = 4200,
+    port: Annotated[
+        int, typer.Option(help="Port of the server and its UI on 127.0.0.1.", min=1, max=65535)
+    ] = 4200,
     out: Annotated[
-        Path | None, typer.Option(help="Workspace of runs that are not told one. Default: ./workspace")
-    ] = None,
+        Path, typer.Option(help="Workspace of runs whose parameters do not name one.")
+    ] = DEFAULT_WORKSPACE,
     database_url: Annotated[
         str | None,
         typer.Option(
             envvar="PREFECT_SERVER_DATABASE_CONNECTION_URL",
-            help="postgresql+asyncpg://… for more than a few runs at a time. Default: SQLite.",
+            help="postgresql+asyncpg://… for more than a few concurrent runs. Default: SQLite.",
         ),
     ] = None,
 ) -> None:
     """Start Prefect's server, a worker and the deployments on this machine, in the background."""
-    from flows.cli.launch import console
+    from flows.cli.output import print_line
     from flows.server import services
 
-    started = services.up(port, database_url, out or Path("workspace"), lambda line: console.print(line))
-    console.print(f"UI     {started.url}", highlight=False)
-    console.print("run    dsanet trigger extract-train-eval --param source.manifest=videos.csv --watch")
-    console.print("stop   dsanet down")
-    console.print(f"logs   {services.home()}/dsanet-*.log", soft_wrap=True, highlight=False)
-    console.print(f"Prefect's own commands find it by: export PREFECT_API_URL={started.api}", soft_wrap=True)
+    started = services.up(port, database_url, out, print_line)
+    print_line(f"UI     {started.url}")
+    print_line("run    dsanet trigger extract-train-eval --param source.manifest=videos.csv --watch")
+    print_line("stop   dsanet down")
+    print_line(f"logs   {services.prefect_home()}/dsanet-*.log")
+    print_line(f"for Prefect's own commands: export PREFECT_API_URL={started.api}")
 
 
 @app.command(epilog="Example: dsanet down")
 def down() -> None:
-    """Stop what `dsanet up` started, and nothing else; runs under way stop and can be run again."""
-    from flows.cli.launch import console
+    """Stop what `dsanet up` started: runs, worker and server. A stopped run resumes when started again."""
+    from flows.cli.output import print_line
     from flows.server import services
 
-    stopped = services.down(lambda line: console.print(line))
-    console.print(f"stopped: {', '.join(stopped)}" if stopped else "nothing of `dsanet up` was running")
+    stopped = services.down(print_line)
+    print_line(
+        f"stopped: {', '.join(stopped)}" if stopped else "nothing to stop: `dsanet up` has started nothing"
+    )
 
 
 @app.command(
     epilog="Example: dsanet trigger extract-train-eval --out ws --param source.manifest=videos.csv --watch"
 )
 def trigger(
-    flow: Annotated[str, typer.Argument(help="extract-train-eval, extract, train, infer, evaluate …")],
-    out: Annotated[Path | None, typer.Option(help="Workspace folder. Default: the deployment's.")] = None,
+    flow: Annotated[
+        str,
+        typer.Argument(help="extract-train-eval, extract, train, infer, evaluate or retrain-on-new-footage."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Workspace folder. Default: the --out of `dsanet up`.")
+    ] = None,
     param: Annotated[
         list[str] | None,
-        typer.Option("--param", "-p", help="A parameter, for example config.preset=small. May be repeated."),
+        typer.Option("--param", "-p", help="Flow parameter, for example config.preset=small. Repeatable."),
     ] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow it; exit 1 unless it completes.")] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Print the log until the run ends; exit with code 1 unless it completes."
+        ),
+    ] = False,
 ) -> None:
-    """Start a run of a deployment, as a schedule or the UI would."""
-    from flows.cli.launch import console
+    """Start a run of a deployment, as its schedule or the UI does."""
+    from flows.cli.output import print_line
     from flows.server.trigger import trigger
 
-    if not trigger(flow, parse_parameters(out, param or []), watch=watch, console=console):
+    if not trigger(flow, parse_parameters(out, param or []), watch=watch, echo=print_line):
         raise typer.Exit(1)
 
 
@@ -77,12 +93,14 @@ def parse_parameters(workspace: Path | None, pairs: Iterable[str]) -> dict[str, 
     for pair in pairs:
         path, separator, text = pair.partition("=")
         if not separator:
-            raise ValueError(f"{pair!r} gives nothing; expected name=value, for example refresh=train")
+            raise ValueError(
+                f"parameter {pair!r} has no value; expected NAME=VALUE, for example refresh=train"
+            )
         *parents, key = path.strip().split(".")
         place = parameters
         for parent in parents:
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
-                raise ValueError(f"{parent} is given twice: as a whole, and by {path}")
+                raise ValueError(f"parameter {parent} is given twice: as a whole and by {path}")
         place[key] = parse_value(text)
     return parameters

@@ -1,1 +1,1 @@
-"""The library: every video ever seen, where it lies, who labelled it and when, what came of it."""
+"""The library of a workspace: a SQL database of its videos, their files, labels, features and scores."""

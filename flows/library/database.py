@@ -1,4 +1,4 @@
-"""The library's database: SQLite in the workspace, or PostgreSQL by URL; brought up to date when opened."""
+"""The library's database: SQLite in the workspace, or PostgreSQL by URL; migrated when it is opened."""
 
 import os
 from pathlib import Path
@@ -14,13 +14,13 @@ URL_VARIABLE = "DSANET_LIBRARY_URL"
 FILE_NAME = "library.db"
 DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 BUSY_TIMEOUT_S = 60
-_MIGRATION_LOCK = 0x64_73_61_6E_65_74  # any number that is nobody else's
+_MIGRATION_LOCK = 0x64_73_61_6E_65_74  # PostgreSQL advisory lock: "dsanet" in ASCII
 
 
 def database_url(root: Path, setting: str = "") -> URL:
-    """Where the library of the workspace `root` is: the environment's word, the setting's, or its own file.
+    """URL of the library of the workspace `root`: DSANET_LIBRARY_URL, else `setting`, else `root/library.db`.
 
-    Raises ValueError for what is no URL of SQLite or PostgreSQL; passwords are never shown.
+    Raises ValueError for anything but a URL of SQLite or PostgreSQL; the message has no password.
     """
     given = os.environ.get(URL_VARIABLE) or setting
     if not given:
@@ -29,43 +29,44 @@ def database_url(root: Path, setting: str = "") -> URL:
         url = make_url(given)
     except ArgumentError:
         raise ValueError(
-            f"{URL_VARIABLE} (or retrain.library) is no database URL; "
+            f"{URL_VARIABLE} (or retrain.library) is not a database URL; "
             "expected for example postgresql://user@host/database"
         ) from None
     url = url.set(drivername=DRIVERS.get(url.drivername, url.drivername))
     if url.get_backend_name() not in ("sqlite", "postgresql"):
-        raise ValueError(f"the library can be in sqlite or postgresql, not in {url.get_backend_name()}")
+        raise ValueError(f"the library needs sqlite or postgresql, not {url.get_backend_name()}")
     return url
 
 
 def open_database(url: URL) -> Engine:
-    """An engine on a database whose tables are those of this version.
+    """Connect to the database and create or migrate its tables.
 
-    Raises ValueError where it can't be reached or was written by a later version.
+    Raises ValueError if the database cannot be opened or a later version of dsanet has migrated it.
     """
     sqlite = url.get_backend_name() == "sqlite"
     engine = create_engine(
         url, connect_args={"timeout": BUSY_TIMEOUT_S} if sqlite else {"connect_timeout": 10}
     )
     if sqlite:
-        _make_transactions_whole(engine)
+        _begin_transactions_immediately(engine)
     try:
         with engine.begin() as connection:
             _migrate(connection)
     except DBAPIError as error:
         engine.dispose()
         reason = str(error.orig).strip().splitlines()[0]
-        raise ValueError(f"the library at {url.render_as_string()} can't be opened: {reason}") from None
+        raise ValueError(f"the library at {url.render_as_string()} cannot be opened: {reason}") from None
     except CommandError as error:
         engine.dispose()
         raise ValueError(
-            f"the library at {url.render_as_string()} is of a later version of dsanet ({error})"
+            f"the library at {url.render_as_string()} was made by a later version of dsanet ({error}); "
+            "upgrade dsanet"
         ) from None
     return engine
 
 
 def _migrate(connection: Connection) -> None:
-    """Apply the migrations that are missing, in the connection's transaction; one process at a time."""
+    """Apply the missing migrations in the connection's transaction; other processes wait for it."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
     config = Config(attributes={"connection": connection})
@@ -74,10 +75,11 @@ def _migrate(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-def _make_transactions_whole(engine: Engine) -> None:
-    """Python's driver begins a transaction late and leaves table changes out of it: it shall not begin any.
+def _begin_transactions_immediately(engine: Engine) -> None:
+    """Begin every SQLite transaction with BEGIN IMMEDIATE, instead of leaving it to Python's driver.
 
-    Each one takes the write lock at once, so that none fails half-way because another has written meanwhile.
+    The driver begins late and excludes table changes, so that a migration would not be atomic. IMMEDIATE
+    takes the write lock at the start: a transaction waits there instead of failing in the middle.
     """
 
     @event.listens_for(engine, "connect")

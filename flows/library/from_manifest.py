@@ -1,4 +1,4 @@
-"""A manifest fills the library: the workspace of a first training is where it begins, and it may grow."""
+"""Import of a manifest into the library, repeated in every run: additions and changes are taken over."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,52 +6,60 @@ from pathlib import Path
 
 from extract.manifest import VideoRecord
 from extract.store import FeatureFileError, feature_path, read_meta
-from flows.library.inbox import sighting
+from flows.library.inbox import file_record
 from flows.library.library import Library
 
 MANIFEST = "manifest"
+"""`by` and `source` of labels that come from a manifest."""
 
 
 @dataclass
-class Founding:
-    """What a manifest brought. `kept_in_test`: the same content is a test video, whatever the row says."""
+class ManifestResult:
+    """Counts of an imported manifest.
+
+    `kept_in_test` lists rows of another split whose content is a test video: it stays one.
+    """
 
     added: int = 0
     relabelled: int = 0
     kept_in_test: list[str] = field(default_factory=list)
 
 
-def import_manifest(library: Library, records: Sequence[VideoRecord], features_dir: Path) -> Founding:
-    """Note every video of a manifest with its split and labels; those noted before only where they changed.
+def import_manifest(library: Library, records: Sequence[VideoRecord], features_dir: Path) -> ManifestResult:
+    """Record every video of a manifest, with the split and labels that it gives.
 
-    Test videos come first, so that the same content in another split is recognised as theirs. A label that
-    a person gave later stands until the manifest itself says something new.
+    Test videos come first, so that the same content in another split is recognised as a test video. Labels
+    that a person gave after the last import stay unless the manifest's own labels have changed since then.
     """
-    result = Founding()
+    result = ManifestResult()
     tests_first = sorted(records, key=lambda record: record.split != "test")
-    found = [sighting(library, r.path.absolute(), _digest_in_features(r, features_dir)) for r in tests_first]
-    with library.at_once():
-        before = {video.digest for video in library.videos()}
-        for record, seen in zip(tests_first, found, strict=True):
-            video = library.add(seen, name=record.name, split=record.split, insist=True)
-            result.added += seen.digest not in before
+    files = [
+        file_record(library, record.path.absolute(), _digest_from_features(record, features_dir))
+        for record in tests_first
+    ]
+    with library.transaction():
+        known = {video.digest for video in library.videos()}
+        for record, file in zip(tests_first, files, strict=True):
+            video = library.add_file(file, name=record.name, split=record.split, rename_existing=True)
+            result.added += file.digest not in known
             if video.split == "test" != record.split:
                 result.kept_in_test.append(record.name)
             else:
-                library.move(seen.digest, record.split)
-                result.relabelled += _label(library, record, seen.digest) and seen.digest in before
+                library.set_split(file.digest, record.split)
+                result.relabelled += _label(library, record, file.digest) and file.digest in known
     return result
 
 
 def _label(library: Library, record: VideoRecord, digest: str) -> bool:
-    said = [entry.labels for entry in library.history(digest) if entry.source == MANIFEST]
-    if said[-1:] == [record.labels]:
+    """Add the manifest's labels if they differ from those that it had at the last import."""
+    imported = [entry.labels for entry in library.label_history(digest) if entry.source == MANIFEST]
+    if imported[-1:] == [record.labels]:
         return False
-    return library.label(digest, record.labels, by=MANIFEST, source=MANIFEST)
+    return library.add_labels(digest, record.labels, by=MANIFEST, source=MANIFEST)
 
 
-def _digest_in_features(record: VideoRecord, features_dir: Path) -> str | None:
-    """What extraction has found, while the file has the size and time of then: it need not be read again."""
+def _digest_from_features(record: VideoRecord, features_dir: Path) -> str | None:
+    """The video's digest from its feature file, if size and modification time of the video are the same."""
     try:
         source = read_meta(feature_path(features_dir, record.name)).source
     except (FileNotFoundError, FeatureFileError):

@@ -1,7 +1,7 @@
-"""Looking through the inbox folders: what has come, what is still on its way, what is known already.
+"""Scan the inbox folders for video files and record them in the library.
 
-A file counts as finished when the file system has not touched it for a while (the change time: unlike the
-modification time no copying tool can set it back) and when it stayed the same while it was read.
+A file counts as finished if its change time (ctime, which unlike the modification time no copying tool sets
+back) is old enough and the file did not change while it was read.
 """
 
 import os
@@ -11,57 +11,66 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from extract.manifest import VIDEO_SUFFIXES
-from flows.library.library import Library, Sighting
-from flows.library.prober import why_unusable
-from flows.workspace.workspace import file_digest
+from extract.source import file_digest
+from flows.library.library import Library
+from flows.library.prober import unusable_reason
+from flows.library.records import FileRecord
 
 
 @dataclass
 class Scan:
-    """Names of the videos that are new; files that are known content, unreadable, or left for later."""
+    """The outcome of a scan.
+
+    `new` has the names of new videos, `known` the files whose content was recorded before, `unreadable` the
+    files that no decoder opens, with the reason, and `deferred` the unfinished files, left for the next scan.
+    """
 
     new: list[str] = field(default_factory=list)
     known: list[Path] = field(default_factory=list)
     unreadable: dict[Path, str] = field(default_factory=dict)
-    left: list[Path] = field(default_factory=list)
+    deferred: list[Path] = field(default_factory=list)
 
 
 def scan(library: Library, inboxes: Sequence[Path], settle_s: float) -> Scan:
-    """Note every finished video file in and below the folders; returns what was found.
+    """Record every finished video file in the folders and below, as an unlabelled training video.
 
-    `settle_s`: seconds for which a file must have been left alone. Raises FileNotFoundError for a folder
-    that is not there.
+    A file is finished if it has not changed for `settle_s` seconds. Raises FileNotFoundError for a missing
+    folder.
     """
     result = Scan()
-    for path in _files(inboxes):
-        before = _status(path)
-        if before is None or before.st_size == 0 or time.time() - before.st_ctime < settle_s:
-            result.left.append(path)
-        elif library.digest_at(path, before.st_size, before.st_mtime_ns):
+    for path in _video_files(inboxes):
+        status = _status(path)
+        if status is None or status.st_size == 0 or time.time() - status.st_ctime < settle_s:
+            result.deferred.append(path)
+        elif library.recorded_digest(path, status.st_size, status.st_mtime_ns):
             result.known.append(path)
         else:
-            _take(library, path, before, result)
+            _add(library, path, status, result)
     return result
 
 
-def sighting(library: Library, path: Path, known_digest: str | None = None) -> Sighting:
-    """What is in a file: told by the library while size and time are those of last time, else read anew."""
+def file_record(library: Library, path: Path, digest_hint: str | None = None) -> FileRecord:
+    """The record of a file. The file is read only if the library and `digest_hint` do not have the digest."""
     status = path.stat()
-    digest = library.digest_at(path, status.st_size, status.st_mtime_ns) or known_digest or file_digest(path)
-    assert digest is not None  # stat() would have raised
-    return Sighting(path, digest, status.st_size, status.st_mtime_ns)
+    digest = library.recorded_digest(path, status.st_size, status.st_mtime_ns)
+    return FileRecord(path, digest or digest_hint or file_digest(path), status.st_size, status.st_mtime_ns)
 
 
-def _take(library: Library, path: Path, before: os.stat_result, result: Scan) -> None:
-    digest = file_digest(path)
-    known = digest is not None and library.knows(digest)
-    problem = "" if known else why_unusable(path)
-    after = _status(path)
-    if digest is None or after is None or _changed(before, after):
-        result.left.append(path)
+def _add(library: Library, path: Path, before: os.stat_result, result: Scan) -> None:
+    """Read a file that is not recorded yet and record it, unless it changes meanwhile."""
+    try:
+        digest = file_digest(path)
+    except FileNotFoundError:  # removed during the scan
+        result.deferred.append(path)
         return
-    found = Sighting(path, digest, after.st_size, after.st_mtime_ns)
-    video = library.add(found, name=path.stem, split="train", problem=problem)
+    known = library.has_video(digest)
+    problem = "" if known else unusable_reason(path)
+    after = _status(path)
+    if after is None or _changed(before, after):
+        result.deferred.append(path)
+        return
+    file = FileRecord(path, digest, after.st_size, after.st_mtime_ns)
+    video = library.add_file(file, name=path.stem, split="train", problem=problem)
     if known:
         result.known.append(path)
     elif problem:
@@ -70,11 +79,11 @@ def _take(library: Library, path: Path, before: os.stat_result, result: Scan) ->
         result.new.append(video.name)
 
 
-def _files(inboxes: Iterable[Path]) -> Iterator[Path]:
-    """Video files below the folders, in order; what begins with a dot is some copying tool's own."""
+def _video_files(inboxes: Iterable[Path]) -> Iterator[Path]:
+    """Video files in the folders and below, sorted; hidden ones are temporary files of copying tools."""
     for inbox in inboxes:
         if not inbox.is_dir():
-            raise FileNotFoundError(f"no inbox folder {inbox}; make it, or give another --inbox")
+            raise FileNotFoundError(f"no inbox folder {inbox}; create it, or give another --inbox")
         for path in sorted(inbox.absolute().rglob("*")):
             hidden = any(part.startswith(".") for part in path.relative_to(inbox.absolute()).parts)
             if path.suffix.lower() in VIDEO_SUFFIXES and not hidden and path.is_file():
@@ -84,7 +93,7 @@ def _files(inboxes: Iterable[Path]) -> Iterator[Path]:
 def _status(path: Path) -> os.stat_result | None:
     try:
         return path.stat()
-    except FileNotFoundError:  # taken away meanwhile
+    except FileNotFoundError:  # removed during the scan
         return None
 
 

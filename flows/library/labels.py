@@ -1,4 +1,4 @@
-"""Labels: given one by one or in a file, and the queue of those that are missing."""
+"""Give videos labels, one by one or from a CSV file, and list the videos that need labels."""
 
 import csv
 import getpass
@@ -8,89 +8,104 @@ from pathlib import Path
 
 from extract.labels import NORMAL
 from extract.manifest import parse_labels
-from flows.library.library import Library, Score, Video, all_labels, find
+from flows.library.library import Library
+from flows.library.records import Score, Video, all_labels, find_video
 
 COLUMNS = ("video", "labels")
 
 
 @dataclass
-class Given:
-    """What became of the rows of a file: names of the videos."""
+class ImportResult:
+    """Names of the videos of a label file, by what the import did."""
 
     changed: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     test: list[str] = field(default_factory=list)
-    """Left as they are: the truth of the test split is the manifest's."""
+    """Test videos, which keep the labels of the manifest."""
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """A video without labels, and what the model in service makes of it, if it has scored it."""
+class QueueItem:
+    """A video without labels, and the champion's score of it (None if it has not been scored)."""
 
     video: Video
     score: Score | None
 
 
 def set_labels(
-    library: Library, what: str, labels: str, *, known: Collection[str] | None, by: str | None = None
+    library: Library,
+    reference: str,
+    labels: str,
+    *,
+    allowed: Collection[str] | None,
+    by: str | None = None,
 ) -> tuple[Video, bool]:
-    """Label one video, found by name, path or digest; False where it had these labels already.
+    """Label the video that `reference` (name, path or digest) finds; False if it has these labels already.
 
-    `known` are the classes there are: another label is refused, unless it is None. Raises ValueError where
-    nothing was changed.
+    `labels` are joined by `|`; `allowed` are the classes that they may name, None any. `by` defaults to the
+    current user. Raises ValueError for an unknown or unusable video, a test video and a label that is not
+    allowed.
     """
-    video = _checked(library.videos(), what)
+    video = _find_usable(library.videos(), reference)
     if video.split == "test":
-        raise ValueError(f"{video.name} is a test video: its labels are the manifest's, and it never trains")
-    parsed = _parsed(labels, known)
-    return video, library.label(video.digest, parsed, by=by or whoami(), source="command line")
+        raise ValueError(
+            f"{video.name} is a test video: its labels are the manifest's, and it is never trained on"
+        )
+    parsed = _parse(labels, allowed)
+    return video, library.add_labels(video.digest, parsed, by=by or current_user(), source="command line")
 
 
 def import_labels(
-    library: Library, csv_path: Path, *, known: Collection[str] | None, by: str | None = None
-) -> Given:
-    """Label the videos of a CSV with the columns video (name, path or digest) and labels (joined by `|`).
+    library: Library, csv_path: Path, *, allowed: Collection[str] | None, by: str | None = None
+) -> ImportResult:
+    """Label the videos of a CSV with the columns `video` (name, path or digest) and `labels` (joined by `|`).
 
-    All rows count or none does. Raises FileNotFoundError, or ValueError naming the row.
+    Arguments and errors as in `set_labels`; an error names the row, and then no row is imported. Raises
+    FileNotFoundError for a missing file. Test videos are skipped.
     """
-    rows, result = _read(csv_path, library.videos(), known), Given()
-    with library.at_once():
+    rows, result = _read_rows(csv_path, library.videos(), allowed), ImportResult()
+    with library.transaction():
         for video, labels in rows:
             if video.split == "test":
                 result.test.append(video.name)
-            elif library.label(video.digest, labels, by=by or whoami(), source=csv_path.name):
+            elif library.add_labels(video.digest, labels, by=by or current_user(), source=csv_path.name):
                 result.changed.append(video.name)
             else:
                 result.unchanged.append(video.name)
     return result
 
 
-def queue(library: Library, model: str | None) -> list[Waiting]:
-    """The videos without labels: those that nothing has scored yet, then the most surprising first."""
+def label_queue(library: Library, model: str | None) -> list[QueueItem]:
+    """The usable videos without labels: first those without a score, then by decreasing entropy of the score.
+
+    `model` is the key of the version whose scores count, None for none.
+    """
     scores = library.scores(model) if model else {}
-    waiting = [
-        Waiting(video, scores.get(video.digest))
+    items = [
+        QueueItem(video, scores.get(video.digest))
         for video in library.videos()
         if video.labels is None and not video.problem
     ]
-    return sorted(waiting, key=lambda one: (one.score is not None, -one.score.surprise if one.score else 0))
+    return sorted(
+        items, key=lambda item: (item.score is not None, -item.score.entropy if item.score else 0.0)
+    )
 
 
-def known_labels(library: Library, classes: Collection[str]) -> set[str]:
-    """Every class there is: the configured ones, and those of any video."""
-    return {NORMAL, *classes, *all_labels(library.videos())}
+def known_classes(library: Library, configured: Collection[str]) -> set[str]:
+    """`normal`, the configured classes and every label of a video."""
+    return {NORMAL, *configured, *all_labels(library.videos())}
 
 
-def whoami() -> str:
-    """Who is at the keyboard, as the system calls them."""
+def current_user() -> str:
+    """Current operating-system user, `unknown` if the system has no name for it."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
+    except (KeyError, OSError):  # for example a container's numeric user
         return "unknown"
 
 
-def _read(
-    csv_path: Path, videos: Sequence[Video], known: Collection[str] | None
+def _read_rows(
+    csv_path: Path, videos: Sequence[Video], allowed: Collection[str] | None
 ) -> list[tuple[Video, tuple[str, ...]]]:
     if not csv_path.is_file():
         raise FileNotFoundError(f"no file {csv_path}; expected a CSV with the columns {', '.join(COLUMNS)}")
@@ -98,27 +113,28 @@ def _read(
         reader = csv.DictReader(file)
         if missing := [column for column in COLUMNS if column not in (reader.fieldnames or ())]:
             raise ValueError(f"{csv_path}: no column {', '.join(missing)}; expected {', '.join(COLUMNS)}")
-        found = []
+        rows = []
         for row in reader:
             try:
-                found.append((_checked(videos, row["video"] or ""), _parsed(row["labels"] or "", known)))
+                video = _find_usable(videos, row["video"] or "")
+                rows.append((video, _parse(row["labels"] or "", allowed)))
             except ValueError as error:
                 raise ValueError(f"{csv_path}, row {reader.line_num}: {error}") from None
-    return found
+    return rows
 
 
-def _checked(videos: Sequence[Video], what: str) -> Video:
-    video = find(videos, what)
+def _find_usable(videos: Sequence[Video], reference: str) -> Video:
+    video = find_video(videos, reference)
     if video.problem:
-        raise ValueError(f"{video.name} is no usable video ({video.problem})")
+        raise ValueError(f"{video.name} is not a usable video ({video.problem})")
     return video
 
 
-def _parsed(labels: str, known: Collection[str] | None) -> tuple[str, ...]:
+def _parse(labels: str, allowed: Collection[str] | None) -> tuple[str, ...]:
     parsed = parse_labels(labels)
-    if known is not None and (unknown := sorted(set(parsed) - set(known))):
+    if allowed is not None and (unknown := sorted(set(parsed) - set(allowed))):
         raise ValueError(
-            f"no video has the label {', '.join(unknown)} yet; there are {', '.join(sorted(known))} "
+            f"no video has the label {', '.join(unknown)} yet; known are {', '.join(sorted(allowed))} "
             "(--new-class allows another)"
         )
     return parsed

@@ -1,4 +1,7 @@
-"""Is a file a video? Asked in a process of its own: what makes a decoder crash must not end the run."""
+"""Check that a file is a decodable video, in a separate process: a decoder that crashes must not end the run.
+
+`python -m flows.library.prober PATH` prints the problem, or nothing.
+"""
 
 import subprocess
 import sys
@@ -8,16 +11,16 @@ TIMEOUT_S = 600.0
 _IMPORT_ROOT = Path(__file__).parents[2]
 
 
-def why_unusable(path: Path) -> str:
-    """Why the file is no video that could be decoded; empty where nothing speaks against it."""
+def unusable_reason(path: Path) -> str:
+    """Why the file cannot be decoded as a video; empty if no problem is found."""
     command = [sys.executable, "-m", "flows.library.prober", str(path.absolute())]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=TIMEOUT_S, cwd=_IMPORT_ROOT, check=False
         )
     except subprocess.TimeoutExpired:
-        return f"the decoder has not finished looking at it in {TIMEOUT_S:.0f} s"
-    return done.stdout.strip() if done.returncode == 0 else "the decoder crashes on it"
+        return f"the decoder did not finish probing the file within {TIMEOUT_S:.0f} s"
+    return done.stdout.strip() if done.returncode == 0 else "the decoder crashes on the file"
 
 
 def _print_problem(path: Path) -> None:

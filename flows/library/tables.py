@@ -1,10 +1,10 @@
 """The library's tables. A change here needs a migration (`migrations/`); a test compares the two.
 
-videos     one row a content, by its sha256: the same file under two names is one video
-locations  where that content lies
-labels     what was said of it, by whom, from where and when; the newest row counts, none is ever changed
-features   its feature file
-scores     what each model made of it
+videos     one row per content (sha256): the same file under two names is one video
+locations  the files with that content
+labels     the label history: labels, person, source and time; the newest row holds, rows are never changed
+features   the feature file of a video
+scores     the scores of a video by each model version
 """
 
 from datetime import datetime, timezone
@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-NAMES = {  # so that migrations can name what they change, in both databases alike
+CONSTRAINT_NAMES = {  # migrations refer to constraints by these names, in both databases
     "ix": "ix_%(column_0_label)s",
     "uq": "uq_%(table_name)s_%(column_0_name)s",
     "fk": "fk_%(table_name)s_%(column_0_name)s",
@@ -32,12 +32,12 @@ NAMES = {  # so that migrations can name what they change, in both databases ali
 
 
 def now() -> datetime:
-    """The time, in UTC."""
+    """Current time in UTC."""
     return datetime.now(timezone.utc)
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """A moment, in UTC in both databases: SQLite keeps no time zone."""
+    """A time in UTC in both databases; SQLite stores no time zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -50,9 +50,9 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 class Base(DeclarativeBase):
-    """What all tables share."""
+    """Base of all tables."""
 
-    metadata = MetaData(naming_convention=NAMES)
+    metadata = MetaData(naming_convention=CONSTRAINT_NAMES)
 
 
 class VideoRow(Base):
@@ -62,11 +62,11 @@ class VideoRow(Base):
     digest: Mapped[str] = mapped_column(String(64), unique=True)
     """sha256 of the file's bytes."""
     name: Mapped[str] = mapped_column(String(255), unique=True)
-    """Of its feature and score files."""
+    """Name of its feature and score files."""
     split: Mapped[str] = mapped_column(String(5))
-    """train, val or test; who is once in `test` stays there."""
+    """train, val or test; a test video never leaves `test`."""
     problem: Mapped[str] = mapped_column(Text, default="")
-    """Why it is no use: it can't be opened as a video. Else empty."""
+    """Reason why it cannot be decoded; empty for a usable video."""
     first_seen: Mapped[datetime] = mapped_column(UtcTime, default=now)
 
     locations: Mapped[list["LocationRow"]] = relationship(order_by="LocationRow.id", lazy="selectin")
@@ -82,7 +82,7 @@ class LocationRow(Base):
     path: Mapped[str] = mapped_column(Text, unique=True)
     size: Mapped[int] = mapped_column(BigInteger)
     mtime_ns: Mapped[int] = mapped_column(BigInteger)
-    """With the size: while both are the same, so is the content."""
+    """Modification time. While it and the size stay the same, the content counts as unchanged."""
     seen: Mapped[datetime] = mapped_column(UtcTime, default=now)
 
 
@@ -92,11 +92,11 @@ class LabelRow(Base):
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     video_id: Mapped[int] = mapped_column(ForeignKey("videos.id"), index=True)
     labels: Mapped[str] = mapped_column(Text)
-    """Joined by `|`, `normal` for none."""
+    """Joined by `|`; `normal` for a video without anomalies."""
     given_by: Mapped[str] = mapped_column(String(255))
-    """The person, or the program that asked on nobody's behalf."""
+    """The person, or `manifest`."""
     source: Mapped[str] = mapped_column(Text)
-    """What it came from: `manifest`, `command line`, the name of a file."""
+    """`manifest`, `command line` or the name of the imported file."""
     given_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
 
 
@@ -105,12 +105,12 @@ class FeatureRow(Base):
 
     video_id: Mapped[int] = mapped_column(ForeignKey("videos.id"), primary_key=True)
     digest: Mapped[str] = mapped_column(String(64))
-    """Of the feature file's content."""
+    """Digest of the feature file's content."""
     encoder: Mapped[str] = mapped_column(String(16))
-    """Short name of the encoder's fingerprint."""
+    """Digest of the encoder's fingerprint, shortened."""
     snippets: Mapped[int] = mapped_column(Integer)
     duration_s: Mapped[float] = mapped_column(Float)
-    """Of the video."""
+    """Length of the video."""
 
 
 class ScoreRow(Base):
@@ -118,10 +118,10 @@ class ScoreRow(Base):
 
     video_id: Mapped[int] = mapped_column(ForeignKey("videos.id"), primary_key=True)
     model: Mapped[str] = mapped_column(String(16), primary_key=True)
-    """Key of the model's version, as its folder is called."""
+    """Key of the model version, the name of its folder below `models/`."""
     anomaly: Mapped[float] = mapped_column(Float)
-    """Mean of the top snippets, in [0, 1]."""
+    """Anomaly score of the video: mean over the top snippets, in [0, 1]."""
     predicted: Mapped[str] = mapped_column(String(255))
-    surprise: Mapped[float] = mapped_column(Float)
-    """Bits that a label is expected to tell: the entropy of what the model believes."""
+    entropy: Mapped[float] = mapped_column("surprise", Float)
+    """Entropy of the model's class belief, in bits. The column keeps its first name."""
     scored_at: Mapped[datetime] = mapped_column(UtcTime, default=now)

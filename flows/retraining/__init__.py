@@ -1,1 +1,1 @@
-"""Retraining on new footage: a model that is replaced only by one that is not worse."""
+"""Retraining on new footage: a challenger replaces the champion only if it is not worse."""

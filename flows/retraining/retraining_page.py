@@ -1,6 +1,6 @@
-"""What a retraining reports: one page that opens offline, the same in Markdown, and a line for the screen."""
+"""The report of a retraining: an HTML page that opens offline, a Markdown summary, and one log line."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,75 +9,79 @@ from jinja2 import ChoiceLoader, PackageLoader
 from evaluate.report.page import environment
 from extract.atomic import write_atomically
 from extract.config import StrictModel
-from flows.library.inbox import Scan
-from flows.library.library import Score, Video
+from flows.library.records import Score, Video
 from flows.retraining.drift import Drift, drift_charts
 from flows.workspace.model_registry import Version
 from flows.workspace.retrain_config import RetrainConfig
 
-MOST_ROWS = 30
+MAX_ROWS = 30
+"""Rows of the table of videos without labels."""
 
 
 class Outcome(StrictModel):
-    """How a retraining ended: versions by number, videos counted."""
+    """The result of a retraining."""
 
     champion: int
+    """Version number of the champion after the run."""
     challenger: int | None
-    """The last version that the gate judged, if there is one."""
+    """Number of the last version that the gate has judged; None if there is none."""
     promoted: bool | None
-    """Whether that one was let through."""
+    """The gate's decision on that version."""
     new_videos: int
-    """Not among what the champion was trained on, and no test video."""
+    """Videos outside the champion's training set and the test split."""
     unlabelled: int
+    """New videos without labels."""
     newly_labelled: int
+    """Videos with labels that the champion was not trained with."""
     drift: tuple[str, ...]
-    """What drifts: features, scores."""
+    """The comparisons that warn: `features`, `scores`."""
     sentence: str
+    """Summary in one line."""
     page: Path
+    """The HTML page."""
 
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """Everything on the page."""
+    """The content of the page. `new` are the videos outside the training set and the test split."""
 
     title: str
     versions: Sequence[Version]
     champion: Version
-    scanned: Scan
     videos: Sequence[Video]
     new: Sequence[Video]
     newly_labelled: int
-    scores: dict[str, Score]
+    scores: Mapping[str, Score]
     drifts: Sequence[Drift]
     config: RetrainConfig
 
     @property
     def judged(self) -> Version | None:
         """The last version that the gate has judged."""
-        return next((one for one in reversed(self.versions) if one.decision), None)
+        return next((version for version in reversed(self.versions) if version.decision), None)
 
     @property
     def unlabelled(self) -> list[Video]:
-        """Videos without labels, the most surprising first."""
-        found = [video for video in self.new if video.labels is None]
-        return sorted(found, key=lambda video: -self.scores[video.digest].surprise)
+        """The new videos without labels, by decreasing entropy of the champion's score."""
+        unlabelled = [video for video in self.new if video.labels is None]
+        return sorted(unlabelled, key=lambda video: -self.scores[video.digest].entropy)
 
     @property
     def problems(self) -> list[tuple[str, str]]:
-        """Videos that are no use, and why."""
+        """Path and reason of every video that cannot be decoded."""
         return [(str(video.path), video.problem) for video in self.videos if video.problem]
 
     @property
     def sentence(self) -> str:
-        """What there is to say, in one line."""
+        """Summary in one line."""
         return (
-            f"version {self.champion.number} is in service; {len(self.new)} videos since its training, "
+            f"version {self.champion.number} is the champion; {len(self.new)} videos since its training, "
             f"{len(self.unlabelled)} of them without labels, {self.newly_labelled} newly labelled "
-            f"(a challenger at {self.config.min_new_labels})"
+            f"(a challenger needs {self.config.min_new_labels})"
         )
 
     def outcome(self, page: Path) -> Outcome:
-        """The short form."""
+        """The result of the flow."""
         judged = self.judged
         return Outcome(
             champion=self.champion.number,
@@ -92,25 +96,30 @@ class Findings:
         )
 
     def markdown(self, page: Path) -> str:
-        """For Prefect's UI."""
-        parts = [f"# {self.title}", self.sentence[0].upper() + self.sentence[1:] + "."]
+        """The summary, the gate's decision and the drift in Markdown, for Prefect's UI."""
+        parts = [f"# {self.title}", f"{_sentence_case(self.sentence)}."]
         if (judged := self.judged) and judged.decision:
             parts.append(f"## Version {judged.number}\n\n{judged.decision.markdown()}")
-        parts += [f"- drift of {one.name}: {one.sentence}" for one in self.drifts]
+        parts += [f"- drift of {drift.sentence}" for drift in self.drifts]
         parts.append(f"Report: [{page}]({page.as_uri()})")
         return "\n\n".join(parts) + "\n"
 
 
 def write_page(path: Path, findings: Findings) -> Path:
-    """Write the page, whole or not at all; returns its path."""
+    """Write the page atomically; returns its path."""
     env = environment()
     assert env.loader is not None
     env.loader = ChoiceLoader([env.loader, PackageLoader("flows.retraining", "templates")])
+    env.filters["sentence_case"] = _sentence_case
     page = env.get_template("retraining.html.j2").render(
         found=findings,
         charts=[chart for drift in findings.drifts for chart in drift_charts(drift, findings.config.drift)],
-        most_rows=MOST_ROWS,
+        max_rows=MAX_ROWS,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page)
     return path
+
+
+def _sentence_case(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,7 +1,4 @@
-"""A run's connection to Prefect's server: used while it is there, not waited for when it is gone.
-
-The work itself needs no server. What waits for one by Prefect's own rules is the run's final state.
-"""
+"""The connection of a run to Prefect's server. A run does its work without the server as well as with it."""
 
 import logging
 from collections.abc import Iterator
@@ -13,39 +10,39 @@ from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-PATIENCE_S = 5.0
+TIMEOUT_S = 5.0
 log = logging.getLogger(__name__)
-_gone: set[str] = set()
+_unavailable: set[str] = set()
 
 
-def answers(api: str) -> bool:
-    """Whether a server answers at `api`, its API's URL, within seconds."""
+def server_answers(api: str) -> bool:
+    """True if a Prefect server answers at `api`, the URL of its API, within TIMEOUT_S seconds."""
     with (
         temporary_settings({PREFECT_API_URL: api, PREFECT_CLIENT_MAX_RETRIES: 0}),
-        get_client(httpx_settings={"timeout": PATIENCE_S}, sync_client=True) as client,
+        get_client(httpx_settings={"timeout": TIMEOUT_S}, sync_client=True) as client,
     ):
         return client.api_healthcheck() is None
 
 
-def is_there() -> bool:
-    """Whether the run's own server answers; a change is logged once."""
+def server_is_available() -> bool:
+    """True if the server of the current run answers. Each change is logged once."""
     api = PREFECT_API_URL.value()
-    if api is None:  # an embedded server lives as long as its run
+    if api is None:  # the embedded server lives as long as its run
         return True
-    there = answers(api)
-    if there and api in _gone:
-        _gone.remove(api)
-        log.info("Prefect's server is back")
-    elif not there and api not in _gone:
-        _gone.add(api)
-        log.warning("Prefect's server at %s does not answer; the work goes on without it", api)
-    return there
+    available = server_answers(api)
+    if available and api in _unavailable:
+        _unavailable.remove(api)
+        log.info("Prefect's server at %s answers again", api)
+    elif not available and api not in _unavailable:
+        _unavailable.add(api)
+        log.warning("Prefect's server at %s does not answer; the run continues without it", api)
+    return available
 
 
 @contextmanager
-def reported() -> Iterator[None]:
-    """Send what `flows` logs from INFO on to the flow run that is under way, where a server's UI shows it."""
-    _lose_events_of_a_lost_server()
+def logs_sent_to_server() -> Iterator[None]:
+    """Send the log of `flows`, from INFO on, to the current flow run; Prefect's UI shows it there."""
+    _limit_event_reconnects()
     flows, handler = logging.getLogger("flows"), APILogHandler(level=logging.INFO)
     level = flows.level
     flows.addHandler(handler)
@@ -57,10 +54,11 @@ def reported() -> Iterator[None]:
         flows.setLevel(level)
 
 
-def _lose_events_of_a_lost_server() -> None:
-    """Have one attempt at connecting again for each event instead of ten.
+def _limit_event_reconnects() -> None:
+    """Limit reconnects to one per event.
 
-    The interpreter waits at its end for the delivery of all of them: of a dozen, minutes.
+    The interpreter waits at exit until every event is delivered or given up. With the default of ten
+    reconnects and a server that does not answer, a dozen events take minutes.
     """
     if PREFECT_API_URL.value():
         EventsWorker.set_client_override(PrefectEventsClient, reconnection_attempts=1)

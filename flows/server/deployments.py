@@ -1,4 +1,4 @@
-"""The deployments as `prefect.yaml` declares them, for what reads that file beside `prefect deploy`."""
+"""The deployments declared in `prefect.yaml`, for `dsanet up`, `flows.server.serve` and its build step."""
 
 import importlib
 from collections.abc import Iterable, Mapping
@@ -13,11 +13,11 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.schedules import Cron, Interval, Schedule
 from pydantic import BaseModel, ConfigDict
 
-DECLARED_IN = Path(__file__).parents[2] / "prefect.yaml"
+PREFECT_YAML = Path(__file__).parents[2] / "prefect.yaml"
 
 
 class DeclaredSchedule(BaseModel):
-    """One of `cron` and `interval` (seconds), under a name of its own."""
+    """One schedule of a deployment: `cron` or `interval` (seconds), named by `slug`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -26,16 +26,17 @@ class DeclaredSchedule(BaseModel):
     interval: float | None = None
     anchor_date: datetime | None = None
     active: str
+    """Template that the build step `active_schedules` fills in."""
 
-    def schedule(self, active: bool) -> Schedule:
+    def schedule(self, *, active: bool) -> Schedule:
         if self.cron is not None:
             return Cron(self.cron, slug=self.slug, active=active)
         assert self.interval is not None
         return Interval(self.interval, anchor_date=self.anchor_date, slug=self.slug, active=active)
 
 
-class Declared(BaseModel):
-    """One deployment."""
+class DeclaredDeployment(BaseModel):
+    """One entry of `deployments`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -49,7 +50,7 @@ class Declared(BaseModel):
 
     @property
     def flow(self) -> Flow[..., Any]:
-        """The flow that `entrypoint` (`flows/pipeline/flows.py:extract`) names."""
+        """The flow named by `entrypoint`, for example `flows/pipeline/flows.py:extract`."""
         path, _, function = self.entrypoint.partition(":")
         module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
         found = getattr(module, function)
@@ -57,20 +58,23 @@ class Declared(BaseModel):
         return found
 
 
-def declared() -> list[Declared]:
-    """Every deployment of `prefect.yaml`. Raises FileNotFoundError outside of a checkout of the project."""
-    if not DECLARED_IN.is_file():
-        raise FileNotFoundError(f"no {DECLARED_IN}; deployments are made from a checkout of the project")
-    entries: Iterable[Any] = yaml.safe_load(DECLARED_IN.read_text())["deployments"]
-    return [Declared.model_validate(entry) for entry in entries]
+def declared_deployments() -> list[DeclaredDeployment]:
+    """Every deployment of `prefect.yaml`. Raises FileNotFoundError outside a checkout of the project."""
+    if not PREFECT_YAML.is_file():
+        raise FileNotFoundError(f"no {PREFECT_YAML}; deployments need a checkout of the project (git clone)")
+    entries: Iterable[Any] = yaml.safe_load(PREFECT_YAML.read_text())["deployments"]
+    return [DeclaredDeployment.model_validate(entry) for entry in entries]
 
 
-def switched_on() -> dict[str, dict[str, bool]]:
-    """Whether each schedule is on, by flow and slug: as the server has it, off where it has none.
+def active_schedules() -> dict[str, dict[str, bool]]:
+    """The schedules by flow name and slug: True if active on the server, False if paused or new.
 
-    Deploying with these values, as `prefect.yaml` does, leaves alone what somebody switched on or off.
+    `prefect.yaml` deploys with these values, so that a deployment keeps the schedules that were switched on.
     """
-    states = {entry.flow.name: {one.slug: False for one in entry.schedules} for entry in declared()}
+    states = {
+        entry.flow.name: {schedule.slug: False for schedule in entry.schedules}
+        for entry in declared_deployments()
+    }
     with get_client(sync_client=True) as client:
         for deployment in client.read_deployments():
             flow = client.read_flow(deployment.flow_id)
@@ -80,19 +84,19 @@ def switched_on() -> dict[str, dict[str, bool]]:
     return states
 
 
-def to_serve() -> list[RunnerDeployment]:
-    """The deployments for a process that serves them itself, without a work pool."""
-    on = switched_on()
-    return [_deployment(entry, on[entry.flow.name]) for entry in declared()]
+def served_deployments() -> list[RunnerDeployment]:
+    """The declared deployments in the form that `prefect.serve` takes."""
+    active = active_schedules()
+    return [_served(entry, active[entry.flow.name]) for entry in declared_deployments()]
 
 
-def _deployment(entry: Declared, on: Mapping[str, bool]) -> RunnerDeployment:
-    made = entry.flow.to_deployment(
+def _served(entry: DeclaredDeployment, active: Mapping[str, bool]) -> RunnerDeployment:
+    deployment = entry.flow.to_deployment(
         name=entry.name,
         description=entry.description,
         tags=entry.tags,
         concurrency_limit=entry.concurrency_limit,
-        schedules=[one.schedule(on[one.slug]) for one in entry.schedules],
+        schedules=[schedule.schedule(active=active[schedule.slug]) for schedule in entry.schedules],
     )
-    assert isinstance(made, RunnerDeployment)  # its other type is that of asynchronous callers
-    return made
+    assert isinstance(deployment, RunnerDeployment)  # the declared type covers asynchronous callers too
+    return deployment

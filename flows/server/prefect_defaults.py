@@ -1,7 +1,7 @@
-"""Settings of a run inside this process; applied before Prefect is imported, which reads them once.
+"""Defaults of the environment variables that Prefect, MLflow and the downloaders read, and logging.
 
-Nothing phones home, a slow disk gets time to make the embedded database, and only the stages' own lines
-reach the screen. A value that the user has set wins.
+Prefect and MLflow read the variables once, when they are imported: call these functions before. A variable
+that is already set is left alone.
 """
 
 import logging
@@ -12,21 +12,29 @@ DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # a new database on a slow disk
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    "PREFECT_SERVER_UI_V2_ENABLED": "false",  # it asks Amplitude's server whether analytics are on or off
+    "PREFECT_SERVER_UI_V2_ENABLED": "false",  # UI v2 asks Amplitude's server whether analytics are on
 }
 
 
-def apply(*, debug: bool) -> None:
-    """Set the environment's defaults and send the log of `flows` to the terminal's error stream."""
+def set_environment_defaults() -> None:
+    """No telemetry, and a longer timeout for the start of Prefect's embedded server."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+
+
+def configure_logging(*, debug: bool) -> None:
+    """Send the log of `flows` to standard error; with `debug` also Prefect's and that of downloads."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
     os.environ.setdefault("PREFECT_INTERNAL_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
-    os.environ.setdefault("HF_HUB_VERBOSITY", "debug" if debug else "error")  # open_clip downloads by it
-    logging.raiseExceptions = debug  # Prefect, too, keeps by it to itself that it could not deliver a line
+    os.environ.setdefault(
+        "HF_HUB_VERBOSITY", "debug" if debug else "error"
+    )  # open_clip downloads weights with it
+    logging.raiseExceptions = (
+        debug  # False: Prefect's handler does not print a traceback when the server is gone
+    )
     log = logging.getLogger("flows")
     log.handlers = [logging.StreamHandler()]
     log.setLevel(logging.DEBUG if debug else logging.INFO)
-    log.propagate = False  # Prefect puts a handler of its own on the root logger
+    log.propagate = False  # Prefect installs another handler on the root logger

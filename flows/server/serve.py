@@ -1,14 +1,15 @@
-"""`python -m flows.server.serve`: every deployment of `prefect.yaml` in one process, without a work pool.
+"""`python -m flows.server.serve`: all deployments of `prefect.yaml` in one process, without a work pool.
 
-It needs a server (PREFECT_API_URL); runs start as child processes, Ctrl-C ends it.
+Needs a Prefect server (PREFECT_API_URL). Runs start as child processes; Ctrl-C stops serving.
 """
 
-from flows.server import prefect_defaults
+from flows.server.prefect_defaults import configure_logging, set_environment_defaults
 
 if __name__ == "__main__":
-    prefect_defaults.apply(debug=True)
+    set_environment_defaults()
+    configure_logging(debug=True)
     from prefect import serve
 
-    from flows.server.deployments import to_serve
+    from flows.server.deployments import served_deployments
 
-    serve(*to_serve())
+    serve(*served_deployments())

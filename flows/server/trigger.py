@@ -1,4 +1,4 @@
-"""Starting a deployed run from the command line, with one line for each thing that may be missing."""
+"""`dsanet trigger`: start a run of a deployment, and optionally follow it to its end."""
 
 import logging
 import os
@@ -13,49 +13,48 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.utilities.urls import url_for
-from rich.console import Console
 
 from flows.server import services
+from flows.server.services import Echo
 
 DEPLOYMENT = "default"
-SECONDS_BETWEEN_LOOKS = 1.0
-SECONDS_FOR_LAST_LINES = 3.0
-"""Prefect sends a run's lines every two seconds, the last ones after its end."""
+POLL_INTERVAL_S = 1.0
+LAST_LOG_DELAY_S = 3.0
+"""Wait before the last read of an ended run's log: Prefect sends log records every two seconds."""
 
 
-def trigger(flow: str, parameters: dict[str, Any], *, watch: bool, console: Console) -> bool:
-    """Start a run of the deployment `<flow>/default`; with `watch`, follow it to its end.
+def trigger(flow: str, parameters: dict[str, Any], *, watch: bool, echo: Echo) -> bool:
+    """Start a run of the deployment `<flow>/default`; with `watch`, print its log and states until it ends.
 
-    Returns False if it was watched and did not complete. Raises ValueError, in one line, where the server,
-    the deployment or a worker is missing, and for parameters that the deployment refuses.
+    Returns False if the run was watched and did not complete. Raises ValueError, in one line, if the server,
+    the deployment or a worker is missing, or if the deployment refuses the parameters.
     """
     with temporary_settings({PREFECT_API_URL: _api_url()}), get_client(sync_client=True) as client:
-        deployment = _deployment(client, flow)
-        _require_worker(client, deployment)
-        run = _created(client, deployment, parameters)
-        # PREFECT_UI_URL, where the server has another address for browsers than for its clients
-        console.print(f"run {url_for(run)}", soft_wrap=True, highlight=False)
-        return _followed(client, run, console) if watch else True
+        deployment = _read_deployment(client, flow)
+        _check_worker(client, deployment)
+        run = _create_run(client, deployment, parameters)
+        echo(f"run {url_for(run)}")  # by PREFECT_UI_URL if browsers need another address than clients
+        return _watch(client, run, echo) if watch else True
 
 
 def _api_url() -> str:
-    """The server of the environment or of Prefect's profile, else the one that `dsanet up` started."""
+    """URL of the API: from the environment or Prefect's profile, else the server of `dsanet up`."""
     configured = PREFECT_API_URL.value() or os.environ.get("PREFECT_API_URL")
-    started = services.recall()
     if configured:
         return str(configured)
+    started = services.read_services()
     if started is None:
         raise ValueError("no Prefect server is known; start one with `dsanet up`, or set PREFECT_API_URL")
     return started.api
 
 
-def _deployment(client: SyncPrefectClient, flow: str) -> DeploymentResponse:
+def _read_deployment(client: SyncPrefectClient, flow: str) -> DeploymentResponse:
     name = f"{flow}/{DEPLOYMENT}"
     try:
         return client.read_deployment_by_name(name)
     except ObjectNotFound:
         raise ValueError(
-            f"the server at {client.api_url} has no deployment {name}; make the deployments with "
+            f"the server at {client.api_url} has no deployment {name}; create the deployments with "
             "`dsanet up` or `prefect deploy --all`"
         ) from None
     except (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError):
@@ -65,25 +64,25 @@ def _deployment(client: SyncPrefectClient, flow: str) -> DeploymentResponse:
         ) from None
 
 
-def _require_worker(client: SyncPrefectClient, deployment: DeploymentResponse) -> None:
-    """A run that nobody picks up would wait for ever."""
+def _check_worker(client: SyncPrefectClient, deployment: DeploymentResponse) -> None:
+    """Raises ValueError if no process would pick up a run of the deployment."""
     pool = deployment.work_pool_name
     if pool is None:
         if deployment.status != "READY":
             raise ValueError(
-                "the process that serves the deployments is gone; start it again with "
+                "the process that serves the deployments has ended; start it again with "
                 "`python -m flows.server.serve`"
             )
         return
     workers = client.read_workers_for_work_pool(pool)
     if not any(worker.status == WorkerStatus.ONLINE for worker in workers):
         raise ValueError(
-            f"no worker polls the work pool {pool}, so nothing would run; start one with `dsanet up` or "
-            f"`prefect worker start --pool {pool}`"
+            f"no worker is online in the work pool {pool}, so the run would not start; start one with "
+            f"`dsanet up` or `prefect worker start --pool {pool}`"
         )
 
 
-def _created(
+def _create_run(
     client: SyncPrefectClient, deployment: DeploymentResponse, parameters: dict[str, Any]
 ) -> FlowRun:
     try:
@@ -94,40 +93,40 @@ def _created(
         raise ValueError(f"parameters refused: {error.response.json().get('detail')}") from None
 
 
-def _followed(client: SyncPrefectClient, run: FlowRun, console: Console) -> bool:
-    """Print the stages' lines and each change of state until the run ends; whether it completed."""
-    said: str | None = None
-    lines = 0
+def _watch(client: SyncPrefectClient, run: FlowRun, echo: Echo) -> bool:
+    """Print new log lines and each change of state until the run ends; returns True if it completed."""
+    printed_state: str | None = None
+    printed_records = 0
     while True:
         try:
             state = client.read_flow_run(run.id).state
             if state is not None and state.is_final():
-                time.sleep(SECONDS_FOR_LAST_LINES)
-            lines += _print_log(client, run, lines, console)
+                time.sleep(LAST_LOG_DELAY_S)
+            printed_records += _print_log(client, run, printed_records, echo)
         except httpx.HTTPError:
             raise ValueError(
-                f"the server at {client.api_url} is gone; the run may still be going on"
+                f"the server at {client.api_url} no longer answers; the run may still be running"
             ) from None
         assert state is not None
-        if state.name != said:
-            said = state.name
-            console.print(_told(state), soft_wrap=True, highlight=False, markup=False)
+        if state.name != printed_state:
+            printed_state = state.name
+            echo(format_state(state))
         if state.is_final():
             return state.is_completed()
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+        time.sleep(POLL_INTERVAL_S)
 
 
-def _print_log(client: SyncPrefectClient, run: FlowRun, after: int, console: Console) -> int:
-    """The run's lines from number `after` on, the project's own and errors; returns how many there were."""
-    entries = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id])), offset=after)
-    for entry in entries:
-        if entry.name.startswith("flows") or entry.level >= logging.ERROR:
-            first = entry.message.strip().splitlines()[0]
-            line = f"{entry.timestamp.astimezone():%H:%M:%S}  {first}"
-            console.print(line, soft_wrap=True, highlight=False, markup=False)
-    return len(entries)
+def _print_log(client: SyncPrefectClient, run: FlowRun, offset: int, echo: Echo) -> int:
+    """Print the records of `flows`, and errors, from number `offset` on; returns how many were read."""
+    records = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id])), offset=offset)
+    for record in records:
+        if record.name.startswith("flows") or record.level >= logging.ERROR:
+            first_line = record.message.strip().partition("\n")[0]
+            echo(f"{record.timestamp.astimezone():%H:%M:%S}  {first_line}")
+    return len(records)
 
 
-def _told(state: State) -> str:
+def format_state(state: State) -> str:
+    """For example `16:53:17  Completed`, followed by the first line of the state's message if it has one."""
     message = f": {state.message.splitlines()[0]}" if state.message else ""
     return f"{state.timestamp.astimezone():%H:%M:%S}  {state.name}{message}"

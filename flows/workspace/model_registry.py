@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import SADeprecationWarning
 
 from extract.atomic import write_atomically
-from flows.server import prefect_defaults
+from flows.server.prefect_defaults import set_environment_defaults
 from flows.workspace.decision import Decision
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ class Registry:
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
         # MLflow reads the setting that disables its telemetry when it is imported.
-        for variable, value in prefect_defaults.DEFAULTS.items():
-            os.environ.setdefault(variable, value)
+        set_environment_defaults()
 
     def versions(self) -> list[Version]:
         """All versions, the oldest first; empty before the first registration."""

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.cli.launch import run_stage
+from flows.cli.run_flows import run_stage
 from flows.server import connection
-from flows.workspace.inputs import describe
+from flows.workspace.inputs import configure_workspace
 from tests.flows.tiny import tiny_footage
 
 
 def test_a_command_with_a_server_that_is_not_there_begins_nothing(nobody: str, tmp_path: Path) -> None:
-    describe(tmp_path / "ws", tiny_footage(tmp_path / "footage"), preset="small", weights="random")
+    configure_workspace(tmp_path / "ws", tiny_footage(tmp_path / "footage"), preset="small", weights="random")
     with (
         temporary_settings({PREFECT_API_URL: nobody}),
         pytest.raises(ValueError, match=f"no Prefect server answers at {nobody}.*dsanet up.*unset"),
@@ -26,12 +26,12 @@ def test_a_command_with_a_server_that_is_not_there_begins_nothing(nobody: str, t
 def test_a_lost_server_is_spoken_of_once(nobody: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="flows.server.connection")
     with temporary_settings({PREFECT_API_URL: nobody}):
-        assert [connection.is_there() for _ in range(2)] == [False, False]
+        assert [connection.server_is_available() for _ in range(2)] == [False, False]
     (line,) = caplog.messages
-    assert line == f"Prefect's server at {nobody} does not answer; the work goes on without it"
+    assert line == f"Prefect's server at {nobody} does not answer; the run continues without it"
 
 
 def test_one_that_is_silent_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(connection, "TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the question and says nothing
-        assert not connection.answers(f"http://127.0.0.1:{silent.getsockname()[1]}/api")
+        assert not connection.server_answers(f"http://127.0.0.1:{silent.getsockname()[1]}/api")

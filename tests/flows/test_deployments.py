@@ -283,8 +283,8 @@ def test_a_command_whose_server_is_gone_ends_soon_and_goes_on_when_run_again(
     ended = finished_process(first)
     machine.up()
     assert ended.returncode == 2
-    assert "does not answer; the work goes on without it" in ended.stderr
-    assert "finished work is kept, the same command goes on from there" in ended.stderr
+    assert "does not answer; the run continues without it" in ended.stderr
+    assert "finished work is kept, the same command resumes from there" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert (workspace / "report" / "index.html").is_file()
     again = finished_process(machine.begin(*words))

@@ -9,10 +9,11 @@ import pytest
 
 from evaluate.annotations import VideoTruth
 from evaluate.scores import score_path, write_scores
-from flows.library.library import Video
-from flows.retraining.decision import check_measurable, gate_fingerprint, judge
+from flows.library.records import Video
 from flows.retraining.drift import drift_charts, feature_drift, score_drift
-from flows.retraining.steps import newly_labelled, summarise
+from flows.retraining.model_versions import newly_labelled
+from flows.retraining.promotion import check_gate, decide_promotion, gate_fingerprint
+from flows.retraining.steps import summarise
 from flows.workspace.retrain_config import DriftConfig, GateConfig
 from flows.workspace.versions import TrainingVideo
 from tests.dsanet.helpers import write_video
@@ -37,7 +38,7 @@ def test_only_a_challenger_that_is_not_worse_gets_through(
 ) -> None:
     run_of(tmp_path / "champion", 1.0)
     truths = run_of(tmp_path / "challenger", skill)
-    decision = judge("key", tmp_path / "champion", tmp_path / "challenger", truths, GateConfig())
+    decision = decide_promotion("key", tmp_path / "champion", tmp_path / "challenger", truths, GateConfig())
     assert decision.promoted is promoted
     assert set(decision.figures) == {"auc", "map_corrected"}
     assert ("not worse" in decision.reason) is promoted
@@ -48,7 +49,7 @@ def test_a_gate_that_asks_for_proof_is_harder_to_pass(tmp_path: Path) -> None:
     write_run(tmp_path / "challenger", small_test_set(), seed=2)
     places = (tmp_path / "champion", tmp_path / "challenger", truths)
     lenient, strict = (
-        judge("key", *places, GateConfig(margins={"auc": 0.05}, quantile=quantile)).figures["auc"]
+        decide_promotion("key", *places, GateConfig(margins={"auc": 0.05}, quantile=quantile)).figures["auc"]
         for quantile in (0.5, 0.05)
     )
     assert strict.difference == strict.low < lenient.difference
@@ -66,8 +67,8 @@ def test_a_question_is_the_test_split_and_the_settings(tmp_path: Path) -> None:
 def test_a_test_split_without_annotations_can_be_asked_for_whole_videos_only() -> None:
     blurred = [replace(truth, segments=None) for truth, _ in small_test_set() if not truth.is_normal]
     with pytest.raises(ValueError, match=r"auc, map_corrected, which need temporal annotations"):
-        check_measurable(blurred, GateConfig())
-    check_measurable(blurred, GateConfig(margins={"video_auc": 0.01}))
+        check_gate(blurred, GateConfig())
+    check_gate(blurred, GateConfig(margins={"video_auc": 0.01}))
 
 
 def around(centre: np.ndarray, spread: float) -> Callable[[Path, str, int, int], list[str]]:
@@ -125,8 +126,8 @@ def test_the_surprise_is_greatest_where_the_model_cannot_tell() -> None:
     length = len(scores.anomaly_T)
     sure = replace(scores, classes_TC=np.tile([0.98, 0.01, 0.01], (length, 1)))
     torn = replace(scores, classes_TC=np.tile([1 / 3, 1 / 3, 1 / 3], (length, 1)))
-    assert summarise(torn).surprise == pytest.approx(np.log2(3))
-    assert summarise(sure).surprise < 0.2
+    assert summarise(torn).entropy == pytest.approx(np.log2(3))
+    assert summarise(sure).entropy < 0.2
     assert summarise(torn).anomaly == summarise(sure).anomaly
 
 

@@ -34,7 +34,7 @@ def test_an_interrupted_extraction_stops_soon_and_goes_on_later(tmp_path: Path) 
     os.killpg(first.pid, signal.SIGINT)
     output, _ = first.communicate(timeout=40)
     assert first.returncode == 130, output
-    assert "stopped; finished work is kept" in output
+    assert "interrupted; finished work is kept" in output
     assert "Traceback" not in output
     finished = {path: path.stat().st_mtime_ns for path in features.glob("*.h5")}
     assert finished

@@ -18,8 +18,9 @@ from flows.demo.footage import ClipPlan, write_clip
 from flows.library.database import URL_VARIABLE, database_url, open_database
 from flows.library.from_manifest import import_manifest
 from flows.library.inbox import scan
-from flows.library.labels import import_labels, queue, set_labels
-from flows.library.library import Features, Library, Score, find
+from flows.library.labels import import_labels, label_queue, set_labels
+from flows.library.library import Library
+from flows.library.records import Features, Score, find_video
 from flows.library.tables import Base
 from tests.postgres import PostgresServer
 
@@ -44,7 +45,7 @@ def library(
     if request.param == "postgresql":
         server: PostgresServer = request.getfixturevalue("postgres")
         monkeypatch.setenv(URL_VARIABLE, server.new_database())
-    with Library.of(tmp_path / "ws") as opened:
+    with Library.open(tmp_path / "ws") as opened:
         yield opened
 
 
@@ -82,7 +83,7 @@ def test_a_manifest_fills_the_library_and_again_changes_nothing(
         "exam": ("test", ("fire",)),
     }
     assert videos["calm"].path == clips["calm"]
-    assert [entry.source for entry in library.history(videos["calm"].digest)] == ["manifest"]
+    assert [entry.source for entry in library.label_history(videos["calm"].digest)] == ["manifest"]
 
 
 def test_a_test_video_stays_one_under_any_name_split_or_label(
@@ -97,15 +98,15 @@ def test_a_test_video_stays_one_under_any_name_split_or_label(
     inbox.mkdir()
     shutil.copy(clips["exam"], inbox / "camera.mp4")
     assert scan(library, [inbox], 0).known == [inbox / "camera.mp4"]
-    exam = find(library.videos(), "exam")
+    exam = find_video(library.videos(), "exam")
     assert (exam.split, exam.labels) == ("test", ("fire",))
     assert {path.name for path in exam.paths} == {"exam.mp4", "again.mp4", "camera.mp4"}
-    library.move(exam.digest, "train")
+    library.set_split(exam.digest, "train")
     with pytest.raises(ValueError, match="exam is a test video"):
-        set_labels(library, "camera.mp4", "normal", known=KNOWN)
+        set_labels(library, "camera.mp4", "normal", allowed=KNOWN)
     (tmp_path / "labels.csv").write_text("video,labels\nagain.mp4,normal\n")
-    assert import_labels(library, tmp_path / "labels.csv", known=KNOWN).test == ["exam"]
-    exam = find(library.videos(), "exam")
+    assert import_labels(library, tmp_path / "labels.csv", allowed=KNOWN).test == ["exam"]
+    exam = find_video(library.videos(), "exam")
     assert (exam.split, exam.labels) == ("test", ("fire",))
 
 
@@ -121,18 +122,18 @@ def test_the_inbox_gives_each_content_once_and_says_what_it_leaves(
     (inbox / "broken.mp4").write_bytes(b"no video at all" * 50)
     (inbox / "empty.mp4").touch()
     first = scan(library, [inbox], 0)
-    digest = find(library.videos(), str(inbox / "calm.mp4")).digest
+    digest = find_video(library.videos(), str(inbox / "calm.mp4")).digest
     # One content three times; `calm` is another video's name already.
     assert first.new == [f"calm-{digest[:8]}"]
     assert len(first.known) == 2
     assert list(first.unreadable) == [inbox / "broken.mp4"]
-    assert first.left == [inbox / "empty.mp4"]
+    assert first.deferred == [inbox / "empty.mp4"]
     second = scan(library, [inbox], 0)
     assert (second.new, len(second.known), second.unreadable) == ([], 4, {})
     assert len(library.videos()) == 5
-    assert find(library.videos(), "broken.mp4").problem
-    with pytest.raises(ValueError, match="broken is no usable video"):
-        set_labels(library, "broken.mp4", "fire", known=KNOWN)
+    assert find_video(library.videos(), "broken.mp4").problem
+    with pytest.raises(ValueError, match="broken is not a usable video"):
+        set_labels(library, "broken.mp4", "fire", allowed=KNOWN)
     with pytest.raises(FileNotFoundError, match="no inbox folder"):
         scan(library, [tmp_path / "nowhere"], 0)
 
@@ -151,7 +152,7 @@ os.utime(sys.argv[2], (0, 0))  # as `cp -p` does
     inbox = tmp_path / "inbox"
     inbox.mkdir()
     with (
-        Library.of(tmp_path / "ws") as library,
+        Library.open(tmp_path / "ws") as library,
         subprocess.Popen(
             [sys.executable, "-c", slowly, str(clips["later"]), str(inbox / "later.mp4")]
         ) as writer,
@@ -163,12 +164,13 @@ os.utime(sys.argv[2], (0, 0))  # as `cp -p` does
             seen.append(scan(library, [inbox], 1.0))
             time.sleep(0.2)
         assert seen
-        assert all(one.left == [inbox / "later.mp4"] and not one.new for one in seen)
-        assert scan(library, [inbox], 1.0).left == [inbox / "later.mp4"]
+        assert all(one.deferred == [inbox / "later.mp4"] and not one.new for one in seen)
+        assert scan(library, [inbox], 1.0).deferred == [inbox / "later.mp4"]
         time.sleep(1.1)
         assert scan(library, [inbox], 1.0).new == ["later"]
         assert (
-            find(library.videos(), "later").digest == find(library.videos(), str(inbox / "later.mp4")).digest
+            find_video(library.videos(), "later").digest
+            == find_video(library.videos(), str(inbox / "later.mp4")).digest
         )
 
 
@@ -179,26 +181,26 @@ def test_a_file_replaced_in_place_is_another_video(
     inbox.mkdir()
     shutil.copy(clips["later"], inbox / "a.mp4")
     scan(library, [inbox], 0)
-    set_labels(library, "a", "fire", known=KNOWN)
+    set_labels(library, "a", "fire", allowed=KNOWN)
     shutil.copy(clips["calm"], inbox / "a.mp4")
     (new,) = scan(library, [inbox], 0).new
     assert new.startswith("a-")
     assert {video.name: video.labels for video in library.videos()} == {"a": ("fire",), new: None}
-    assert find(library.videos(), str(inbox / "a.mp4")).name == new
+    assert find_video(library.videos(), str(inbox / "a.mp4")).name == new
 
 
 def test_labels_keep_who_gave_them_when_and_from_where(
     library: Library, clips: dict[str, Path], tmp_path: Path
 ) -> None:
     found(library, clips)
-    video, changed = set_labels(library, "calm", "fire", known=KNOWN, by="ada")
+    video, changed = set_labels(library, "calm", "fire", allowed=KNOWN, by="ada")
     assert changed
-    assert not set_labels(library, "calm", "fire", known=KNOWN, by="bob")[1]
+    assert not set_labels(library, "calm", "fire", allowed=KNOWN, by="bob")[1]
     path = tmp_path / "labels.csv"
     path.write_text(f"video,labels\n{video.digest[:10]},normal\n{clips['burns']},fire|riot\n")
-    result = import_labels(library, path, known=KNOWN, by="eve")
+    result = import_labels(library, path, allowed=KNOWN, by="eve")
     assert (result.changed, result.unchanged) == (["calm", "burns"], [])
-    history = library.history(video.digest)
+    history = library.label_history(video.digest)
     assert [(said.labels, said.by, said.source) for said in history] == [
         (("normal",), "manifest", "manifest"),
         (("fire",), "ada", "command line"),
@@ -206,13 +208,13 @@ def test_labels_keep_who_gave_them_when_and_from_where(
     ]
     assert all(said.at.endswith("+00:00") for said in history)
     found(library, clips)  # the manifest has said nothing new: the person's word stands
-    assert find(library.videos(), "burns").labels == ("fire", "riot")
+    assert find_video(library.videos(), "burns").labels == ("fire", "riot")
 
 
 @pytest.mark.parametrize(
     ("rows", "complaint"),
     [
-        ("video,labels\ncalm,normal\nnowhere,fire\n", r"row 3: the library knows no video 'nowhere'"),
+        ("video,labels\ncalm,normal\nnowhere,fire\n", r"row 3: no video 'nowhere' in the library"),
         ("video,labels\ncalm,fire\nburns,fier\n", r"row 3: no video has the label fier yet"),
         ("video,labels\ncalm,normal|fire\n", r"row 2: .*`normal` excludes"),
         ("video,label\ncalm,normal\n", r"no column labels"),
@@ -222,11 +224,11 @@ def test_a_wrong_label_file_changes_nothing(
     rows: str, complaint: str, clips: dict[str, Path], tmp_path: Path
 ) -> None:
     (tmp_path / "labels.csv").write_text(rows)
-    with Library.of(tmp_path / "ws") as library:
+    with Library.open(tmp_path / "ws") as library:
         found(library, clips)
         with pytest.raises(ValueError, match=complaint):
-            import_labels(library, tmp_path / "labels.csv", known=KNOWN)
-        assert all(len(library.history(video.digest)) == 1 for video in library.videos())
+            import_labels(library, tmp_path / "labels.csv", allowed=KNOWN)
+        assert all(len(library.label_history(video.digest)) == 1 for video in library.videos())
 
 
 def test_the_queue_shows_what_nothing_has_scored_and_then_the_most_surprising(
@@ -239,13 +241,13 @@ def test_the_queue_shows_what_nothing_has_scored_and_then_the_most_surprising(
     scan(library, [inbox], 0)
     digest = {video.name: video.digest for video in library.videos()}
     scores = {digest["calm"]: Score(0.1, "normal", 0.4), digest["burns"]: Score(0.6, "fire", 1.5)}
-    library.note_scores("model", scores)
-    library.note_scores("model", scores)
-    assert [one.video.name for one in queue(library, "model")] == ["later", "burns", "calm"]
+    library.write_scores("model", scores)
+    library.write_scores("model", scores)
+    assert [one.video.name for one in label_queue(library, "model")] == ["later", "burns", "calm"]
     assert library.scores("model") == scores
-    set_labels(library, "burns", "fire", known=KNOWN)
-    assert [one.video.name for one in queue(library, "model")] == ["later", "calm"]
-    library.note_features({digest["calm"]: Features("f" * 64, "e" * 16, 3, 1.5)})
+    set_labels(library, "burns", "fire", allowed=KNOWN)
+    assert [one.video.name for one in label_queue(library, "model")] == ["later", "calm"]
+    library.write_features({digest["calm"]: Features("f" * 64, "e" * 16, 3, 1.5)})
     assert library.features() == {digest["calm"]: Features("f" * 64, "e" * 16, 3, 1.5)}
 
 
@@ -253,21 +255,21 @@ def test_what_is_done_at_once_is_done_in_whole_or_not_at_all(
     library: Library, clips: dict[str, Path]
 ) -> None:
     found(library, clips)
-    digest = find(library.videos(), "calm").digest
+    digest = find_video(library.videos(), "calm").digest
 
     def half() -> None:
-        with library.at_once():
-            library.label(digest, ("riot",), by="ada", source="test")
+        with library.transaction():
+            library.add_labels(digest, ("riot",), by="ada", source="test")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         half()
-    assert find(library.videos(), "calm").labels == ("normal",)
+    assert find_video(library.videos(), "calm").labels == ("normal",)
 
 
 def test_many_processes_may_open_a_new_library_at_once(tmp_path: Path) -> None:
     script = "import sys; from pathlib import Path; from flows.library.library import Library\n"
-    script += "with Library.of(Path(sys.argv[1])) as library: library.videos()"
+    script += "with Library.open(Path(sys.argv[1])) as library: library.videos()"
     command = [sys.executable, "-c", script, str(tmp_path)]
     running = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(4)]
     assert [(process.communicate()[1], process.returncode) for process in running] == [(b"", 0)] * 4
@@ -282,20 +284,20 @@ def test_a_database_that_cannot_be_used_is_named_without_its_password(
     ) as told:
         open_database(url)
     assert "wrong-secret" not in str(told.value)
-    with pytest.raises(ValueError, match="sqlite or postgresql, not in mysql"):
+    with pytest.raises(ValueError, match="sqlite or postgresql, not mysql"):
         database_url(tmp_path, "mysql://me:secret@host/db")
-    with pytest.raises(ValueError, match="no database URL") as told:
+    with pytest.raises(ValueError, match="not a database URL") as told:
         database_url(tmp_path, "secret nonsense")
     assert "secret" not in str(told.value)
 
 
 def test_a_library_of_a_later_version_is_refused(tmp_path: Path) -> None:
-    with Library.of(tmp_path):
+    with Library.open(tmp_path):
         pass
     engine = open_database(database_url(tmp_path))
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     engine.dispose()
-    with pytest.raises(ValueError, match="of a later version of dsanet"), Library.of(tmp_path):
+    with pytest.raises(ValueError, match="made by a later version of dsanet"), Library.open(tmp_path):
         pass
     assert URL_VARIABLE not in os.environ

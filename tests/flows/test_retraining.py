@@ -16,17 +16,19 @@ import pytest
 from dsanet.inference import infer
 from evaluate.scores import read_provenance, score_path
 from extract.labels import NORMAL
+from extract.source import file_digest
 from flows.cli import main as cli
 from flows.library.database import URL_VARIABLE
-from flows.library.library import Library, find
+from flows.library.library import Library
+from flows.library.records import find_video
 from flows.pipeline.flows import extract_train_eval
 from flows.retraining.flow import retrain_on_new_footage
-from flows.workspace.inputs import describe
+from flows.workspace.inputs import configure_workspace
 from flows.workspace.locks import BusyError
 from flows.workspace.model_reference import checkpoint_folder
 from flows.workspace.model_registry import Registry
 from flows.workspace.run import Run
-from flows.workspace.workspace import Workspace, file_digest
+from flows.workspace.workspace import Workspace
 from tests.flows.library_footage import EVENTS, first_footage, new_footage
 from tests.postgres import PostgresServer
 
@@ -63,7 +65,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     place.inbox.mkdir()
     inbox = f"retrain.inboxes={json.dumps([str(place.inbox)])}"
     manifest = first_footage(folder / "first")
-    describe(place.root, manifest, preset="small", weights="random", settings=[*SETTINGS, *BARELY, inbox])
+    settings = [*SETTINGS, *BARELY, inbox]
+    configure_workspace(place.root, manifest, preset="small", weights="random", settings=settings)
     extract_train_eval(place.root)
     return place
 
@@ -106,7 +109,7 @@ def champion_bytes(root: Path) -> str | None:
 def trained_names(root: Path, key: str) -> set[str]:
     """Names of the videos that a version was trained on, from the version's own record."""
     digests = {one["digest"] for one in json.loads((root / "models" / key / "training.json").read_text())}
-    with Library.of(root) as library:
+    with Library.open(root) as library:
         return {video.name for video in library.videos() if video.digest in digests}
 
 
@@ -131,13 +134,13 @@ def test_from_the_first_training_to_a_rollback(
     assert outcome.challenger is None
     assert {name: time for name, time in written(root).items() if name in before} == before
     assert set(written(root)) - set(before) == {f"{name}.h5" for name in place.labels}
-    with Library.of(root) as library:
+    with Library.open(root) as library:
         scores = library.scores(first.key)
         videos = library.videos()
         assert {video.digest for video in videos if not video.problem} == set(scores)
         assert set(library.features()) == set(scores)
-        assert find(videos, "surprise.mp4").name == "test-fire-0"
-        assert find(videos, "broken.mp4").problem
+        assert find_video(videos, "surprise.mp4").name == "test-fire-0"
+        assert find_video(videos, "broken.mp4").problem
     assert len(Registry(root).versions()) == 1
     page = outcome.page.read_text()
     assert all(name in page for name in place.labels)
@@ -173,12 +176,12 @@ def test_from_the_first_training_to_a_rollback(
     dsanet("label", "import", csv_path, "--out", root, "--by", "ada")
     code, out, _ = dsanet("label", "set", place.inbox / "new-fire-0.mp4", "fire", "--out", root)
     assert "fire" in out
-    describe(root, settings=PROPERLY)
+    configure_workspace(root, settings=PROPERLY)
     outcome = retrain_on_new_footage(root)
     assert (outcome.champion, outcome.challenger, outcome.promoted) == (2, 2, True)
     assert (outcome.new_videos, outcome.newly_labelled) == (0, 0)
     second = Registry(root).find("champion")
-    training = {r.name for r in Run.of(root).records if r.split == "train"}
+    training = {r.name for r in Run.load(root).records if r.split == "train"}
     assert trained_names(root, second.key) == training | set(place.labels)
     assert second.decision is not None
     assert set(second.decision.figures) == {"auc", "map_corrected"}
@@ -193,7 +196,7 @@ def test_from_the_first_training_to_a_rollback(
 
     # Poisoned labels: the challenger is refused, the champion stays as it is, byte by byte.
     serving = champion_bytes(root)
-    with Library.of(root) as library:
+    with Library.open(root) as library:
         names = [(video.name, video.labels) for video in library.videos() if video.split != "test"]
     wrong = {name: "fire" if labels == (NORMAL,) else NORMAL for name, labels in names if labels}
     csv_path.write_text("video,labels\n" + "".join(f"{name},{label}\n" for name, label in wrong.items()))
@@ -205,13 +208,13 @@ def test_from_the_first_training_to_a_rollback(
 
     # The same labels again: the question has been answered.
     with monkeypatch.context() as patch:
-        patch.setattr("flows.retraining.flow.judge", lambda *args: pytest.fail("judged twice"))
+        patch.setattr("flows.retraining.flow.decide_promotion", lambda *args: pytest.fail("judged twice"))
         retrain_on_new_footage(root)
     assert len(Registry(root).versions()) == 3
 
     # Rollback: one step, at once; the next run does not bring back what was taken out of service.
     code, out, _ = dsanet("models", "rollback", "--out", root)
-    assert (code, out) == (0, "version 1 is in service again\n")
+    assert (code, out) == (0, "version 1 is the champion again\n")
     assert champion_bytes(root) == file_digest(root / "model" / "model.safetensors")
     code, out, _ = dsanet("models", "list", "--out", root)
     assert re.search(r"1 +champion", out)
@@ -228,14 +231,14 @@ def test_from_the_first_training_to_a_rollback(
 def test_inference_finishes_on_the_champion_that_it_began_with(place: Place, tmp_path: Path) -> None:
     registry = Registry(place.root)
     registry.promote(registry.find("1"), by_hand=True)
-    names = [record.name for record in Run.of(place.root).having_features("test")]
+    names = [record.name for record in Run.load(place.root).having_features("test")]
     checkpoint = checkpoint_folder(f"{place.root}@champion")
 
     def promote_meanwhile(done: int, total: int) -> None:
         if done == 1:
             registry.promote(registry.find("2"), by_hand=True)
 
-    config = Run.of(place.root).config.infer.model_copy(update={"batch_size": 1})
+    config = Run.load(place.root).config.infer.model_copy(update={"batch_size": 1})
     features = Workspace(place.root).features
     infer(names, features, checkpoint, tmp_path, config, on_progress=promote_meanwhile)
     assert registry.find("champion").number == 2
@@ -273,14 +276,14 @@ def test_a_warm_challenger_starts_from_the_champion_unless_there_is_a_new_class(
     place: Place, dsanet: Dsanet, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = place.root
-    describe(root, settings=["train.init=champion", "train.epochs=1"])
+    configure_workspace(root, settings=["train.init=champion", "train.epochs=1"])
     retrain_on_new_footage(root, force=True)
     warm = Registry(root).versions()[-1]
     assert Registry(root)._client.get_run(warm.run_id).data.params["train.epochs"] == "1"
     assert "starts from scratch" not in caplog.text
     dsanet("label", "set", "new-normal-1", "flood", "--new-class", "--out", root)
     retrain_on_new_footage(root, force=True)
-    assert "labels that the champion does not know: the challenger starts from scratch" in caplog.text
+    assert "labels that the champion has no class for; the challenger starts from scratch" in caplog.text
     new = Registry(root).versions()[-1]
     assert new.number == warm.number + 1
     info = json.loads((root / "models" / new.key / "model" / "model.json").read_text())
@@ -290,14 +293,14 @@ def test_a_warm_challenger_starts_from_the_champion_unless_there_is_a_new_class(
 def test_a_gate_that_cannot_measure_says_so_before_anything_is_trained(place: Place) -> None:
     root = place.root
     inputs = Workspace(root).inputs_file.read_text()
-    annotations = Run.of(root).inputs.annotations
+    annotations = Run.load(root).inputs.annotations
     assert annotations is not None
     hidden = annotations.rename(annotations.with_suffix(".hidden"))
     try:
         Workspace(root).inputs_file.write_text(
             json.dumps({**json.loads(inputs), "annotations": None}, indent=1)
         )
-        with pytest.raises(ValueError, match=r"asks for auc, map_corrected, which need temporal annotations"):
+        with pytest.raises(ValueError, match=r"needs auc, map_corrected, which need temporal annotations"):
             retrain_on_new_footage(root)
     finally:
         hidden.rename(annotations)
@@ -305,16 +308,16 @@ def test_a_gate_that_cannot_measure_says_so_before_anything_is_trained(place: Pl
 
 
 def test_a_workspace_without_a_model_is_told_what_to_run(place: Place, tmp_path: Path) -> None:
-    manifest = Run.of(place.root).inputs.manifest
-    describe(tmp_path, manifest, preset="small", weights="random", settings=SETTINGS)
+    manifest = Run.load(place.root).inputs.manifest
+    configure_workspace(tmp_path, manifest, preset="small", weights="random", settings=SETTINGS)
     shutil.copytree(place.root / "features", tmp_path / "features")
-    with pytest.raises(FileNotFoundError, match=r"no model in .* yet; `dsanet run --out"):
+    with pytest.raises(FileNotFoundError, match=r"no model in .* yet; train .* with `dsanet run --out"):
         retrain_on_new_footage(tmp_path)
 
 
 def test_a_password_is_kept_out_of_settings(place: Place) -> None:
-    with pytest.raises(ValueError, match=r"retrain\.library: .*a password has no place in a settings file"):
-        describe(place.root, settings=["retrain.library=postgresql://me:secret@host/db"])
+    with pytest.raises(ValueError, match=r"retrain\.library: .*which settings must not contain"):
+        configure_workspace(place.root, settings=["retrain.library=postgresql://me:secret@host/db"])
 
 
 def test_the_library_of_the_run_is_plain_sql(place: Place) -> None:
@@ -336,7 +339,7 @@ def test_a_library_in_postgresql_serves_as_well(
     versions = Registry(place.root).versions()
     outcome = retrain_on_new_footage(place.root)
     assert Registry(place.root).versions() == versions
-    with Library.of(place.root) as library:
+    with Library.open(place.root) as library:
         videos = {video.name: video.labels for video in library.videos()}
         assert library.scores(Registry(place.root).find("champion").key)
     # A library of its own: the manifest's labels, and none yet of what has arrived.

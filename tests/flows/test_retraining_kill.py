@@ -107,9 +107,9 @@ def finish(root: Path) -> str:
 def state(root: Path) -> dict[str, Any]:
     """All that a retraining leaves, but for times."""
     registry = Registry(root)
-    with Library.of(root) as library:
+    with Library.open(root) as library:
         videos = library.videos()
-        said = {v.name: [(s.labels, s.by, s.source) for s in library.history(v.digest)] for v in videos}
+        said = {v.name: [(s.labels, s.by, s.source) for s in library.label_history(v.digest)] for v in videos}
         known = {v.name: (v.digest, v.split, v.problem) for v in videos}
         features, keys = library.features(), [version.key for version in registry.versions()]
         scores = {key: library.scores(key) for key in keys}
@@ -150,11 +150,11 @@ def test_killed_at_every_step_it_ends_as_if_it_had_not_been(tmp_path: Path) -> N
     manifest = first_footage(tmp_path / "footage")
     configure_workspace(first, manifest, preset="small", weights="random", settings=[*SETTINGS, inbox])
     extract_train_eval(first)
-    with Library.of(first) as library:
+    with Library.open(first) as library:
         import_manifest(library, Run.load(first).records, first / "features")
         scan(library, [tmp_path / "inbox"], 0)
         for name, label in labels.items():
-            set_labels(library, name, label, known=None, by="ada")
+            set_labels(library, name, label, allowed=None, by="ada")
     configure_workspace(first, settings=["train.epochs=40", "train.lr=0.0005", "train.save_every=1"])
     whole, killed = tmp_path / "whole" / "ws", tmp_path / "killed" / "ws"
     for root in (whole, killed):

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from rich.console import Console
 
 from flows.cli.server import parse_parameters
 from flows.server import services
@@ -25,8 +24,8 @@ def test_pairs_become_nested_parameters(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        (["refresh"], "'refresh' gives nothing"),
-        (["config=1", "config.preset=small"], "config is given twice"),
+        (["refresh"], "'refresh' has no value"),
+        (["config=1", "config.preset=small"], "parameter config is given twice"),
     ],
 )
 def test_a_pair_that_says_nothing_is_refused(given: list[str], complaint: str) -> None:
@@ -35,12 +34,12 @@ def test_a_pair_that_says_nothing_is_refused(given: list[str], complaint: str) -
 
 
 def test_without_a_server_one_line_says_what_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services, "recall", lambda: None)
+    monkeypatch.setattr(services, "read_services", lambda: None)
     with (
         temporary_settings(restore_defaults={PREFECT_API_URL}),
         pytest.raises(ValueError, match="no Prefect server is known; start one with `dsanet up`"),
     ):
-        trigger("train", {}, watch=False, console=Console())
+        trigger("train", {}, watch=False, echo=print)
 
 
 def test_a_server_that_does_not_answer_is_named(nobody: str) -> None:
@@ -48,4 +47,4 @@ def test_a_server_that_does_not_answer_is_named(nobody: str) -> None:
         temporary_settings({PREFECT_API_URL: nobody}),
         pytest.raises(ValueError, match=f"no Prefect server answers at {nobody}.*dsanet up"),
     ):
-        trigger("train", {}, watch=False, console=Console())
+        trigger("train", {}, watch=False, echo=print)

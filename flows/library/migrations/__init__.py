@@ -1,1 +1,1 @@
-"""Alembic's folder: how the library's tables came to be what they are, step by step."""
+"""Alembic's migrations of the library's tables."""

@@ -1,4 +1,4 @@
-"""Run by Alembic for every command: brings the database of the given connection to a revision."""
+"""Alembic runs this file for every command: it migrates the database of the given connection."""
 
 from alembic import context
 
@@ -7,7 +7,7 @@ from flows.library.tables import Base
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Base.metadata,
-    transactional_ddl=True,  # SQLite's too: a migration that is killed has not happened
+    transactional_ddl=True,  # in SQLite too: a killed migration leaves no trace
 )
 with context.begin_transaction():
     context.run_migrations()

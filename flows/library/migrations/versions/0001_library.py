@@ -1,4 +1,4 @@
-"""The library begins: videos, locations, labels, features, scores."""
+"""First tables: videos, locations, labels, features, scores."""
 
 import sqlalchemy as sa
 from alembic import op

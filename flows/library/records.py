@@ -1,0 +1,106 @@
+"""The values that the library takes and returns, and looking a video up among them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from extract.labels import NORMAL
+from extract.manifest import VideoRecord
+
+MIN_DIGEST_LENGTH = 8
+"""Hexadecimal digits of a digest that identify a video."""
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A video file. `digest` is the sha256 of its bytes."""
+
+    path: Path
+    digest: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video, identified by its content.
+
+    `labels` is None until labels are given; `problem` is empty for a video that can be decoded; `paths` are
+    the files with this content, the latest first.
+    """
+
+    name: str
+    digest: str
+    split: str
+    labels: tuple[str, ...] | None
+    problem: str
+    paths: tuple[Path, ...]
+
+    @property
+    def path(self) -> Path:
+        """The latest file that still exists; the latest known path if none does."""
+        latest = next(iter(self.paths), Path(self.name))
+        return next((path for path in self.paths if path.is_file()), latest)
+
+    def manifest_record(self) -> VideoRecord:
+        """The video as a manifest row. An unlabelled video gets the label `normal`: never train on it."""
+        return VideoRecord(self.name, self.path, self.labels or (NORMAL,), self.split)
+
+
+@dataclass(frozen=True)
+class Features:
+    """A feature file: digests of its content and its encoder, number of snippets, length of the video."""
+
+    digest: str
+    encoder: str
+    snippets: int
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """A model's result for a video: anomaly score in [0, 1], predicted class, entropy in bits."""
+
+    anomaly: float
+    predicted: str
+    entropy: float
+
+
+@dataclass(frozen=True)
+class LabelEntry:
+    """An entry of a label history: who gave the labels, from which source, when (ISO 8601, UTC)."""
+
+    labels: tuple[str, ...]
+    by: str
+    source: str
+    at: str
+
+
+def find_video(videos: Iterable[Video], reference: str) -> Video:
+    """The video with this name, path, file name or first digits of the digest (8 or more).
+
+    Raises ValueError if no video or several match.
+    """
+    absolute = Path(reference).absolute()
+
+    def matches(video: Video) -> bool:
+        by_digest = len(reference) >= MIN_DIGEST_LENGTH and video.digest.startswith(reference.lower())
+        by_path = any(path == absolute or path.name == reference for path in video.paths)
+        return by_digest or by_path or reference == video.name
+
+    found = [video for video in videos if matches(video)]
+    if not found:
+        raise ValueError(
+            f"no video {reference!r} in the library; expected a name, a path or the first "
+            f"{MIN_DIGEST_LENGTH} digits of a sha256"
+        )
+    if len(found) > 1:
+        raise ValueError(
+            f"{reference!r} matches {', '.join(video.name for video in found)}; give a full name"
+        )
+    return found[0]
+
+
+def all_labels(videos: Iterable[Video]) -> set[str]:
+    """Every label that at least one video has."""
+    return {label for video in videos for label in video.labels or ()}

@@ -1,0 +1,161 @@
+"""The model versions of a retraining: the champion, a new challenger, and the registration of both."""
+
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dsanet.checkpoint import INFO_FILE, read_info
+from dsanet.detectors.config import fit_classes
+from dsanet.training.curves import CURVES_FILE
+from evaluate.report.write import read_metrics
+from extract.manifest import VideoRecord
+from flows.library.records import Video
+from flows.pipeline.stages import EVALUATE, INFER, TRAIN
+from flows.retraining.steps import Retraining
+from flows.workspace.model_reference import restore_checkpoint
+from flows.workspace.model_registry import (
+    CHALLENGER,
+    CHAMPION,
+    MODEL_FOLDER,
+    REPORT_FOLDER,
+    TrainingRecord,
+    Version,
+)
+from flows.workspace.run import Run, digest_of
+from flows.workspace.versions import KEY_LENGTH, TrainingVideo, VersionFolder, checkpoint_key
+
+log = logging.getLogger(__name__)
+
+
+def check_has_model(work: Retraining) -> None:
+    """Raises FileNotFoundError if the workspace has neither a checkpoint nor a registered version."""
+    workspace = work.run.workspace
+    if not (workspace.model / INFO_FILE).is_file() and not work.registry.versions():
+        raise FileNotFoundError(
+            f"no model in {workspace.root} yet; train the first one with `dsanet run --out {workspace.root}`"
+        )
+
+
+def current_champion(work: Retraining) -> Version:
+    """The champion, with its checkpoint in its folder.
+
+    A checkpoint in the workspace's `model/` that is not registered yet becomes a version; the first version
+    becomes the first champion.
+    """
+    model = work.run.workspace.model
+    if (model / INFO_FILE).is_file() and work.registry.by_key(checkpoint_key(model)) is None:
+        _register_workspace_model(work, model)
+    work.registry.clear_stale_challenger()
+    if work.registry.champion() is None:
+        work.registry.promote(work.registry.versions()[0])
+    champion = work.registry.find(CHAMPION)
+    restore_checkpoint(work.registry, champion, work.folder(champion.key))
+    return champion
+
+
+def _register_workspace_model(work: Retraining, model: Path) -> None:
+    """Register a checkpoint that `dsanet run` has trained on the manifest, or that was imported."""
+    key = checkpoint_key(model)
+    folder = work.folder(key)
+    if not folder.has_model:
+        folder.copy_model(model)
+    is_imported = not read_info(model).feature_digests  # its training set is unknown
+    manifest = {record.name for record in work.run.records if record.split != "test"}
+    videos = [video for video in work.videos_with_features() if not is_imported and video.name in manifest]
+    folder.write_training_set(training_set(videos))
+    _register(work, key)
+
+
+def training_set(videos: Iterable[Video]) -> list[TrainingVideo]:
+    """The videos in the form of `training.json`; those without labels are left out."""
+    return [
+        TrainingVideo(digest=video.digest, labels=video.labels, split=video.split)
+        for video in videos
+        if video.labels
+    ]
+
+
+def newly_labelled(videos: Iterable[Video], trained_on: Iterable[TrainingVideo]) -> list[Video]:
+    """The labelled videos outside the test split that are not in a training set with the same labels."""
+    seen = {(video.digest, video.labels) for video in trained_on}
+    return [v for v in videos if v.labels and v.split != "test" and (v.digest, v.labels) not in seen]
+
+
+def train_challenger(work: Retraining, champion: Version, videos: Sequence[Video]) -> Version:
+    """Train the challenger on these videos; a version that was trained on the same inputs is reused."""
+    run = _challenger_run(work, champion, [video.manifest_record() for video in videos])
+    key = digest_of(TRAIN.version, TRAIN.inputs(run))[:KEY_LENGTH]
+    version = work.registry.by_key(key)
+    if version is None:
+        folder = work.folder(key)
+        folder.write_training_set(training_set(videos))
+        TRAIN(replace(run, workspace=folder))
+        version = _register(work, key)
+    if not {CHAMPION, CHALLENGER} & set(version.aliases):
+        work.registry.set_challenger(version)
+    return version
+
+
+def _challenger_run(work: Retraining, champion: Version, training: Sequence[VideoRecord]) -> Run:
+    """The run that trains a challenger: from scratch or, with `train.init=champion`, from its weights.
+
+    The champion's weights serve only if they have a class for every label.
+    """
+    run = replace(work.run, videos=[*training, *work.test_records()])
+    if run.config.train.init == "scratch":
+        return run
+    model = work.folder(champion.key).model
+    config = read_info(model).model
+    labels = (label for record in run.records for label in record.labels)
+    if tuple(fit_classes(labels, config.classes)) != config.classes:
+        log.warning(
+            "the footage has labels that the champion has no class for; the challenger starts from scratch"
+        )
+        return run
+    return replace(run.with_config(model=config), start_from=model)
+
+
+def _register(work: Retraining, key: str) -> Version:
+    """Score and evaluate a finished checkpoint on the test split, and enter it into the model registry."""
+    folder = work.folder(key)
+    run = folder.run(work.run, work.test_records())
+    INFER(run)
+    EVALUATE(run)
+    return work.registry.register(
+        TrainingRecord(
+            key=key,
+            title=run.inputs.title,
+            params=_params(folder),
+            curves_csv=folder.model / CURVES_FILE,
+            metrics=_metrics(folder),
+            files=[
+                (folder.model, MODEL_FOLDER),
+                (folder.report, REPORT_FOLDER),
+                (folder.training_file, ""),
+            ],
+        )
+    )
+
+
+def _params(folder: VersionFolder) -> dict[str, Any]:
+    """Parameters of a version as MLflow shows them: its settings, encoder and number of training videos."""
+    info = read_info(folder.model)
+    settings = info.model_dump(mode="json", include={"model", "train", "infer", "extract", "notes"})
+    return {**settings, "encoder": info.encoder.digest, "videos": len(folder.read_training_set())}
+
+
+def _metrics(folder: VersionFolder) -> dict[str, float]:
+    """Figures as MLflow shows them: `test_…` from the report, `chosen_…` from the checkpoint's selection."""
+    figures = read_metrics(folder.report / "metrics.json")
+    metrics = {f"test_{name}": figures[name] for name in ("auc", "ap", "anomaly_auc", "far")}
+    metrics |= {
+        f"test_map_{protocol}": found["average"] for protocol, found in (figures["map"] or {}).items()
+    }
+    metrics |= {f"test_video_{name}": figures["video"][name] for name in ("auc", "ap", "accuracy")}
+    metrics |= {f"chosen_{name}": value for name, value in read_info(folder.model).metrics.items()}
+    return {
+        name: float(value) for name, value in metrics.items() if value is not None and math.isfinite(value)
+    }
