@@ -1,11 +1,13 @@
-"""Temporal annotations: our CSV, the files of UCF-Crime and XD-Violence, and frame labels made from them.
+"""Temporal annotations: the project's CSV, the files of UCF-Crime and XD-Violence, and frame labels.
 
 Frames count from 0 and ends are exclusive, as in the published frame ground truths. UCF-Crime's annotations
-run up to two frames over the end of five test videos; `frame_labels` therefore cuts an overrun shorter than
-a snippet and refuses a longer one, which means that scores and annotations belong to different videos.
+exceed the end of five test videos by up to two frames. `frame_labels` therefore cuts an overrun of up to one
+snippet and raises ValueError for a longer one, which shows that scores and annotations belong to different
+videos.
 """
 
 import csv
+import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,37 +17,46 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from extract.atomic import write_atomically
 from extract.labels import NORMAL, XD_VIOLENCE_CODES
 
 COLUMNS = ("path", "label", "start_frame", "end_frame")
 MAX_OVERRUN = 16
+"""Frames by which an annotation may exceed its video; longer overruns are an error."""
 
 
 class AnnotationError(ValueError):
-    """An annotation file with a row that makes no sense; the message names file and row."""
+    """Invalid row in an annotation file; the message names file and row."""
 
 
 class Segment(NamedTuple):
-    """One anomalous stretch of a video: class name, first frame, frame after the last."""
+    """One annotated anomalous segment of a video."""
 
     label: str
+    """Name of the anomaly class."""
     start_frame: int
     end_frame: int
+    """Exclusive."""
 
 
 @dataclass(frozen=True)
 class VideoTruth:
-    """What is known of one video. `segments` is None where the video is anomalous but nobody said when."""
+    """Ground truth of one video.
+
+    Raises ValueError for a video without labels, or a normal video with segments other than ().
+    """
 
     name: str
     labels: tuple[str, ...]
+    """Class names; ("normal",) for a normal video."""
     segments: tuple[Segment, ...] | None
+    """Annotated segments; () for a normal video, None for an anomalous one without temporal annotations."""
 
     def __post_init__(self) -> None:
         if not self.labels:
-            raise ValueError(f"{self.name}: a video needs at least one label ({NORMAL!r} for a normal one)")
+            raise ValueError(f"{self.name}: a video needs at least one label ({NORMAL!r} if it is normal)")
         if self.is_normal and self.segments != ():
-            raise ValueError(f"{self.name}: labelled {NORMAL!r}, so its segments must be (): {self.segments}")
+            raise ValueError(f"{self.name}: labelled {NORMAL!r}, so segments must be (), not {self.segments}")
 
     @property
     def is_normal(self) -> bool:
@@ -55,34 +66,43 @@ class VideoTruth:
 def video_truth(
     name: str, path: Path, labels: Sequence[str], annotations: Mapping[Path, Sequence[Segment]]
 ) -> VideoTruth:
-    """Truth of one manifest row: normal videos have no segments, anomalous ones those annotated, or None."""
+    """Ground truth of one manifest row; `annotations` maps absolute paths to segments.
+
+    `segments` is () for a normal video, and None for an anomalous video without annotations.
+    """
     found = annotations.get(path.resolve())
     segments = tuple(found) if found else (() if NORMAL in labels else None)
     return VideoTruth(name, tuple(labels), segments)
 
 
 def frame_labels(segments: Iterable[Segment], n_frames: int, name: str = "video") -> NDArray[np.bool_]:
-    """(n_frames,) bool, True inside any segment. Raises ValueError naming the video for a segment outside."""
+    """(n_frames,) bool, True inside any segment.
+
+    Raises ValueError, naming the video, for a segment that starts after the last frame or exceeds it by more
+    than MAX_OVERRUN frames.
+    """
     labels = np.zeros(n_frames, dtype=bool)
     for label, start, end in segments:
         if start >= n_frames or end > n_frames + MAX_OVERRUN:
-            raise ValueError(f"{name}: segment {label} {start}-{end} lies outside its {n_frames} frames")
+            raise ValueError(
+                f"{name}: segment {label} {start}-{end} is outside the {n_frames} frames of the video"
+            )
         labels[start:end] = True
     return labels
 
 
 def read_annotations(csv_path: Path) -> dict[Path, list[Segment]]:
-    """Segments per video of a CSV with the columns path, label, start_frame, end_frame (end exclusive).
+    """Segments by video path from a CSV with the columns path, label, start_frame, end_frame (exclusive).
 
-    Paths are relative to the CSV's folder, or absolute; keys are absolute, links resolved. Raises
-    AnnotationError naming the row.
+    Paths in the file are absolute or relative to its folder; keys are absolute paths with links resolved.
+    Raises AnnotationError, naming the row, for missing columns, empty paths, and invalid frames or labels.
     """
     annotations: dict[Path, list[Segment]] = {}
     with csv_path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         if missing := [column for column in COLUMNS if column not in (reader.fieldnames or ())]:
             raise AnnotationError(
-                f"{csv_path}: no column {', '.join(missing)}; expected {', '.join(COLUMNS)}"
+                f"{csv_path}: missing column {', '.join(missing)}; expected {', '.join(COLUMNS)}"
             )
         for number, row in enumerate(reader, start=2):
             where = f"{csv_path}, row {number}"
@@ -95,23 +115,25 @@ def read_annotations(csv_path: Path) -> dict[Path, list[Segment]]:
 
 
 def write_annotations(csv_path: Path, annotations: Mapping[Path | str, Sequence[Segment]]) -> None:
-    """Writes what `read_annotations` reads; videos below the CSV's folder get relative paths."""
+    """Write a CSV for `read_annotations`; paths below the CSV's folder are stored relative to it."""
     csv_path.parent.mkdir(parents=True, exist_ok=True)
     base = csv_path.parent.resolve()
-    with csv_path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for video, segments in annotations.items():
-            path = Path(video).resolve()
-            shown = path.relative_to(base) if path.is_relative_to(base) else path
-            writer.writerows((shown.as_posix(), *segment) for segment in segments)
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for video, segments in annotations.items():
+        path = Path(video).resolve()
+        stored = path.relative_to(base) if path.is_relative_to(base) else path
+        writer.writerows((stored.as_posix(), *segment) for segment in segments)
+    write_atomically(csv_path, table.getvalue())
 
 
 def import_ucf_crime_annotations(path: Path) -> dict[str, list[Segment]]:
-    """UCF-Crime's `Temporal_Anomaly_Annotation.txt`: segments by video name (no extension), [] for normal.
+    """Segments by video name (without extension) from UCF-Crime's `Temporal_Anomaly_Annotation.txt`.
 
-    A line is name, class, two pairs of start and end; -1 -1 where there is no second (or first) segment.
-    A further column (the frame count of `test-frame-counts.tsv`) is ignored.
+    A line holds name, class and two pairs of start and end; a missing segment is -1 -1. Normal videos have an
+    empty list. Further columns (the frame count of `test-frame-counts.tsv`) are ignored. Raises
+    AnnotationError, naming the line.
     """
     annotations = {}
     for where, (name, label, *frames) in _lines(path, least=6):
@@ -121,37 +143,46 @@ def import_ucf_crime_annotations(path: Path) -> dict[str, list[Segment]]:
 
 
 def import_xd_violence_annotations(path: Path) -> dict[str, list[Segment]]:
-    """XD-Violence's `annotations_multiclasses.txt` or `annotations.txt`: segments by name, no extension.
+    """Segments by video name (without extension) from one of XD-Violence's two annotation files.
 
-    The first gives a class code with every segment. The second gives none, and overlapping segments of
-    different classes are joined in it: it is read where the name holds one class, and refused otherwise.
-    Normal videos are in neither file.
+    `annotations_multiclasses.txt` has a class code for each segment. `annotations.txt` has none and merges
+    overlapping segments of different classes, so only videos whose name contains a single class can be read
+    from it. Neither file lists normal videos. Raises AnnotationError, naming the line.
     """
     annotations = {}
     for where, (name, *values) in _lines(path, least=3):
-        coded = values[0] in XD_VIOLENCE_CODES
-        if coded:
-            rows = list(zip(values[0::3], values[1::3], values[2::3], strict=True))
-        else:
-            codes = xd_violence_codes(name)
-            if len(codes) != 1:
-                raise AnnotationError(
-                    f"{where}: {name} has the classes {codes}, the file does not say which segment is which; "
-                    "use annotations_multiclasses.txt"
-                )
-            rows = [(codes[0], *pair) for pair in zip(values[0::2], values[1::2], strict=True)]
         annotations[_stem(name)] = [
-            _segment(XD_VIOLENCE_CODES.get(code, code), start, end, where) for code, start, end in rows
+            _segment(XD_VIOLENCE_CODES.get(code, code), start, end, where)
+            for code, start, end in _xd_violence_rows(where, name, values)
         ]
     return annotations
 
 
+def _xd_violence_rows(where: str, name: str, values: list[str]) -> list[tuple[str, str, str]]:
+    """Class code, start and end of each segment in one line."""
+    coded = values[0] in XD_VIOLENCE_CODES
+    if len(values) % (3 if coded else 2):
+        raise AnnotationError(f"{where}: the last segment is incomplete: {' '.join(values)}")
+    if coded:
+        return list(zip(values[0::3], values[1::3], values[2::3], strict=True))
+    codes = xd_violence_codes(name)
+    if len(codes) != 1:
+        raise AnnotationError(
+            f"{where}: {name} has the classes {', '.join(codes)}, and its segments have no class codes; "
+            "use annotations_multiclasses.txt"
+        )
+    return [(codes[0], *pair) for pair in zip(values[0::2], values[1::2], strict=True)]
+
+
 def xd_violence_codes(name: str) -> tuple[str, ...]:
-    """Class codes in an XD-Violence file name: `..._label_B2-G-0` gives ("B2", "G"), `..._label_A` ("A",)."""
+    """Class codes in an XD-Violence video name: `…_label_B2-G-0` gives ("B2", "G"), `…_label_A` ("A",).
+
+    Raises AnnotationError for a name without known codes.
+    """
     match = re.search(r"_label_([A-Z0-9-]+)$", _stem(name))
     codes = tuple(code for code in (match[1].split("-") if match else ()) if code != "0")
     if not codes or any(code not in XD_VIOLENCE_CODES for code in codes):
-        raise AnnotationError(f"{name!r} does not end in _label_ and XD-Violence's class codes")
+        raise AnnotationError(f"{name!r} does not end in _label_ followed by XD-Violence class codes")
     return codes
 
 
@@ -160,7 +191,7 @@ def _stem(name: str) -> str:
 
 
 def _lines(path: Path, least: int) -> Iterable[tuple[str, list[str]]]:
-    """Place and fields of every line that is not empty; a line has `least` fields or more."""
+    """Location and fields of each non-empty line; AnnotationError for a line of fewer than `least` fields."""
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         values = line.split()
         if values and len(values) < least:
@@ -175,10 +206,10 @@ def _segment(label: Any, start: Any, end: Any, where: str) -> Segment:
         segment = Segment(label, int(start), int(end))
     except (TypeError, ValueError):
         raise AnnotationError(
-            f"{where}: start and end must be whole frames, not {start!r}, {end!r}"
+            f"{where}: start and end must be whole frame numbers, not {start!r} and {end!r}"
         ) from None
     if not label or label == NORMAL:
-        raise AnnotationError(f"{where}: a segment needs the name of an anomaly class, not {label!r}")
+        raise AnnotationError(f"{where}: the label must be the name of an anomaly class, not {label!r}")
     if not 0 <= segment.start_frame < segment.end_frame:
-        raise AnnotationError(f"{where}: 0 <= start < end does not hold for {start}-{end}")
+        raise AnnotationError(f"{where}: 0 <= start < end is required, got {start} and {end}")
     return segment

@@ -1,4 +1,4 @@
-"""All figures of one run: score files and truths in, one `Evaluation` out."""
+"""All metrics of one run: from score files and ground truth to an `Evaluation`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,116 +6,130 @@ from pathlib import Path
 
 from evaluate.annotations import VideoTruth
 from evaluate.config import EvaluateConfig
-from evaluate.metrics.bootstrap import Confidence, draw_videos, interval
-from evaluate.metrics.classes import ClassFigures, anomaly_ranking, class_figures
+from evaluate.evaluated_videos import (
+    EvaluatedVideo,
+    missing_classes_reason,
+    missing_frames_reason,
+    read_videos,
+    run_digests,
+    select_scored,
+)
+from evaluate.metrics.bootstrap import ConfidenceInterval, confidence_interval, draw_videos
+from evaluate.metrics.classes import ClassMetrics, anomaly_ranking, class_metrics
 from evaluate.metrics.frames import FrameMetrics, frame_metrics
 from evaluate.metrics.normal_distance import NormalDistances, normal_distances
 from evaluate.metrics.ranking import Ranking
-from evaluate.metrics.segments import Protocol, SegmentMetrics, summarise
+from evaluate.metrics.segments import Protocol, SegmentMetrics, summarise_matches
 from evaluate.metrics.videos import Confusion, VideoMetrics, confusions, video_metrics
-from evaluate.metrics.weighted import segment_matches, weighted_figures
-from evaluate.predictions import video_score
-from evaluate.scores import VideoScores
-from evaluate.videos import Scored, read_videos, run_digests, why_no_classes, why_no_frames, with_scores
-
-
-@dataclass(frozen=True, eq=False)
-class VideoResult:
-    """One video of the report. `missed`: 1 - mean score of its anomalous frames; `false_alarm`: mean score of
-    the others. Without temporal annotation the video's score (top-k mean) is taken for both."""
-
-    scores: VideoScores
-    truth: VideoTruth
-    predicted: str
-    missed: float | None
-    false_alarm: float | None
-
-    @property
-    def error(self) -> float:
-        """What was missed; in a normal video the false alarm. In [0, 1]."""
-        return next((value for value in (self.missed, self.false_alarm) if value is not None), 0.0)
+from evaluate.metrics.weighted import segment_matches, weighted_metrics
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Everything a report shows. Frame and segment figures are None and {} where `missing` says why.
-
-    So are figures that need classes where `no_classes` says why.
-    """
+    """All metrics of one run; the content of `metrics.json` and of the report."""
 
     config: EvaluateConfig
     classes: tuple[str, ...]
-    videos: tuple[VideoResult, ...]
+    """Class names of the score files; the first is the normal class."""
+    videos: tuple[EvaluatedVideo, ...]
     left_out: tuple[str, ...]
-    missing: str | None
-    no_classes: str | None
+    """Names of the test videos without a score file (`only_scored`)."""
+    missing_frames: str | None
+    """Why frame-level and segment-level metrics are missing; None if they are not."""
+    missing_classes: str | None
+    """Why class metrics are missing; None if they are not."""
     frame: FrameMetrics | None
+    """None if `missing_frames` gives a reason."""
     segments: dict[Protocol, SegmentMetrics]
+    """mAP by protocol; empty if `missing_frames` or `missing_classes` gives a reason."""
     video: VideoMetrics
-    confidence: dict[str, Confidence | None]
-    per_class: tuple[ClassFigures, ...]
+    confidence: dict[str, ConfidenceInterval | None]
+    """Bootstrap intervals by metric; mAP in percent, the others fractions. None without resamples."""
+    per_class: tuple[ClassMetrics, ...]
+    """In the order of `classes`."""
     confusions: tuple[Confusion, ...]
     ranking: Ranking | None
+    """All frames by anomaly score, for ROC and PR curves; None if `missing_frames` gives a reason."""
     distances: NormalDistances | None
+    """Distances to the normal patterns (paper, figure 5); None if the score files have none."""
     digests: dict[str, str]
+    """SHA-256 of all score files ("scores") and of the ground truth ("truth")."""
 
 
 def evaluate_scores(
     scores_dir: Path, truths: Sequence[VideoTruth], config: EvaluateConfig | None = None
 ) -> Evaluation:
-    """All figures of the videos in `truths`, from their score files.
+    """All metrics of a folder of score files: frames, segments (both mAP protocols), videos and classes.
 
-    Raises ValueError naming the video: no score file (unless config.only_scored), an unknown label, other
-    classes than the rest, annotations beyond its length; ScoreFileError (a ValueError) for a damaged file.
+    Frame-level and segment-level metrics need temporal annotations for every anomalous video. If any is
+    missing, the video-level metrics remain and `Evaluation.missing_frames` gives the reason. Class metrics
+    need class scores in the same way.
+
+    Args:
+        scores_dir: Folder with one `<video name>.h5` per video, as written by `write_scores`.
+        truths: Ground truth of each test video (`evaluate.annotations.VideoTruth`). The names must differ.
+        config: Threshold, bootstrap and other settings; the defaults of `EvaluateConfig` if None.
+
+    Returns:
+        An `Evaluation`: mAP in percent, 0 to 100; every other metric a fraction in [0, 1].
+
+    Raises:
+        ValueError: No score file for a video (unless `config.only_scored`), an unknown label, annotations
+            beyond the end of the video, score files of different models, or t-SNE without learned features.
+            The message names the video. `ScoreFileError`, a ValueError, for a damaged file.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from evaluate import evaluate_scores
+        >>> from evaluate.annotations import Segment, VideoTruth
+        >>> truths = [VideoTruth("street", ("riot",), (Segment("riot", 16, 32),))]
+        >>> evaluation = evaluate_scores(Path("scores"), truths)
+        >>> evaluation.frame.auc
+        1.0
     """
     config = config or EvaluateConfig()
-    present, left_out = with_scores(scores_dir, truths, config.only_scored)
-    missing = why_no_frames(present)
+    present, left_out = select_scored(scores_dir, truths, config.only_scored)
     videos = read_videos(scores_dir, present, config.threshold)
-    classes = videos[0].scores.classes
-    matches = {} if missing else segment_matches(videos)
-    segments = {protocol: summarise(found, protocol) for protocol, found in matches.items()}
-    if config.tsne and any(video.scores.learned_TD is None for video in videos):
-        raise ValueError(
-            "tsne needs learned features in the score files: run inference with learned_features"
-        )
-    ranking = None if missing else anomaly_ranking(videos)
-    weighted = weighted_figures(videos, ranking, matches, config.threshold)
+    _check_tsne(config, videos)
+    missing_frames = missing_frames_reason(present)
+    matches = {} if missing_frames else segment_matches(videos)
+    segments = {protocol: summarise_matches(found, protocol) for protocol, found in matches.items()}
+    ranking = None if missing_frames else anomaly_ranking(videos)
+    statistics = weighted_metrics(videos, ranking, matches, config.threshold)
     draws_BV = draw_videos(len(videos), config.bootstrap, config.seed)
-    pairs = [(video.scores, video.truth) for video in videos]
+    classes = videos[0].scores.classes
     return Evaluation(
         config=config,
         classes=classes,
-        videos=tuple(_result(video) for video in videos),
+        videos=tuple(videos),
         left_out=left_out,
-        missing=missing,
-        no_classes=why_no_classes(videos),
-        frame=None if missing else _frame_metrics(videos, config.threshold),
+        missing_frames=missing_frames,
+        missing_classes=missing_classes_reason(videos),
+        frame=None if missing_frames else _frame_metrics(videos, config.threshold),
         segments=segments,
         video=video_metrics(videos),
-        confidence={name: interval(figure, draws_BV, config.confidence) for name, figure in weighted.items()},
-        per_class=tuple(class_figures(index, videos, segments) for index in range(len(classes))),
+        confidence={
+            name: confidence_interval(statistic, draws_BV, config.confidence)
+            for name, statistic in statistics.items()
+        },
+        per_class=tuple(class_metrics(index, videos, segments) for index in range(len(classes))),
         confusions=tuple(confusions(videos)),
         ranking=ranking,
-        distances=normal_distances(pairs),
+        distances=normal_distances(videos),
         digests=run_digests(scores_dir, present),
     )
 
 
-def _frame_metrics(videos: Sequence[Scored], threshold: float) -> FrameMetrics:
+def _check_tsne(config: EvaluateConfig, videos: Sequence[EvaluatedVideo]) -> None:
+    if config.tsne and any(video.scores.learned_TD is None for video in videos):
+        raise ValueError(
+            "tsne needs learned features in the score files; run inference with learned_features"
+        )
+
+
+def _frame_metrics(videos: Sequence[EvaluatedVideo], threshold: float) -> FrameMetrics:
     return frame_metrics(
-        {video.scores.name: video.values for video in videos},
-        {video.scores.name: video.labels for video in videos if video.labels is not None},
+        {video.scores.name: video.anomaly_F for video in videos},
+        {video.scores.name: video.labels_F for video in videos if video.labels_F is not None},
         threshold,
     )
-
-
-def _result(video: Scored) -> VideoResult:
-    values, labels = video.values, video.labels
-    if labels is None:
-        score = video_score(video.scores)
-        missed, false_alarm = (None, score) if video.truth.is_normal else (1 - score, None)
-    else:
-        missed = 1 - float(values[labels].mean()) if labels.any() else None
-        false_alarm = float(values[~labels].mean()) if not labels.all() else None
-    return VideoResult(video.scores, video.truth, video.predicted, missed, false_alarm)

@@ -1,22 +1,43 @@
-"""What the scores say about a video as a whole: its anomaly score, its class distribution, its class.
+"""Predictions for one video from its scores: video score, class, anomalous intervals.
 
-All from its top-k snippets by anomaly score, k = floor(T / 16) + 1, as in training (paper, section 3).
+Video-level predictions use the top-k snippets by anomaly score, k = floor(T / 16) + 1, as in training (paper,
+section 3).
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluate.scores import VideoScores
+from evaluate.scores import VideoScores, seconds_at, snippet_frame
 
 Array = NDArray[Any]
 ANOMALOUS = "anomalous"
-"""What is said of a video or an interval by a detector that knows no classes."""
+"""Predicted class of an anomalous video or interval if the detector has no classes."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Consecutive snippets with a score at or above the threshold."""
+
+    start_s: float
+    end_s: float
+    start_frame: int
+    end_frame: int
+    """Exclusive."""
+    label: str
+    """Anomaly class with the highest mean score in the interval, or ANOMALOUS."""
+    score: float
+    """Mean anomaly score, in [0, 1]."""
+    peak: float
+    """Highest anomaly score, in [0, 1]."""
+    peak_frame: int
+    """Frame of the first snippet with that score."""
 
 
 def top_snippets(scores: VideoScores) -> Array:
-    """Indices of the k snippets with the highest anomaly score."""
+    """(k,) indices of the snippets with the highest anomaly scores, in descending order."""
     k = len(scores.anomaly_T) // 16 + 1
     return np.argsort(-scores.anomaly_T, kind="stable")[:k]
 
@@ -27,17 +48,49 @@ def video_score(scores: VideoScores) -> float:
 
 
 def likeliest_anomaly(scores: VideoScores) -> str:
-    """The anomaly class with the highest mean belief over the top-k snippets; ANOMALOUS without classes."""
-    if scores.classes_TC is None:
-        return ANOMALOUS
-    mean_C = scores.classes_TC[top_snippets(scores)].mean(axis=0)
-    return scores.classes[1 + int(mean_C[1:].argmax())]
+    """Anomaly class with the highest mean score over the top-k snippets, or ANOMALOUS."""
+    return _likeliest(scores, top_snippets(scores))
 
 
 def predicted_class(scores: VideoScores, threshold: float) -> str:
-    """Normal below the threshold, else the likeliest anomaly class.
+    """The normal class if the video score is below `threshold`, else the likeliest anomaly class.
 
-    Not the largest of all classes: belief modulation shares the anomalous part among 13 classes of UCF-Crime,
-    so that normal would nearly always win.
+    The highest of all class scores would nearly always be normal: belief modulation divides the anomalous
+    share among the anomaly classes (13 on UCF-Crime).
     """
     return likeliest_anomaly(scores) if video_score(scores) >= threshold else scores.classes[0]
+
+
+def anomalous_intervals(scores: VideoScores, threshold: float = 0.5) -> list[Interval]:
+    """Intervals with a score at or above `threshold`, in time order; empty if no snippet reaches it."""
+    above = np.pad(scores.anomaly_T >= threshold, 1)
+    edges = np.flatnonzero(above[1:] != above[:-1])
+    return [
+        _interval(scores, int(start), int(end)) for start, end in zip(edges[::2], edges[1::2], strict=True)
+    ]
+
+
+def _interval(scores: VideoScores, start: int, end: int) -> Interval:
+    """The interval of the snippets [start, end)."""
+    start_frame = start * scores.snippet_length
+    reaches_end = end == len(scores.anomaly_T)
+    end_frame = scores.n_frames if reaches_end else end * scores.snippet_length
+    inside = scores.anomaly_T[start:end]
+    return Interval(
+        start_s=seconds_at(scores, start_frame),
+        end_s=seconds_at(scores, end_frame),
+        start_frame=start_frame,
+        end_frame=end_frame,
+        label=_likeliest(scores, np.arange(start, end)),
+        score=float(inside.mean()),
+        peak=float(inside.max()),
+        peak_frame=snippet_frame(scores, start + int(inside.argmax())),
+    )
+
+
+def _likeliest(scores: VideoScores, snippets: Array) -> str:
+    """Anomaly class with the highest mean score over `snippets`, or ANOMALOUS."""
+    if scores.classes_TC is None:
+        return ANOMALOUS
+    mean_C = scores.classes_TC[snippets].mean(axis=0)
+    return scores.classes[1 + int(mean_C[1:].argmax())]

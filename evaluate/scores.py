@@ -1,7 +1,7 @@
-"""The score file: what inference says about one video, and the only place that expands snippets to frames.
+"""Score files: the detector's output for one video, and its mapping from snippets to frames and seconds.
 
-One HDF5 file a video, written to a temporary name and renamed into place, with a checksum over everything
-in it. Scores are kept a snippet (16 frames), as the model gives them; the frame is the metrics' unit.
+One HDF5 file per video, written atomically, with a checksum over its whole content. Scores are stored per
+snippet (usually 16 frames), as the detector returns them; the metrics work on frames.
 
 Shapes: T snippets, C classes (class 0 = normal), D width of the learned features.
 """
@@ -26,33 +26,42 @@ Array = NDArray[Any]
 
 
 class ScoreFileError(ValueError):
-    """A score file that is damaged, incomplete or of another schema."""
+    """The score file is damaged, incomplete or of another schema version."""
 
 
 @dataclass(frozen=True, eq=False)
 class VideoScores:
-    """Scores of one video. Raises ValueError (naming the video) where a field breaks what is said here.
+    """Scores of one video. Arrays are converted to the types in which a score file stores them.
 
-    `anomaly_T` is the coarse score in [0, 1]; `classes_TC` the fine one: rows sum to 1 and column 0 is the
-    normal class. It is None from a detector that tells only normal from anomalous; `classes` are then those
-    of its data. `event_C` and `background_C` are the class distributions of the two
-    prototypes (paper, eq. 5 and figure 6), `learned_TD` the features of figure 4, `normal_distance_T` the
-    smallest cosine distance to the dynamic normal patterns (figure 5).
+    Raises ValueError, naming the video, for shapes that do not fit together, NaN or infinite values, scores
+    outside [0, 1], class scores that do not sum to 1, a first class other than "normal", a number of snippets
+    that does not fit `n_frames`, or a frame rate that is not positive.
     """
 
     name: str
     anomaly_T: Array
+    """Anomaly score of each snippet, in [0, 1] (coarse score)."""
     classes_TC: Array | None
+    """Class distribution of each snippet (fine score), rows sum to 1; None if the detector has no classes."""
     classes: tuple[str, ...]
+    """The C class names; the first is "normal". Those of the data set if the detector has no classes."""
     snippet_length: int
+    """Frames per snippet."""
     n_frames: int
     fps: float
+    """Frames per second."""
     event_C: Array | None = None
+    """Class distribution of the event prototype (paper, eq. 5 and figure 6)."""
     background_C: Array | None = None
+    """Class distribution of the background prototype (paper, eq. 5 and figure 6)."""
     frame_index_T: Array | None = None
+    """Frame from which the features of each snippet were computed."""
     time_s_T: Array | None = None
+    """Presentation time of that frame, in seconds."""
     learned_TD: Array | None = None
+    """Features after the temporal model (paper, figure 4)."""
     normal_distance_T: Array | None = None
+    """Smallest cosine distance to the video's dynamic normal patterns (paper, figure 5)."""
 
     def __post_init__(self) -> None:
         for name, dtype in _ARRAYS.items():
@@ -76,22 +85,24 @@ class VideoScores:
             if value.ndim != len(suffix) or any(
                 n != sizes.get(axis, n) for n, axis in zip(value.shape, suffix, strict=True)
             ):
-                raise ValueError(f"{self.name}: {name} has shape {value.shape}, with T = {T} and C = {C}")
+                raise ValueError(f"{self.name}: {name} has shape {value.shape}, but T = {T} and C = {C}")
         check_length(T, self.snippet_length, self.n_frames, self.name)
 
     def _check_values(self) -> None:
         for name in _ARRAYS:
             value = getattr(self, name)
             if value is not None and not np.isfinite(value).all():
-                raise ValueError(f"{self.name}: {name} holds NaN or infinite values; score the video again")
+                raise ValueError(
+                    f"{self.name}: {name} contains NaN or infinite values; score the video again"
+                )
         if self.anomaly_T.min() < 0 or self.anomaly_T.max() > 1:
-            raise ValueError(f"{self.name}: anomaly scores must lie in [0, 1]")
+            raise ValueError(f"{self.name}: anomaly scores must be in [0, 1]")
         if self.classes_TC is not None and (
             self.classes_TC.min() < 0 or abs(self.classes_TC.sum(axis=1) - 1).max() > 1e-3
         ):
-            raise ValueError(f"{self.name}: rows of classes_TC must be distributions (>= 0, sum 1)")
+            raise ValueError(f"{self.name}: rows of classes_TC must be >= 0 and sum to 1")
         if not self.fps > 0:
-            raise ValueError(f"{self.name}: fps must be above 0, not {self.fps}")
+            raise ValueError(f"{self.name}: fps must be positive, not {self.fps}")
 
 
 _ARRAYS: dict[str, str] = {
@@ -108,33 +119,79 @@ _SCALARS = [field.name for field in fields(VideoScores) if field.name not in _AR
 
 
 def check_length(n_snippets: int, snippet_length: int, n_frames: int, name: str) -> None:
-    """Raises ValueError unless n_snippets is n_frames / snippet_length, rounded down or up (at least 1)."""
+    """Raise ValueError unless n_snippets = n_frames / snippet_length, rounded down or up, at least 1."""
     full, rest = divmod(n_frames, snippet_length)
     if n_frames < 1 or n_snippets not in {max(full, 1), full + bool(rest)}:
         raise ValueError(
-            f"{name}: {n_snippets} snippets of {snippet_length} frames do not fit its {n_frames} frames"
+            f"{name}: {n_snippets} snippets of {snippet_length} frames do not fit {n_frames} frames"
         )
 
 
 def expand_to_frames(values_T: Array, snippet_length: int, n_frames: int, name: str = "video") -> Array:
-    """Snippet values (T, ...) to frame values (n_frames, ...): a value stands for its snippet_length frames.
+    """Repeat snippet values (T, ...) to frame values (n_frames, ...).
 
-    The last snippet may be cut (T rounded up), or stand for a tail shorter than a snippet (T rounded down: an
-    extractor that drops the tail). Any other length raises ValueError: a mismatch is never cut silently.
+    The last snippet may be incomplete (T rounded up), or its value also covers a tail shorter than a snippet
+    (T rounded down, from an extractor that drops the tail). Any other length raises ValueError.
     """
     check_length(len(values_T), snippet_length, n_frames, name)
     return values_T[np.minimum(np.arange(n_frames) // snippet_length, len(values_T) - 1)]
 
 
+def snippet_frame(scores: VideoScores, snippet: int) -> int:
+    """Frame that represents a snippet: the one its features were computed from, else its middle frame."""
+    if scores.frame_index_T is not None:
+        return int(scores.frame_index_T[snippet])
+    return min(snippet * scores.snippet_length + scores.snippet_length // 2, scores.n_frames - 1)
+
+
+def seconds_at(scores: VideoScores, frame: int) -> float:
+    """Time of a frame in seconds.
+
+    Interpolated between the snippets' presentation times where the file has them (variable frame rates), and
+    extrapolated at `fps` beyond them; otherwise frame / fps.
+    """
+    if scores.time_s_T is None or scores.frame_index_T is None:
+        return frame / scores.fps
+    known, times = scores.frame_index_T, scores.time_s_T
+    beyond = min(frame - known[0], 0) + max(frame - known[-1], 0)
+    return max(0.0, float(np.interp(frame, known, times) + beyond / scores.fps))
+
+
 def score_path(scores_dir: Path, name: str) -> Path:
-    """Where the scores of video `name` lie. Raises ValueError for a name that would leave the folder."""
+    """Path of the score file of video `name`. Raises ValueError for a name with a path separator."""
     if not name or name.startswith(".") or any(c in name for c in "/\\\0"):
-        raise ValueError(f"{name!r} is no video name: no path separators, no leading dot")
+        raise ValueError(f"{name!r} is not a video name: path separators and a leading dot are not allowed")
     return scores_dir / f"{name}.h5"
 
 
 def write_scores(path: Path, scores: VideoScores, provenance: Mapping[str, Any]) -> None:
-    """Writes the file atomically. `provenance` (JSON-able): digests of model and features, and the config."""
+    """Write one score file atomically; missing folders are created.
+
+    Equal arguments give equal bytes.
+
+    Args:
+        path: File to write, usually `score_path(scores_dir, scores.name)`.
+        scores: Scores of one video.
+        provenance: Digests of the model and the features, and the configuration; must be JSON serialisable.
+
+    Raises:
+        TypeError: `provenance` is not JSON serialisable. An existing file stays as it is.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from evaluate import write_scores
+        >>> from evaluate.scores import VideoScores, score_path
+        >>> scores = VideoScores(
+        ...     name="street",
+        ...     anomaly_T=[0.1, 0.9, 0.2],
+        ...     classes_TC=[[0.9, 0.1], [0.1, 0.9], [0.8, 0.2]],
+        ...     classes=("normal", "riot"),
+        ...     snippet_length=16,
+        ...     n_frames=48,
+        ...     fps=25.0,
+        ... )
+        >>> write_scores(score_path(Path("scores"), scores.name), scores, {"model": "a digest"})
+    """
     attributes = {
         "schema_version": SCHEMA_VERSION,
         "provenance": json.dumps(provenance, sort_keys=True),
@@ -152,31 +209,49 @@ def write_scores(path: Path, scores: VideoScores, provenance: Mapping[str, Any])
 
 
 def read_scores(path: Path) -> VideoScores:
-    """Reads and verifies one score file. Raises FileNotFoundError or ScoreFileError naming the file."""
+    """Read one score file and verify its checksum.
+
+    Args:
+        path: File written by `write_scores`.
+
+    Returns:
+        The scores of one video; see `VideoScores` for shapes, units and ranges.
+
+    Raises:
+        FileNotFoundError: There is no file at `path`.
+        ScoreFileError: The file is not HDF5, incomplete, damaged, or of another schema version.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from evaluate import read_scores
+        >>> scores = read_scores(Path("scores/street.h5"))
+        >>> scores.anomaly_T.shape, scores.classes
+        ((3,), ('normal', 'riot'))
+    """
     attributes, arrays = _read(path)
     values: dict[str, Any] = {"classes_TC": None, **{name: attributes[name] for name in _SCALARS}, **arrays}
     return VideoScores(**values | {"classes": json.loads(attributes["classes"])})
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
-    """What the scores were made from, as given to write_scores. Verifies the file like read_scores."""
+    """The provenance given to `write_scores`. The file is verified; raises like `read_scores`."""
     provenance: dict[str, Any] = json.loads(_read(path)[0]["provenance"])
     return provenance
 
 
 def content_digest(path: Path) -> str:
-    """The checksum kept in the file (sha256, hex), without reading the arrays."""
+    """The checksum stored in the file (SHA-256, hex); the arrays are not read."""
     with _open(path) as file:
         return str(file.attrs.get("checksum", ""))
 
 
 def _open(path: Path) -> h5py.File:
     if not path.is_file():
-        raise FileNotFoundError(f"no score file {path}: run inference for this video first")
+        raise FileNotFoundError(f"no score file {path}; run inference for this video")
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        raise ScoreFileError(f"{path} is no HDF5 file ({error}); delete it and run inference") from error
+        raise ScoreFileError(f"{path} is not an HDF5 file ({error}); delete it and run inference") from error
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -189,9 +264,12 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
         except (KeyError, OSError) as error:
             raise ScoreFileError(f"{path} is incomplete ({error}); delete it and run inference") from error
     if attributes["schema_version"] != SCHEMA_VERSION:
-        raise ScoreFileError(f"{path} has schema {attributes['schema_version']}, expected {SCHEMA_VERSION}")
+        raise ScoreFileError(
+            f"{path} has schema version {attributes['schema_version']}, expected {SCHEMA_VERSION}; "
+            "delete it and run inference"
+        )
     if not intact:
-        raise ScoreFileError(f"{path} is damaged: its checksum does not match; delete it and run inference")
+        raise ScoreFileError(f"{path} is damaged (checksum mismatch); delete it and run inference")
     return attributes, arrays
 
 

@@ -41,7 +41,7 @@ LEVELS = {
         {"report"},
         {"evaluation"},
         {"metrics"},
-        {"videos"},
+        {"evaluated_videos"},
         {"annotations", "predictions"},
         {"scores", "config"},
     ),

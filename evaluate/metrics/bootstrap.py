@@ -1,8 +1,8 @@
-"""Bootstrap intervals of the headline figures: videos, not frames, are drawn with replacement, seeded.
+"""Bootstrap confidence intervals: videos, not frames, are drawn with replacement, from a seed.
 
-Frames of one video say nearly the same thing, so an interval over frames would be far too narrow. A class
-with two annotated segments (UCF-Crime has such) can be missing from a resample: it is then left out of
-that resample's mean, in both mAP protocols.
+Frames of one video are strongly correlated, so an interval over frames would be far too narrow. A class with
+few annotated segments (two for some of UCF-Crime) can be missing from a resample; that resample's mAP then
+averages the other classes, in both protocols.
 
 Shapes: B resamples, V videos, R proposals of one class, I IoU thresholds.
 """
@@ -14,55 +14,67 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluate.metrics.segments import ClassMatches, Protocol
+from evaluate.metrics.segments import ClassMatches, Protocol, averaged_classes, is_zero_by_protocol
 
 Array = NDArray[Any]
+Statistic = Callable[[Array], float]
+"""A metric as a function of video weights (V,): how often each video counts. NaN where undefined."""
 
 
 @dataclass(frozen=True)
-class Confidence:
-    """A percentile interval, in the unit of its figure."""
+class ConfidenceInterval:
+    """A percentile interval, in the unit of its metric."""
 
     low: float
     high: float
 
 
 def draw_videos(n_videos: int, resamples: int, seed: int) -> Array:
-    """(B, V): how often every video is drawn in every resample."""
+    """(B, V): number of times each video is drawn in each resample."""
     return np.random.default_rng(seed).multinomial(n_videos, np.full(n_videos, 1 / n_videos), size=resamples)
 
 
-def interval(statistic: Callable[[Array], float], draws_BV: Array, confidence: float) -> Confidence | None:
-    """Percentile interval of `statistic`, a function of video weights (V,).
+def confidence_interval(
+    statistic: Statistic, draws_BV: Array, confidence: float
+) -> ConfidenceInterval | None:
+    """Percentile interval that contains `confidence` of the resampled values.
 
-    Resamples without the figure (NaN) are left out; None where that leaves nothing, or there are no draws.
+    None without resamples, or if the metric is undefined in all of them.
     """
-    values = np.array([statistic(weights_V) for weights_V in draws_BV])
-    values = values[~np.isnan(values)]
-    if not len(values):
-        return None
+    values_B = np.array([statistic(weights_V) for weights_V in draws_BV])
+    found = percentiles(values_B, central(confidence))
+    return None if found is None else ConfidenceInterval(*found)
+
+
+def central(confidence: float) -> tuple[float, float]:
+    """Quantiles of the central interval: 0.9 gives (0.05, 0.95)."""
     tail = (1 - confidence) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return Confidence(float(low), float(high))
+    return tail, 1 - tail
 
 
-def map_statistic(matches: Sequence[ClassMatches], protocol: Protocol) -> Callable[[Array], float]:
-    """Average mAP (percent) under video weights; a video drawn twice counts as two with equal proposals."""
-    if protocol == "corrected":
-        matches = [found for found in matches[1:] if found.truths_V.any()]
-    if protocol == "published" and any(not len(found.video_R) for found in matches):
+def percentiles(values_B: Array, quantiles: Sequence[float]) -> list[float] | None:
+    """Quantiles of the resampled values without the undefined ones (NaN); None if nothing remains."""
+    known = values_B[~np.isnan(values_B)]
+    found: list[float] | None = np.quantile(known, quantiles).tolist() if len(known) else None
+    return found
+
+
+def weighted_map(matches: Sequence[ClassMatches], protocol: Protocol) -> Statistic:
+    """Average mAP in percent under video weights; a video of weight 2 counts as two equal videos."""
+    matches = averaged_classes(matches, protocol)
+    if is_zero_by_protocol(matches, protocol):
         return lambda weights_V: 0.0
-    parts = [_weighted_precision(found) for found in matches]
+    class_precisions = [_weighted_precision(found) for found in matches]
 
     def statistic(weights_V: Array) -> float:
-        values = np.array([part(weights_V) for part in parts])
+        values = np.array([precision(weights_V) for precision in class_precisions])
         return 100 * float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
 
     return statistic
 
 
-def _weighted_precision(found: ClassMatches) -> Callable[[Array], float]:
-    """AP of one class, mean over the IoU thresholds; NaN where its truths are all outside the resample."""
+def _weighted_precision(found: ClassMatches) -> Statistic:
+    """Average precision of one class, mean over IoU thresholds; NaN if no drawn video has its segments."""
     hit_ranks = [np.flatnonzero(hits_R) for hits_R in found.hits_IR]
     occurs = found.truths_V.any()
 

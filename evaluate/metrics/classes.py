@@ -1,77 +1,81 @@
-"""The figures of every class on its own, with the numbers of videos and segments they rest on."""
+"""Metrics of each class, with the numbers of videos and segments they are computed from."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from evaluate.annotations import frame_labels
+from evaluate.evaluated_videos import EvaluatedVideo, missing_classes_reason
 from evaluate.metrics.ranking import Ranking
 from evaluate.metrics.segments import Protocol, SegmentMetrics
 from evaluate.scores import expand_to_frames
-from evaluate.videos import Scored, why_no_classes
 
 
 @dataclass(frozen=True)
-class ClassFigures:
-    """One class; fractions, mAP in percent (mean over the IoU thresholds), None where undefined.
-
-    `auc` and `ap`: the column of class scores against the frames annotated with the class, over all videos.
-    `detection_auc`: the anomaly score over the frames of the videos that have the class.
-    """
+class ClassMetrics:
+    """Metrics of one class: mAP in percent, the others fractions in [0, 1]; None where undefined."""
 
     label: str
     videos: int
     segments: int | None
-    accuracy: float | None  # of its videos: predicted as one of their classes
+    """Number of annotated segments; None for the normal class and without temporal annotations."""
+    accuracy: float | None
+    """Share of the class's videos whose predicted class is one of their labels."""
     auc: float | None
+    """AUC of the class score over the frames of all videos; positive: frames annotated with the class."""
     ap: float | None
+    """Average precision of the same ranking."""
     detection_auc: float | None
+    """AUC of the anomaly score over the frames of the class's videos."""
     map_published: float | None
+    """Mean over the IoU thresholds, published protocol."""
     map_corrected: float | None
+    """Mean over the IoU thresholds, corrected protocol."""
 
 
-def class_figures(
-    index: int, videos: Sequence[Scored], segments: dict[Protocol, SegmentMetrics]
-) -> ClassFigures:
+def class_metrics(
+    index: int, videos: Sequence[EvaluatedVideo], segments: Mapping[Protocol, SegmentMetrics]
+) -> ClassMetrics:
+    """Metrics of the class with this index; `segments` is empty where mAP is undefined."""
     label = videos[0].scores.classes[index]
     own = [video for video in videos if label in video.truth.labels]
-    knows = why_no_classes(videos) is None
-    right = [video.predicted in video.truth.labels for video in own if knows]
-    annotated = index > 0 and all(video.labels is not None for video in videos)
-    ranking = _class_ranking(index, label, videos) if annotated and knows else None
+    has_classes = missing_classes_reason(videos) is None
+    correct = [video.predicted in video.truth.labels for video in own if has_classes]
+    annotated = index > 0 and all(video.labels_F is not None for video in videos)
+    ranking = _class_ranking(index, videos) if annotated and has_classes else None
     detection = anomaly_ranking(own) if annotated else None
-    return ClassFigures(
+    return ClassMetrics(
         label=label,
         videos=len(own),
         segments=sum(s.label == label for v in videos for s in v.truth.segments or ()) if annotated else None,
-        accuracy=float(np.mean(right)) if right else None,
-        auc=_number(ranking.auc()) if ranking else None,
-        ap=_number(ranking.average_precision()) if ranking else None,
-        detection_auc=_number(detection.auc()) if detection else None,
+        accuracy=float(np.mean(correct)) if correct else None,
+        auc=_defined(ranking.auc()) if ranking else None,
+        ap=_defined(ranking.average_precision()) if ranking else None,
+        detection_auc=_defined(detection.auc()) if detection else None,
         map_published=segments["published"].per_class.get(label) if segments else None,
         map_corrected=segments["corrected"].per_class.get(label) if segments else None,
     )
 
 
-def _class_ranking(index: int, label: str, videos: Sequence[Scored]) -> Ranking:
-    """All frames ranked by the score of one class; positive are those annotated with it."""
+def _class_ranking(index: int, videos: Sequence[EvaluatedVideo]) -> Ranking:
+    """All frames ranked by the score of one class; positive: frames annotated with the class."""
     values, labels = [], []
-    for scores, truth, *_ in videos:
+    for scores, truth in ((video.scores, video.truth) for video in videos):
         assert scores.classes_TC is not None
         column = scores.classes_TC[:, index]
         values.append(expand_to_frames(column, scores.snippet_length, scores.n_frames, scores.name))
-        own = [segment for segment in truth.segments or () if segment.label == label]
+        own = [segment for segment in truth.segments or () if segment.label == scores.classes[index]]
         labels.append(frame_labels(own, scores.n_frames, scores.name))
-    return Ranking.of(values, labels)
+    return Ranking.from_frames(values, labels)
 
 
-def anomaly_ranking(videos: Sequence[Scored]) -> Ranking | None:
-    """All frames of annotated videos ranked by the anomaly score; None where there are none."""
-    labels = [video.labels for video in videos if video.labels is not None]
-    return Ranking.of([video.values for video in videos], labels) if labels else None
+def anomaly_ranking(videos: Sequence[EvaluatedVideo]) -> Ranking | None:
+    """All frames ranked by the anomaly score; None without videos or frame labels."""
+    labels = [video.labels_F for video in videos if video.labels_F is not None]
+    return Ranking.from_frames([video.anomaly_F for video in videos], labels) if labels else None
 
 
-def _number(value: float) -> float | None:
+def _defined(value: float) -> float | None:
     return None if math.isnan(value) else value

@@ -1,7 +1,7 @@
-"""Frame-level figures: AUC, AP, Ano-AUC and the false alarm rate, pooled over the frames of all videos.
+"""Frame-level metrics: AUC, AP, Ano-AUC and false alarm rate, pooled over the frames of all videos.
 
-AUC and AP are scikit-learn's. Belief modulation changes neither: P(abnormal) = sigmoid(logit / beta) keeps
-the order of the frames, so a figure "after modulation" would be the same figure printed twice.
+AUC and AP are scikit-learn's. Belief modulation changes neither: P(abnormal) = sigmoid(logit / beta) is
+monotonic in the logit, so it keeps the order of the frames.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from evaluate.metrics.pairing import paired
+from evaluate.metrics.pairing import pair_videos
 
 Floats = NDArray[np.floating]
 Labels = NDArray[np.bool_]
@@ -20,25 +20,51 @@ PerVideo = Mapping[str, ArrayLike] | Sequence[ArrayLike]
 
 @dataclass(frozen=True)
 class FrameMetrics:
-    """Fractions in [0, 1]; None where a figure is undefined (frames of one kind only)."""
+    """Frame-level metrics as fractions in [0, 1]. A metric is None where the labels leave it undefined."""
 
     auc: float | None
+    """Area under the ROC curve; None unless there are both normal and anomalous frames."""
     ap: float | None
-    anomaly_auc: float | None  # over the frames of anomalous videos only: video-level cues do not help
-    far: float | None  # normal frames at or above the threshold, of all normal frames
-    far_normal: float | None  # the same over the frames of normal videos
+    """Average precision; None without anomalous frames."""
+    anomaly_auc: float | None
+    """Ano-AUC: AUC over the frames of anomalous videos only, which excludes video-level cues."""
+    far: float | None
+    """False alarm rate: share of all normal frames with a score at or above the threshold."""
+    far_normal: float | None
+    """False alarm rate over the frames of normal videos only."""
     threshold: float = 0.5
+    """Score at or above which a frame counts as an alarm."""
 
 
 def frame_metrics(scores: PerVideo, labels: PerVideo, threshold: float = 0.5) -> FrameMetrics:
-    """Figures over per-video frame arrays: scores (n_frames,) and labels (n_frames,), 1 or True = anomalous.
+    """Frame-level AUC, AP, Ano-AUC and false alarm rates, pooled over all videos.
 
-    Both are mappings by video name, or sequences in the same order. A video is anomalous if any of its frames
-    is. Raises ValueError naming the video for missing videos, other lengths, NaN, labels beyond 0 and 1.
+    A video counts as anomalous if any of its frames is labelled anomalous. AP on XD-Violence and AUC on
+    UCF-Crime are the coarse-grained metrics of the paper (tables 1 and 2).
+
+    Args:
+        scores: Anomaly scores per video, each of shape (n_frames,). A mapping by video name, or a sequence.
+            Any finite range; `threshold` uses the same unit.
+        labels: Ground truth per video, each of shape (n_frames,), 1 or True for anomalous frames. A mapping
+            by video name, or a sequence in the order of `scores`.
+        threshold: Score at or above which a frame counts as an alarm.
+
+    Returns:
+        Fractions in [0, 1]; None for an undefined metric.
+
+    Raises:
+        ValueError: No videos, a video in only one of the two arguments, different lengths, NaN or infinite
+            scores, labels other than 0 and 1. The message names the video.
+
+    Examples:
+        >>> from evaluate import frame_metrics
+        >>> found = frame_metrics({"street": [0.1, 0.9, 0.8, 0.2]}, {"street": [0, 1, 1, 0]})
+        >>> found.auc, found.far
+        (1.0, 0.0)
     """
     videos = [
         _checked(name, np.asarray(values), np.asarray(truth))
-        for name, values, truth in paired(scores, labels)
+        for name, values, truth in pair_videos(scores, labels)
     ]
     pooled_scores = np.concatenate([values for values, _ in videos])
     pooled_labels = np.concatenate([truth for _, truth in videos])
@@ -48,33 +74,34 @@ def frame_metrics(scores: PerVideo, labels: PerVideo, threshold: float = 0.5) ->
         auc=auc(pooled_labels, pooled_scores),
         ap=average_precision(pooled_labels, pooled_scores),
         anomaly_auc=auc(pooled_labels[in_anomalous], pooled_scores[in_anomalous]),
-        far=_rate(alarms[~pooled_labels]),
-        far_normal=_rate(alarms[~in_anomalous]),
+        far=_alarm_rate(alarms[~pooled_labels]),
+        far_normal=_alarm_rate(alarms[~in_anomalous]),
         threshold=threshold,
     )
 
 
 def auc(labels: Labels, scores: Floats) -> float | None:
-    """Area under the ROC curve, or None where all labels are the same."""
+    """Area under the ROC curve, in [0, 1]; None if all labels are equal."""
     return float(roc_auc_score(labels, scores)) if labels.any() and not labels.all() else None
 
 
 def average_precision(labels: Labels, scores: Floats) -> float | None:
-    """Average precision, or None where nothing is positive."""
+    """Average precision, in [0, 1]; None if no label is positive."""
     return float(average_precision_score(labels, scores)) if labels.any() else None
 
 
-def _rate(alarms: Labels) -> float | None:
+def _alarm_rate(alarms: Labels) -> float | None:
     return float(alarms.mean()) if alarms.size else None
 
 
 def _checked(name: str, scores: Floats, labels: NDArray[np.generic]) -> tuple[Floats, Labels]:
     if scores.ndim != 1 or scores.shape != labels.shape:
         raise ValueError(
-            f"{name}: scores of shape {scores.shape}, labels of shape {labels.shape}; need (n,) both"
+            f"{name}: scores of shape {scores.shape}, labels of shape {labels.shape}; "
+            "both must have shape (n_frames,)"
         )
     if not np.isfinite(scores).all():
-        raise ValueError(f"{name}: scores hold NaN or infinite values; score the video again")
+        raise ValueError(f"{name}: scores contain NaN or infinite values; score the video again")
     if not np.isin(labels, (0, 1)).all():
         raise ValueError(f"{name}: labels must be 0 or 1, found {np.unique(labels)[:5].tolist()}")
     return scores, labels.astype(bool)

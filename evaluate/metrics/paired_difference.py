@@ -1,6 +1,8 @@
-"""Is one model worse than another? Both on the same videos, the difference drawn by the bootstrap.
+"""Difference of two models on the same videos, with a paired bootstrap interval.
 
-The resamples are paired: what makes a video hard is hard for both models, and falls out of the difference.
+The resamples are paired: both models are evaluated on the same draws, so the difficulty of the videos cancels
+in the difference.
+
 Shapes: B resamples, V videos.
 """
 
@@ -11,15 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from evaluate.annotations import VideoTruth
-from evaluate.metrics.bootstrap import draw_videos
+from evaluate.evaluated_videos import missing_frames_reason, read_videos
+from evaluate.metrics.bootstrap import Statistic, draw_videos, percentiles
 from evaluate.metrics.classes import anomaly_ranking
-from evaluate.metrics.weighted import Statistic, segment_matches, weighted_figures
-from evaluate.videos import read_videos, why_no_frames
+from evaluate.metrics.weighted import segment_matches, weighted_metrics
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of two models, as a fraction (mAP too), and what the bootstrap says of second - first."""
+    """One metric of two models, as fractions (mAP too), and quantiles of second - first."""
 
     first: float
     second: float
@@ -32,40 +34,44 @@ def paired_differences(
     first_dir: Path,
     second_dir: Path,
     truths: Sequence[VideoTruth],
-    figures: Sequence[str],
+    metrics: Sequence[str],
     *,
     low: float,
     middle: float,
     resamples: int,
     seed: int,
 ) -> dict[str, Difference]:
-    """The named figures of the score files in two folders; `low` and `middle` are quantiles in [0, 1].
+    """The named metrics of two folders of score files; `low` and `middle` are quantiles in [0, 1].
 
-    `high` is the quantile 1 - `low`. Resamples that lack the figure are left out. Raises ValueError for
-    a figure that these videos don't have, naming why, and for what `evaluate_scores` would refuse.
+    `high` is the quantile 1 - `low`. Resamples where the metric is undefined are left out. Raises ValueError
+    for a metric that is unknown or undefined on these videos, and like `evaluate_scores` for the score files.
     """
-    first, second = scored_figures(first_dir, truths), scored_figures(second_dir, truths)
-    if lacking := [name for name in figures if name not in first]:
-        reason = why_no_frames(truths) or f"there are {', '.join(first)}"
+    first, second = weighted_metrics_of(first_dir, truths), weighted_metrics_of(second_dir, truths)
+    if lacking := [name for name in metrics if name not in first]:
+        reason = missing_frames_reason(truths) or f"available: {', '.join(first)}"
         raise ValueError(f"the test split has no {', '.join(lacking)}: {reason}")
     draws_BV = draw_videos(len(truths), resamples, seed)
-    result = {}
-    for name in figures:
-        scale = 0.01 if name.startswith("map_") else 1.0
-        drawn = np.array([second[name](weights_V) - first[name](weights_V) for weights_V in draws_BV])
-        whole = [scale * one[name](np.ones(len(truths), dtype=np.int64)) for one in (first, second)]
-        known = drawn[~np.isnan(drawn)]
-        if not len(known) or np.isnan(whole).any():
-            raise ValueError(f"the test split has no {name}: its videos are all of one kind")
-        quantiles = scale * np.quantile(known, [low, middle, 1 - low])
-        result[name] = Difference(*whole, *quantiles.tolist())
-    return result
+    quantiles = (low, middle, 1 - low)
+    return {name: _difference(name, first[name], second[name], draws_BV, quantiles) for name in metrics}
 
 
-def scored_figures(scores_dir: Path, truths: Sequence[VideoTruth]) -> dict[str, Statistic]:
-    """The figures of a folder of score files as functions of video weights (V,); see `weighted_figures`."""
-    videos = read_videos(scores_dir, truths, threshold=0.5)  # which these figures don't depend on
-    annotated = why_no_frames(truths) is None
+def _difference(
+    name: str, first: Statistic, second: Statistic, draws_BV: np.ndarray, quantiles: Sequence[float]
+) -> Difference:
+    scale = 0.01 if name.startswith("map_") else 1.0  # percent to a fraction
+    every_video = np.ones(draws_BV.shape[1], dtype=np.int64)
+    found = percentiles(np.array([second(weights_V) - first(weights_V) for weights_V in draws_BV]), quantiles)
+    whole = [scale * one(every_video) for one in (first, second)]
+    if found is None or np.isnan(whole).any():
+        raise ValueError(f"the test split has no {name}: all videos are normal, or all are anomalous")
+    return Difference(*whole, *(scale * value for value in found))
+
+
+def weighted_metrics_of(scores_dir: Path, truths: Sequence[VideoTruth]) -> dict[str, Statistic]:
+    """The metrics of a folder of score files as functions of video weights (V,); see `weighted_metrics`."""
+    threshold = 0.5  # affects only accuracy and false alarms
+    videos = read_videos(scores_dir, truths, threshold)
+    annotated = missing_frames_reason(truths) is None
     ranking = anomaly_ranking(videos) if annotated else None
     matches = segment_matches(videos) if annotated else {}
-    return weighted_figures(videos, ranking, matches, threshold=0.5)
+    return weighted_metrics(videos, ranking, matches, threshold)

@@ -1,4 +1,4 @@
-"""Scores and truths of the same videos, side by side: mappings by name, or sequences in the same order."""
+"""Pairs the scores and the ground truth of each video, given as mappings by name or as aligned sequences."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
@@ -7,20 +7,22 @@ S = TypeVar("S")
 L = TypeVar("L")
 
 
-def paired(
+def pair_videos(
     scores: Mapping[str, S] | Sequence[S], truths: Mapping[str, L] | Sequence[L]
 ) -> Iterator[tuple[str, S, L]]:
-    """Name, scores and truth of every video in the truths' order; in sequences the name is `video <index>`.
+    """Name, scores and ground truth of each video, in the order of `truths`.
 
-    Raises ValueError naming a video that is in one of the two only, or when both are empty.
+    Sequences have no names; their videos are called `video <index>`. Raises ValueError if both are empty, or
+    if a video is in only one of the two; the message names that video.
     """
     named_scores, named_truths = _named(scores), _named(truths)
     if not named_truths and not named_scores:
-        raise ValueError("no videos to evaluate: scores and truths are both empty")
-    if lost := sorted(named_scores.keys() ^ named_truths.keys()):
-        side = "scores" if lost[0] in named_truths else "truth"
+        raise ValueError("no videos to evaluate: scores and ground truth are both empty")
+    if unpaired := sorted(named_scores.keys() ^ named_truths.keys()):
+        missing = "scores" if unpaired[0] in named_truths else "ground truth"
         raise ValueError(
-            f"{lost[0]}: no {side} for this video ({len(lost)} video(s) have one without the other)"
+            f"{unpaired[0]}: no {missing} for this video "
+            f"({len(unpaired)} video(s) have only one of scores and ground truth)"
         )
     for name, truth in named_truths.items():
         yield name, named_scores[name], truth

@@ -1,20 +1,23 @@
-"""mAP@IoU of anomalous segments: proposals from class scores, matched against annotated segments.
+"""mAP@IoU of anomalous segments: proposals from class scores, matched against the annotated segments.
 
 Two protocols share the proposals and the matching.
 
-`published` is behind the tables of VadCLIP, DSANet and their peers (paper, tables 3 and 4), quirks included:
-- the normal class is averaged in. UCF-Crime's truth calls normal videos "A" where the class list says
-  "Normal": that class never has a truth and scores 0, so nothing reaches more than 13/14 = 92.86;
-- where one class has no proposal in any video, the result is 0;
-- a constant column never exceeds its own threshold: a video that is anomalous (or normal) from end to end
-  has no proposal, however sure the detector is;
-- equal scores come in the order of NumPy's default sort, which is not stable.
+`published` reproduces the tables of VadCLIP, DSANet and related work (paper, tables 3 and 4), with these
+peculiarities:
+- The mean includes the normal class. UCF-Crime's ground truth labels normal videos "A", while its class list
+  says "Normal": that class has no segment in the ground truth and scores 0, so mAP cannot exceed
+  13/14 = 92.86.
+- mAP is 0 if any class has no proposal in any video.
+- A constant column never exceeds its own threshold: a video that is anomalous (or normal) from end to end
+  has no proposal, whatever its score.
+- Equal scores are ordered by NumPy's default sort, which is not stable.
 
-`corrected` averages over the anomaly classes that occur in the truth, gives a class without proposals 0,
-takes the normal class for background, and keeps equal scores in the order of the videos.
+`corrected` averages over the anomaly classes that occur in the ground truth, gives a class without proposals
+0, treats the normal class as background, and keeps equal scores in the order of the videos.
 
-The published non-maximum suppression is left out: the runs above one threshold never overlap, so it removes
-nothing. Everything is computed on snippet intervals; only the overlap with a truth is counted in frames.
+The non-maximum suppression of the published protocol is omitted: runs above one threshold never overlap, so
+it removes nothing. All steps work on snippet intervals; only the overlap with an annotated segment is counted
+in frames.
 
 Shapes: T snippets, C classes, R proposals (runs) of one class, V videos, I IoU thresholds.
 """
@@ -26,37 +29,46 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evaluate.metrics.pairing import paired
+from evaluate.metrics.pairing import pair_videos
 from extract.labels import XD_VIOLENCE_CODES
 
 IOU_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
 Protocol = Literal["published", "corrected"]
+PROTOCOLS: tuple[Protocol, ...] = ("published", "corrected")
 Array = NDArray[Any]
-AnySegment = tuple[str, int | str, int | str]  # label, start frame, end frame (exclusive)
+AnySegment = tuple[str, int | str, int | str]
+"""Label, start frame, end frame (exclusive)."""
 _SORT: dict[Protocol, Literal["quicksort", "stable"]] = {"published": "quicksort", "corrected": "stable"}
 
 
 @dataclass(frozen=True)
 class SegmentMetrics:
-    """Percent, 0 to 100, as in the papers' tables. NaN where no class that counts has a truth."""
+    """mAP in percent, 0 to 100, as in the papers' tables; NaN if none of the averaged classes occurs."""
 
     protocol: Protocol
-    per_iou: dict[float, float]  # by IoU threshold, 0.1 to 0.5: mean over classes
-    average: float  # mean over the IoU thresholds ("AVG")
-    per_class: dict[str, float]  # mean over the IoU thresholds, of the classes that count
+    per_iou: dict[float, float]
+    """Mean over the classes, by IoU threshold (0.1 to 0.5)."""
+    average: float
+    """Mean over the IoU thresholds ("AVG" in the tables)."""
+    per_class: dict[str, float]
+    """Mean over the IoU thresholds for each class that the protocol averages."""
 
 
 @dataclass(frozen=True, eq=False)
 class ClassMatches:
-    """Proposals of one class over all videos, by falling score, and which of them are hits."""
+    """Proposals of one class in all videos, by descending score, with their hits.
+
+    `video_R` holds the index of each proposal's video, `hits_IR` is True where a proposal matches a segment,
+    `truths_V` counts the annotated segments of the class in each video.
+    """
 
     label: str
     video_R: Array
     hits_IR: Array
-    truths_V: Array  # number of truths in every video
+    truths_V: Array
 
     def average_precisions(self) -> Array:
-        """(I,) sum of the precisions at the ranks of hits over the number of truths; 0 without hits."""
+        """(I,) in [0, 1]: sum of the precision at each hit, divided by the number of segments."""
         ranks = np.arange(1, self.hits_IR.shape[1] + 1)
         precision = self.hits_IR.cumsum(axis=1) / ranks
         total: Array = (precision * self.hits_IR).sum(axis=1) / max(self.truths_V.sum(), 1)
@@ -64,7 +76,7 @@ class ClassMatches:
 
 
 class _Runs(NamedTuple):
-    """Intervals of snippets [start, end) with their scores; `group` is a class or a video."""
+    """Snippet intervals [start, end) with their scores; `group` is the index of a class or of a video."""
 
     group_R: Array
     start_R: Array
@@ -79,26 +91,48 @@ def segment_map(
     protocol: Protocol = "published",
     snippet_length: int = 16,
 ) -> SegmentMetrics:
-    """mAP@IoU of per-video class scores (T, C) against segments (label, start_frame, end_frame).
+    """mAP@IoU of per-video class scores against annotated segments, by one of two protocols.
 
-    Scores and segments are mappings by video name, or sequences in the same order. `classes[0]` is the
-    normal class. Labels are class names (case and spaces ignored) or XD-Violence's codes; starts and ends
-    are ints or strings of digits, ends exclusive. Raises ValueError naming the video: one without scores or
-    truth, NaN, another number of classes, an unknown label.
+    The module docstring describes both protocols; `published` is the one of the paper's tables 3 and 4.
+
+    Args:
+        scores: Class scores per video, each of shape (T, C): T snippets, C classes. A mapping by video name,
+            or a sequence. Any finite range; only the order within a class matters for matching.
+        segments: Annotated segments per video as (label, start_frame, end_frame), end exclusive. A mapping by
+            video name, or a sequence in the order of `scores`. Labels are class names (case and spaces are
+            ignored) or XD-Violence's codes; frames are ints or strings of digits.
+        classes: The C class names in the order of the columns; the first one is the normal class.
+        protocol: "published" or "corrected".
+        snippet_length: Frames per snippet.
+
+    Returns:
+        mAP in percent, 0 to 100, by IoU threshold and by class, and its average.
+
+    Raises:
+        ValueError: No videos, a video in only one of the two arguments, another number of columns than
+            classes, NaN or infinite scores, an unknown label (the message names the video); an unknown
+            protocol; class names that differ only in case and spaces.
+
+    Examples:
+        >>> from evaluate import segment_map
+        >>> scores = {"street": [[0.9, 0.1], [0.1, 0.8], [0.9, 0.2]]}
+        >>> segments = {"street": [("riot", 16, 32)]}
+        >>> segment_map(scores, segments, ["normal", "riot"], "corrected").average
+        100.0
     """
-    return summarise(match_segments(scores, segments, classes, protocol, snippet_length), protocol)
+    matches = match_segments(scores, segments, classes, protocol, snippet_length)
+    return summarise_matches(matches, protocol)
 
 
-def summarise(matches: Sequence[ClassMatches], protocol: Protocol) -> SegmentMetrics:
-    """The figures of one protocol from the matches of all classes (class 0 = normal)."""
-    if protocol == "corrected":
-        matches = [found for found in matches[1:] if found.truths_V.any()]
+def summarise_matches(matches: Sequence[ClassMatches], protocol: Protocol) -> SegmentMetrics:
+    """mAP by one protocol from the matches of all classes (class 0 = normal)."""
+    matches = averaged_classes(matches, protocol)
     precisions_CI = np.array([found.average_precisions() for found in matches]).reshape(
         -1, len(IOU_THRESHOLDS)
     )
     if not matches:
         per_iou = np.full(len(IOU_THRESHOLDS), np.nan)
-    elif protocol == "published" and any(not len(found.video_R) for found in matches):
+    elif is_zero_by_protocol(matches, protocol):
         per_iou = np.zeros(len(IOU_THRESHOLDS))
     else:
         per_iou = 100 * precisions_CI.mean(axis=0)
@@ -112,6 +146,18 @@ def summarise(matches: Sequence[ClassMatches], protocol: Protocol) -> SegmentMet
     )
 
 
+def averaged_classes(matches: Sequence[ClassMatches], protocol: Protocol) -> Sequence[ClassMatches]:
+    """Classes in the protocol's mean: all, or (corrected) the anomaly classes that have a segment."""
+    if protocol == "published":
+        return matches
+    return [found for found in matches[1:] if found.truths_V.any()]
+
+
+def is_zero_by_protocol(matches: Sequence[ClassMatches], protocol: Protocol) -> bool:
+    """True if the published protocol sets mAP to 0 because a class has no proposal."""
+    return protocol == "published" and any(not len(found.video_R) for found in matches)
+
+
 def match_segments(
     scores: Mapping[str, ArrayLike] | Sequence[ArrayLike],
     segments: Mapping[str, Sequence[AnySegment]] | Sequence[Sequence[AnySegment]],
@@ -119,13 +165,13 @@ def match_segments(
     protocol: Protocol,
     snippet_length: int,
 ) -> list[ClassMatches]:
-    """The first half of `segment_map`: every class's proposals, and the hits among them at every IoU."""
-    if protocol not in _SORT:
-        raise ValueError(f"protocol must be one of {', '.join(_SORT)}, not {protocol!r}")
+    """Proposals and hits of each class: the first half of `segment_map`, with the same arguments."""
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}")
     class_of = _class_lookup(classes)
     runs: list[_Runs] = []
     truths: list[tuple[int, int, int, int]] = []  # class, video, start, end
-    for video, (name, values, truth) in enumerate(paired(scores, segments)):
+    for video, (name, values, truth) in enumerate(pair_videos(scores, segments)):
         runs.append(_video_runs(_checked(name, values, len(classes)), snippet_length))
         truths += [
             (index, video, int(start), int(end))
@@ -147,10 +193,11 @@ def match_segments(
 
 
 def _video_runs(values_TC: Array, snippet_length: int) -> _Runs:
-    """Runs above the threshold max - 0.6 (max - min) in every column, by class and then by start."""
+    """Runs above the threshold max - 0.6 (max - min) of each column, by class, then by start."""
     top_frames = max(len(values_TC) * snippet_length // 16, 1)
     ordered_TC = -np.sort(-values_TC, axis=0)[: -(-top_frames // snippet_length)]
-    # The mean over frames, not a weighted one over snippets: the same additions in the same order.
+    # Mean over frames, not a weighted mean over snippets: the published code adds in this order, and a
+    # different order changes the last bits.
     belief_C = np.repeat(ordered_TC, snippet_length, axis=0)[:top_frames].mean(axis=0)
     values_CT = (values_TC * (belief_C > 0)).T
     high_C, low_C = values_CT.max(axis=1), values_CT.min(axis=1)
@@ -164,8 +211,8 @@ def _video_runs(values_TC: Array, snippet_length: int) -> _Runs:
 
 
 def _peaks(values_CT: Array, group_R: Array, start_R: Array, end_R: Array) -> Array:
-    """Highest value of every run."""
-    padded = np.pad(values_CT, ((0, 0), (0, 1)))  # so that an end is an index, too
+    """(R,) highest value of each run."""
+    padded = np.pad(values_CT, ((0, 0), (0, 1)))  # makes the end of a run a valid index
     row_R = group_R * padded.shape[1]
     bounds = np.stack([row_R + start_R, row_R + end_R], axis=1).ravel()
     peaks: Array = np.maximum.reduceat(padded.ravel(), bounds)[::2] if len(bounds) else padded[0, :0]
@@ -173,9 +220,10 @@ def _peaks(values_CT: Array, group_R: Array, start_R: Array, end_R: Array) -> Ar
 
 
 def _class_runs(videos: Sequence[_Runs], index: int, sort: Literal["quicksort", "stable"]) -> _Runs:
-    """The runs of one class in all videos (`group` becomes the video), by falling score.
+    """Runs of one class in all videos, by descending score; `group` becomes the index of the video.
 
-    Sorted within the video first, then over all: with equal scores the published order depends on both.
+    Sorted within each video first, then over all videos: the published order of equal scores depends on both
+    sorts.
     """
     parts = []
     for video, runs in enumerate(videos):
@@ -191,7 +239,10 @@ def _class_runs(videos: Sequence[_Runs], index: int, sort: Literal["quicksort", 
 
 
 def _match_class(label: str, runs: _Runs, truths: Array, n_videos: int, snippet_length: int) -> ClassMatches:
-    """Marks the runs that hit a truth still free, at every IoU. `truths`: rows of video, start, end."""
+    """Match each run, by descending score, to the unmatched segment of highest IoU, for each threshold.
+
+    `truths` has rows of video, start frame, end frame.
+    """
     run, truth, iou = _overlaps(runs, truths, snippet_length)
     hits_IR = np.zeros((len(IOU_THRESHOLDS), len(runs.group_R)), dtype=bool)
     for hits_R, threshold in zip(hits_IR, IOU_THRESHOLDS, strict=True):
@@ -205,7 +256,10 @@ def _match_class(label: str, runs: _Runs, truths: Array, n_videos: int, snippet_
 
 
 def _overlaps(runs: _Runs, truths: Array, snippet_length: int) -> tuple[Array, Array, Array]:
-    """Pairs of a run and a truth of its video that overlap enough to matter: by rank, then by falling IoU."""
+    """Run, segment and IoU of each pair in one video that reaches the lowest IoU threshold.
+
+    Ordered by run, then by descending IoU.
+    """
     first, last = (np.searchsorted(truths[:, 0], runs.group_R, side) for side in ("left", "right"))
     run = np.repeat(np.arange(len(runs.group_R)), last - first)
     truth = np.arange(len(run)) + np.repeat(first - np.cumsum(last - first) + (last - first), last - first)
@@ -226,18 +280,18 @@ def _checked(name: str, values: ArrayLike, n_classes: int) -> Array:
             f"{name}: class scores have shape {values_TC.shape}, expected (T, {n_classes}), T >= 1"
         )
     if not np.isfinite(values_TC).all():
-        raise ValueError(f"{name}: class scores hold NaN or infinite values; score the video again")
+        raise ValueError(f"{name}: class scores contain NaN or infinite values; score the video again")
     return values_TC if np.issubdtype(values_TC.dtype, np.floating) else values_TC.astype(np.float64)
 
 
 def _class_lookup(classes: Sequence[str]) -> dict[str, int | None]:
-    """Index of every label that may stand in a truth; None for a normal video's that is no class here."""
+    """Class index of each permitted label; None for a label of normal videos that is not a class."""
     lookup: dict[str, int | None] = {_key(name): index for index, name in enumerate(classes)}
     if len(lookup) < len(classes):
         raise ValueError(f"class names must differ in more than case and spaces: {list(classes)}")
     aliases = {_key(code): lookup.get(_key(name)) for code, name in XD_VIOLENCE_CODES.items()}
     if not lookup.keys() <= {_key(name) for name in XD_VIOLENCE_CODES.values()}:
-        aliases["a"] = None  # UCF-Crime: no class is called so, and the normal class stays without a truth
+        aliases["a"] = None  # UCF-Crime's label of normal videos, which the published protocol ignores
     known = {code: index for code, index in aliases.items() if index is not None or code == "a"}
     return known | lookup
 

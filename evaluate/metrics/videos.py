@@ -1,6 +1,8 @@
-"""Video-level figures: anomalous or not, which class, and where the two prototypes land (paper, figure 6).
+"""Video-level metrics: anomalous or not, class, and classes of the two prototypes (paper, figure 6).
 
-They need no temporal annotation.
+They need no temporal annotations.
+
+Shapes: C classes (class 0 = normal).
 """
 
 from collections.abc import Sequence
@@ -11,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluate.annotations import VideoTruth
+from evaluate.evaluated_videos import EvaluatedVideo, missing_classes_reason
 from evaluate.metrics.frames import auc, average_precision
 from evaluate.predictions import likeliest_anomaly, video_score
-from evaluate.videos import Scored, why_no_classes
 from extract.labels import NORMAL
 
 Array = NDArray[Any]
@@ -21,22 +23,28 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class VideoMetrics:
-    """Fractions in [0, 1]; None where undefined. A prediction is right if it is one of the video's labels."""
+    """Fractions in [0, 1]; None where undefined. A prediction is correct if it is a label of the video."""
 
     auc: float | None
+    """AUC of the video scores."""
     ap: float | None
-    accuracy: float | None  # normal below the threshold, else the likeliest anomaly class
-    anomaly_accuracy: float | None  # anomalous videos: the likeliest anomaly class
-    event_accuracy: float | None  # class of the event prototype (None: not in the score files)
-    background_accuracy: float | None  # background prototypes that are nearest to normal
+    """Average precision of the video scores."""
+    accuracy: float | None
+    """Accuracy of the predicted class: normal below the threshold, else the likeliest anomaly class."""
+    anomaly_accuracy: float | None
+    """Anomalous videos only: accuracy of the likeliest anomaly class."""
+    event_accuracy: float | None
+    """Accuracy of the event prototype's class; None if the score files have no prototypes."""
+    background_accuracy: float | None
+    """Share of background prototypes whose class is normal; None if the score files have none."""
 
 
 @dataclass(frozen=True, eq=False)
 class Confusion:
-    """Videos by true class (rows) and predicted class (columns).
+    """Number of videos by true class (rows) and predicted class (columns).
 
-    A video with several labels stands in the row of the predicted one if that is among them, else in the row
-    of its first.
+    A video with several labels counts in the row of the predicted class if that is one of its labels, else in
+    the row of its first label.
     """
 
     title: str
@@ -44,45 +52,53 @@ class Confusion:
     counts_CC: Array
 
 
-def video_metrics(videos: Sequence[Scored]) -> VideoMetrics:
-    """All video-level figures of the scored videos."""
+def video_metrics(videos: Sequence[EvaluatedVideo]) -> VideoMetrics:
+    """Video-level metrics of all videos."""
     anomalous = np.array([not video.truth.is_normal for video in videos])
-    values = np.array([video_score(video.scores) for video in videos])
-    knows = why_no_classes(videos) is None
-    right = [video.predicted in video.truth.labels for video in videos if knows]
-    named = [likeliest_anomaly(v.scores) in v.truth.labels for v in videos if knows and not v.truth.is_normal]
-    event = [found in truth.labels for found, truth in _nearest(videos, "event_C")]
-    background = [found == NORMAL for found, _ in _nearest(videos, "background_C")]
+    scores = np.array([video_score(video.scores) for video in videos])
+    classified = videos if missing_classes_reason(videos) is None else []
     return VideoMetrics(
-        auc=auc(anomalous, values),
-        ap=average_precision(anomalous, values),
-        accuracy=_mean(right),
-        anomaly_accuracy=_mean(named),
-        event_accuracy=_mean(event),
-        background_accuracy=_mean(background),
+        auc=auc(anomalous, scores),
+        ap=average_precision(anomalous, scores),
+        accuracy=_mean([video.predicted in video.truth.labels for video in classified]),
+        anomaly_accuracy=_mean(
+            [
+                likeliest_anomaly(video.scores) in video.truth.labels
+                for video in classified
+                if not video.truth.is_normal
+            ]
+        ),
+        event_accuracy=_mean(
+            [label in truth.labels for label, truth in _prototype_classes(videos, "event_C")]
+        ),
+        background_accuracy=_mean(
+            [label == NORMAL for label, _ in _prototype_classes(videos, "background_C")]
+        ),
     )
 
 
-def confusions(videos: Sequence[Scored]) -> list[Confusion]:
-    """Confusion matrices of the videos' classes and, where the score files hold them, of both prototypes."""
+def confusions(videos: Sequence[EvaluatedVideo]) -> list[Confusion]:
+    """Confusion matrices of the predicted classes and, if the score files have them, of both prototypes."""
     classes = videos[0].scores.classes
-    pairs = {
+    predictions = {
         "Class of the video": [(v.predicted, v.truth) for v in videos if v.scores.classes_TC is not None],
-        "Event prototype": _nearest(videos, "event_C"),
-        "Background prototype": _nearest(videos, "background_C"),
+        "Event prototype": _prototype_classes(videos, "event_C"),
+        "Background prototype": _prototype_classes(videos, "background_C"),
     }
-    return [Confusion(title, classes, _count(found, classes)) for title, found in pairs.items() if found]
+    return [
+        Confusion(title, classes, _count(found, classes)) for title, found in predictions.items() if found
+    ]
 
 
-def _nearest(videos: Sequence[Scored], field: str) -> list[tuple[str, VideoTruth]]:
-    """Class nearest to one prototype, and the truth, of every video that has it."""
+def _prototype_classes(videos: Sequence[EvaluatedVideo], field: str) -> list[tuple[str, VideoTruth]]:
+    """Likeliest class of one prototype, and the ground truth, of each video that has the prototype."""
     found = [(getattr(video.scores, field), video) for video in videos]
     return [(v.scores.classes[int(value.argmax())], v.truth) for value, v in found if value is not None]
 
 
-def _count(found: Sequence[tuple[str, VideoTruth]], classes: tuple[str, ...]) -> Array:
+def _count(predictions: Sequence[tuple[str, VideoTruth]], classes: tuple[str, ...]) -> Array:
     counts_CC = np.zeros((len(classes), len(classes)), dtype=np.int64)
-    for predicted, truth in found:
+    for predicted, truth in predictions:
         row = predicted if predicted in truth.labels else truth.labels[0]
         counts_CC[classes.index(row), classes.index(predicted)] += 1
     return counts_CC

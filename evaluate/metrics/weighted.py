@@ -1,84 +1,97 @@
-"""The headline figures as functions of video weights: how often a video counts, which a bootstrap draws."""
+"""The headline metrics as functions of video weights, for the bootstrap.
+
+Shapes: V videos.
+"""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluate.annotations import Segment
-from evaluate.metrics.bootstrap import map_statistic
+from evaluate.evaluated_videos import EvaluatedVideo, missing_classes_reason
+from evaluate.metrics.bootstrap import Statistic, weighted_map
 from evaluate.metrics.ranking import Ranking
-from evaluate.metrics.segments import ClassMatches, Protocol, match_segments
+from evaluate.metrics.segments import PROTOCOLS, ClassMatches, Protocol, match_segments
 from evaluate.predictions import video_score
-from evaluate.videos import Scored, why_no_classes
 from extract.labels import UCF_CRIME_CLASSES
 
 Array = NDArray[Any]
-Statistic = Callable[[Array], float]
-PROTOCOLS: tuple[Protocol, ...] = ("published", "corrected")
 
 
-def weighted_figures(
-    videos: Sequence[Scored],
+def weighted_metrics(
+    videos: Sequence[EvaluatedVideo],
     ranking: Ranking | None,
     matches: Mapping[Protocol, list[ClassMatches]],
     threshold: float,
 ) -> dict[str, Statistic]:
-    """Functions of weights (V,) by the name of their figure; NaN where the weighted videos don't have it.
+    """Functions of weights (V,) by metric name; mAP in percent, the others fractions, NaN where undefined.
 
-    `ranking` and `matches` are None and empty in a set that is not annotated in time: then there are
-    figures of whole videos only. Those that need classes are left out where the detector knows none.
-    mAP is in percent, everything else a fraction.
+    Frame-level metrics are left out if `ranking` is None, mAP if `matches` is empty (no temporal
+    annotations), class metrics if the detector has no classes.
     """
-    whole = Ranking.of(
+    return {
+        **_video_level(videos),
+        **(_frame_level(videos, ranking, threshold) if ranking else {}),
+        **{f"map_{protocol}": weighted_map(found, protocol) for protocol, found in matches.items()},
+    }
+
+
+def _video_level(videos: Sequence[EvaluatedVideo]) -> dict[str, Statistic]:
+    statistics: dict[str, Statistic] = {}
+    if missing_classes_reason(videos) is None:
+        correct_V = np.array([video.predicted in video.truth.labels for video in videos])
+        statistics["accuracy"] = lambda weights_V: float(weights_V @ correct_V / weights_V.sum())
+    ranking = Ranking.from_frames(
         [np.array([video_score(video.scores)]) for video in videos],
         [np.array([not video.truth.is_normal]) for video in videos],
     )
-    figures: dict[str, Statistic] = {}
-    if why_no_classes(videos) is None:
-        right_V = np.array([video.predicted in video.truth.labels for video in videos])
-        figures["accuracy"] = lambda w: float(w @ right_V / w.sum())
-    figures |= {"video_auc": whole.auc, "video_ap": whole.average_precision}
-    if ranking:
-        anomalous_V = np.array([bool(np.any(video.labels)) for video in videos])
-        alarms_V, normal_V = _false_alarms(videos, threshold)
-        figures |= {
-            "auc": ranking.auc,
-            "ap": ranking.average_precision,
-            "anomaly_auc": lambda w: ranking.auc(w * anomalous_V),
-            "far": lambda w: float(w @ alarms_V / (w @ normal_V)) if (w @ normal_V) else math.nan,
-        }
-    for protocol, found in matches.items():
-        figures[f"map_{protocol}"] = map_statistic(found, protocol)
-    return figures
+    return statistics | {"video_auc": ranking.auc, "video_ap": ranking.average_precision}
 
 
-def segment_matches(videos: Sequence[Scored]) -> dict[Protocol, list[ClassMatches]]:
-    """Proposals and hits of every class by both protocols, of videos that are annotated in time.
+def _frame_level(
+    videos: Sequence[EvaluatedVideo], ranking: Ranking, threshold: float
+) -> dict[str, Statistic]:
+    anomalous_V = np.array([bool(np.any(video.labels_F)) for video in videos])
+    normal = [video.anomaly_F[~video.labels_F] for video in videos if video.labels_F is not None]
+    alarms_V = np.array([(values >= threshold).sum() for values in normal])
+    normal_V = np.array([len(values) for values in normal])
 
-    Empty where the detector knows no classes.
+    def far(weights_V: Array) -> float:
+        n_normal = weights_V @ normal_V
+        return float(weights_V @ alarms_V / n_normal) if n_normal else math.nan
+
+    return {
+        "auc": ranking.auc,
+        "ap": ranking.average_precision,
+        "anomaly_auc": lambda weights_V: ranking.auc(weights_V * anomalous_V),
+        "far": far,
+    }
+
+
+def segment_matches(videos: Sequence[EvaluatedVideo]) -> dict[Protocol, list[ClassMatches]]:
+    """Proposals and hits of each class by both protocols; all videos must have temporal annotations.
+
+    Empty if the detector has no classes.
     """
-    if why_no_classes(videos):
+    if missing_classes_reason(videos):
         return {}
-    return {protocol: _matches(videos, protocol) for protocol in PROTOCOLS}
+    return {protocol: _match_videos(videos, protocol) for protocol in PROTOCOLS}
 
 
-def _matches(videos: Sequence[Scored], protocol: Protocol) -> list[ClassMatches]:
+def _match_videos(videos: Sequence[EvaluatedVideo], protocol: Protocol) -> list[ClassMatches]:
+    """Matches against ground truth in the published form: a normal video is one segment of all its snippets.
+
+    The published files label that segment "A", which is not a class of UCF-Crime and so is ignored there;
+    with other class lists it is the normal class.
+    """
     classes = videos[0].scores.classes
-    # As in the published truth files: a normal video is one run over all its snippets, called "A". On
-    # UCF-Crime no class has that name (map-protocol quirk); elsewhere it is the normal class.
     normal = "A" if set(classes) == set(UCF_CRIME_CLASSES) else classes[0]
     segments: dict[str, Sequence[Segment]] = {}
-    for scores, truth, *_ in videos:
+    for scores, truth in ((video.scores, video.truth) for video in videos):
         whole = Segment(normal, 0, len(scores.anomaly_T) * scores.snippet_length)
         segments[scores.name] = [whole] if truth.is_normal else truth.segments or ()
     scores_by_name = {v.scores.name: v.scores.classes_TC for v in videos if v.scores.classes_TC is not None}
     return match_segments(scores_by_name, segments, classes, protocol, videos[0].scores.snippet_length)
-
-
-def _false_alarms(videos: Sequence[Scored], threshold: float) -> tuple[Array, Array]:
-    """(V,) each: normal frames at or above the threshold, and all normal frames."""
-    normal = [video.values[~video.labels] for video in videos if video.labels is not None]
-    return np.array([(values >= threshold).sum() for values in normal]), np.array([len(v) for v in normal])

@@ -1,149 +1,136 @@
-"""Inline SVG for the page: line charts, histograms and scatter plots, coloured by its style sheet.
+"""Charts of the report: ROC and PR curves, training curves, t-SNE (paper, figure 4), distances (figure 5)."""
 
-Hand-written, because a few kilobytes of paths that follow the page's light or dark colours beat an embedded
-picture that follows neither.
-"""
-
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
+from sklearn.manifold import TSNE
+from sklearn.preprocessing import normalize
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-WIDTH, HEIGHT = 460, 300
-LEFT, RIGHT, TOP, BOTTOM = 58, 12, 10, 40
-MAX_POINTS = 300
+from evaluate.evaluated_videos import EvaluatedVideo
+from evaluate.evaluation import Evaluation
+from evaluate.metrics.normal_distance import NormalDistances, snippet_labels
+from evaluate.predictions import top_snippets
+from evaluate.report.chart_data import Axis, LineChart, Series, line_colour
+from evaluate.report.headlines import Metrics
+from evaluate.report.svg import histogram, line_chart, scatter
+from evaluate.report.training_curves import training_charts
+from evaluate.scores import VideoScores
+
 Array = NDArray[Any]
+RawFeatures = Callable[[str], ArrayLike]
+"""Features (T, D) before the model, by video name."""
+TSNE_PER_CLASS, TSNE_PER_VIDEO = 80, 8
+"""Largest numbers of snippets in t-SNE."""
 
 
-@dataclass(frozen=True, eq=False)
-class Series:
-    """One line of a chart. `colour` is a CSS colour or variable of the page."""
-
-    name: str
-    x: ArrayLike
-    y: ArrayLike
-    colour: str = "var(--accent)"
-    dashed: bool = False
+def curve_charts(runs: Sequence[tuple[str, Metrics]], curves_csv: Path | None = None) -> list[Markup]:
+    """ROC and PR curves of one run or several, by name, and training curves from `curves_csv`."""
+    charts = [*_score_curves(runs), *(training_charts(curves_csv) if curves_csv else ())]
+    return [line_chart(chart) for chart in charts]
 
 
-@dataclass(frozen=True)
-class Axis:
-    """Range and label of one axis."""
+def feature_charts(evaluation: Evaluation, raw_features: RawFeatures | None) -> list[Markup]:
+    """t-SNE if `config.tsne` is set, and distances to the normal patterns if the score files have them.
 
-    label: str
-    low: float = 0.0
-    high: float = 1.0
-
-    def ticks(self) -> list[float]:
-        """About five round numbers inside the range."""
-        span = max(self.high - self.low, 1e-12)
-        power: float = 10.0 ** math.floor(math.log10(span / 4))
-        step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= span / 5)
-        first = math.ceil(self.low / step - 1e-9)
-        return [index * step for index in range(first, math.floor(self.high / step + 1e-9) + 1)]
-
-    @classmethod
-    def around(cls, label: str, values: Sequence[ArrayLike], zero: bool = False) -> "Axis":
-        """The range of all finite values, a little wider; with `zero`, from zero (or below) on."""
-        pooled = np.concatenate([np.ravel(np.asarray(part, dtype=float)) for part in values])
-        pooled = pooled[np.isfinite(pooled)]
-        low, high = (float(pooled.min()), float(pooled.max())) if len(pooled) else (0.0, 1.0)
-        margin = 0.04 * (high - low) or 0.5
-        starts_at_zero = zero and low >= 0
-        return cls(label, 0.0 if starts_at_zero else low - margin, high + margin)
+    Raises ValueError, naming the video, if its raw features have another number of snippets than its scores.
+    """
+    charts: list[Markup] = []
+    if evaluation.config.tsne:
+        charts += _embeddings(evaluation.videos, raw_features, evaluation.config.seed)
+    if evaluation.distances is not None:
+        charts.append(_distance_histogram(evaluation.distances))
+    return charts
 
 
-def hue(index: int) -> int:
-    """Hue of a class: neighbours in the list lie far apart on the wheel."""
-    return round(index * 137.5 + 200) % 360
+def _score_curves(runs: Sequence[tuple[str, Metrics]]) -> Iterator[LineChart]:
+    for key, title, x, y in (
+        ("roc", "ROC curve", "false positive rate", "true positive rate"),
+        ("pr", "Precision and recall", "recall", "precision"),
+    ):
+        known = [(name, metrics["curves"][key]) for name, metrics in runs if metrics["curves"][key]]
+        lines = [
+            Series(name, curve[0], curve[1], line_colour(index)) for index, (name, curve) in enumerate(known)
+        ]
+        if lines and key == "roc":
+            lines.append(Series("chance", [0, 1], [0, 1], "faint", dashed=True))
+        if lines:
+            yield LineChart(title, lines, Axis(x), Axis(y))
 
 
-def line_chart(title: str, series: Sequence[Series], x: Axis, y: Axis) -> Markup:
-    """Lines over a grid with a legend below when there is more than one."""
-    body = _frame(x, y) + "".join(_line(one, x, y) for one in series)
-    return _figure(title, body, [(one.name, one.colour) for one in series] if len(series) > 1 else [])
+def _distance_histogram(distances: NormalDistances) -> Markup:
+    samples = [
+        Series(f"{name}, mean {sample.mean():.2f}", [], sample, colour)
+        for name, sample, colour in (
+            ("normal", distances.normal, "accent"),
+            ("anomalous", distances.anomalous, "truth"),
+        )
+    ]
+    x = Axis.around("cosine distance to the normal patterns", [distances.normal, distances.anomalous])
+    return histogram("Distance to the normal patterns", samples, x, "share of snippets")
 
 
-def histogram(title: str, groups: Sequence[Series], x: Axis, y_label: str) -> Markup:
-    """Outlined densities of several samples (`y` of a series: the sample), each scaled to its own total."""
-    edges = np.linspace(x.low, x.high, 41)
-    shares = [np.histogram(np.asarray(g.y), edges)[0] / max(np.size(g.y), 1) for g in groups]
-    y = Axis(y_label, 0.0, max(float(share.max()) for share in shares) * 1.1 or 1.0)
-    body = _frame(x, y)
-    for group, share in zip(groups, shares, strict=True):
-        outline = Series(group.name, np.repeat(edges, 2), np.concatenate([[0], np.repeat(share, 2), [0]]))
-        path = _path(outline, x, y)
-        body += f'<path d="{path}" fill="{group.colour}" fill-opacity=".28" stroke="{group.colour}"/>'
-    return _figure(title, body, [(group.name, group.colour) for group in groups])
+def _embeddings(
+    videos: Sequence[EvaluatedVideo], raw_features: RawFeatures | None, seed: int
+) -> Iterator[Markup]:
+    """t-SNE of the same snippets before the model (if `raw_features` is given) and after it."""
+    chosen = list(_chosen_snippets(videos))
+    classes = videos[0].scores.classes
+    class_N = np.concatenate([np.full(len(snippets), classes.index(label)) for _, label, snippets in chosen])
+    if raw_features is not None:
+        raw = [_raw_rows(raw_features, scores, snippets) for scores, _, snippets in chosen]
+        yield _embedding("Features before the model (t-SNE)", raw, class_N, classes, seed)
+    learned = [np.asarray(scores.learned_TD)[snippets] for scores, _, snippets in chosen]
+    yield _embedding("Learned features (t-SNE)", learned, class_N, classes, seed)
 
 
-def scatter(title: str, groups: Sequence[Series]) -> Markup:
-    """Points by group; the axes of an embedding have no unit, so none are drawn."""
-    x = Axis.around("", [group.x for group in groups])
-    y = Axis.around("", [group.y for group in groups])
-    body = ""
-    for group in groups:
-        points = zip(_scale_x(np.asarray(group.x), x), _scale_y(np.asarray(group.y), y), strict=True)
-        marks = "".join(f"M{px:.1f} {py:.1f}h0" for px, py in points)
-        body += f'<path d="{marks}" class="dots" stroke="{group.colour}"/>'
-    return _figure(title, body, [(group.name, group.colour) for group in groups])
+def _chosen_snippets(videos: Sequence[EvaluatedVideo]) -> Iterator[tuple[VideoScores, str, Array]]:
+    """Scores, class and snippets of each video: at most TSNE_PER_VIDEO, evenly spaced.
+
+    All snippets of a normal video are candidates; of an anomalous video the annotated ones, or the top-k
+    without temporal annotations. The class is the first label.
+    """
+    left = dict.fromkeys(videos[0].scores.classes, TSNE_PER_CLASS)
+    for scores, truth in ((video.scores, video.truth) for video in videos):
+        label = truth.labels[0]
+        if truth.is_normal:
+            candidates = np.arange(len(scores.anomaly_T))
+        elif truth.segments is None:
+            candidates = np.sort(top_snippets(scores))
+        else:
+            candidates = np.flatnonzero(snippet_labels(scores, truth))
+        count = min(len(candidates), TSNE_PER_VIDEO, left[label])
+        if count:
+            left[label] -= count
+            yield scores, label, candidates[np.linspace(0, len(candidates) - 1, count).astype(int)]
 
 
-def _figure(title: str, body: str, legend: Sequence[tuple[str, str]]) -> Markup:
-    keys = "".join(f'<li><i style="background:{colour}"></i>{escape(name)}</li>' for name, colour in legend)
-    return Markup(
-        f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{body}</svg>'
-        + (f'<ul class="legend">{keys}</ul>' if keys else "")
-        + "</figure>"
-    )
+def _raw_rows(raw_features: RawFeatures, scores: VideoScores, snippets: Array) -> Array:
+    features = np.asarray(raw_features(scores.name))
+    if features.ndim != 2 or len(features) != len(scores.anomaly_T):
+        expected = f"({len(scores.anomaly_T)}, D)"
+        raise ValueError(
+            f"{scores.name}: raw features have shape {features.shape}, but its scores need {expected}"
+        )
+    return features[snippets]
 
 
-def _frame(x: Axis, y: Axis) -> str:
-    parts = []
-    for tick in x.ticks():
-        at = _scale_x(tick, x)
-        parts.append(f'<path class="grid" d="M{at:.1f} {TOP}V{HEIGHT - BOTTOM}"/>')
-        parts.append(f'<text x="{at:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{tick:g}</text>')
-    for tick in y.ticks():
-        at = _scale_y(tick, y)
-        parts.append(f'<path class="grid" d="M{LEFT} {at:.1f}H{WIDTH - RIGHT}"/>')
-        parts.append(f'<text x="{LEFT - 7}" y="{at + 3.5:.1f}" text-anchor="end">{tick:g}</text>')
-    middle = (TOP + HEIGHT - BOTTOM) / 2
-    parts.append(
-        f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}">{escape(x.label)}</text>'
-    )
-    parts.append(f'<text class="axis" transform="translate(11 {middle})rotate(-90)">{escape(y.label)}</text>')
-    return "".join(parts)
-
-
-def _line(series: Series, x: Axis, y: Axis) -> str:
-    dash = ' stroke-dasharray="4 4"' if series.dashed else ""
-    return f'<path class="line" d="{_path(series, x, y)}" stroke="{series.colour}"{dash}/>'
-
-
-def _path(series: Series, x: Axis, y: Axis) -> str:
-    px, py = thin(_scale_x(np.asarray(series.x, float), x), _scale_y(np.asarray(series.y, float), y))
-    return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(px, py, strict=True)) if len(px) else ""
-
-
-def thin(px: Array, py: Array) -> tuple[Array, Array]:
-    """At most MAX_POINTS points of a line, evenly spread along its length, ends kept."""
-    if len(px) <= MAX_POINTS:
-        return px, py
-    length = np.concatenate([[0], np.cumsum(np.hypot(np.diff(px), np.diff(py)))])
-    kept = np.unique(np.searchsorted(length, np.linspace(0, length[-1], MAX_POINTS)).clip(0, len(px) - 1))
-    return px[kept], py[kept]
-
-
-def _scale_x(value: Any, axis: Axis) -> Any:
-    return LEFT + (value - axis.low) / (axis.high - axis.low) * (WIDTH - LEFT - RIGHT)
-
-
-def _scale_y(value: Any, axis: Axis) -> Any:
-    return HEIGHT - BOTTOM - (value - axis.low) / (axis.high - axis.low) * (HEIGHT - TOP - BOTTOM)
+def _embedding(
+    title: str, rows: Sequence[Array], class_N: Array, classes: Sequence[str], seed: int
+) -> Markup:
+    features_ND = normalize(np.concatenate(rows).astype(np.float32))
+    perplexity = min(30.0, max((len(features_ND) - 1) / 3, 1.0))
+    # One thread: the order of additions, and so the result, is the same on every machine, and several threads
+    # take minutes on a busy one.
+    with threadpool_limits(1):
+        points = TSNE(init="pca", perplexity=perplexity, random_state=seed).fit_transform(features_ND)
+    groups = []
+    for index, name in enumerate(classes):
+        x, y = points[class_N == index].T
+        if len(x):
+            groups.append(Series(name, x, y, f"class-{index}" if index else "faint"))
+    return scatter(title, groups)

@@ -1,49 +1,52 @@
-"""Several runs side by side, from their `metrics.json`: one table and overlaid curves, on one page."""
+"""Comparison of several runs from their `metrics.json`: one page with a table and overlaid curves."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluate.report.figures import colour, score_curves
-from evaluate.report.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Figures
+from evaluate.metrics.segments import PROTOCOLS
+from evaluate.report.chart_data import line_colour
+from evaluate.report.charts import curve_charts
+from evaluate.report.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Metrics
 from evaluate.report.page import environment
+from evaluate.report.svg import css_colour
 from evaluate.report.write import read_metrics
 from extract.atomic import write_atomically
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure of all runs, in percent; `best` are the columns to stress."""
+    """One metric of all runs, in percent; `best` holds the indices of the best runs."""
 
     title: str
-    explained: str
+    description: str
     values: tuple[float | None, ...]
     intervals: tuple[tuple[float, float] | None, ...]
     best: frozenset[int]
 
 
 def compare_runs(runs: Sequence[Path], out: Path) -> Path:
-    """Writes one page about two runs or more and returns its path.
+    """Write one page that compares at least two runs; return its path.
 
     A run is a `metrics.json`, a report folder, or a run folder with the report in `report/`. Raises
-    FileNotFoundError for a run without one, ValueError for fewer than two runs.
+    ValueError for fewer than two runs, FileNotFoundError for a run without `metrics.json`.
     """
     if len(runs) < 2:
         raise ValueError(f"comparing needs at least two runs, {len(runs)} given")
-    figures = [read_metrics(find_metrics(run)) for run in runs]
-    named = list(zip(_names(runs, figures), figures, strict=True))
+    metrics = [read_metrics(find_metrics(run)) for run in runs]
+    named = list(zip(_names(runs, metrics), metrics, strict=True))
     page = (
         environment()
         .get_template("compare.html.j2")
         .render(
             runs=named,
-            colours=[colour(index) for index in range(len(named))],
+            colours=[css_colour(line_colour(index)) for index in range(len(named))],
             groups=[
-                ("Figures", list(_headline_rows(figures))),
-                *_map_groups(figures),
-                *_class_groups(figures),
+                ("Headlines", list(_headline_rows(metrics))),
+                *_map_groups(metrics),
+                *_class_groups(metrics),
             ],
-            curves=list(score_curves(named)),
+            curves=curve_charts(named),
             warnings=_warnings(named),
         )
     )
@@ -53,19 +56,19 @@ def compare_runs(runs: Sequence[Path], out: Path) -> Path:
 
 
 def find_metrics(run: Path) -> Path:
-    """The `metrics.json` of a run, wherever of the three places it lies."""
+    """The `metrics.json` of a run: the path itself, in the folder, or in its `report/`."""
     places = [run, run / "metrics.json", run / "report" / "metrics.json"]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         raise FileNotFoundError(
-            f"{run}: no metrics.json in it or in its report folder; evaluate this run first"
+            f"{run}: no metrics.json in this folder or its report/; evaluate this run first"
         )
     return found
 
 
-def _names(runs: Sequence[Path], figures: Sequence[Figures]) -> list[str]:
-    """Titles, with the folder where two runs have the same one."""
-    titles = [str(one["title"]) for one in figures]
+def _names(runs: Sequence[Path], metrics: Sequence[Metrics]) -> list[str]:
+    """Titles of the runs; runs with equal titles get their folder added."""
+    titles = [str(one["title"]) for one in metrics]
     folders = [str(run.parent if run.is_file() else run) for run in runs]
     return [
         title if titles.count(title) == 1 else f"{title} ({folder})"
@@ -73,26 +76,26 @@ def _names(runs: Sequence[Path], figures: Sequence[Figures]) -> list[str]:
     ]
 
 
-def _headline_rows(figures: Sequence[Figures]) -> Iterator[Row]:
+def _headline_rows(metrics: Sequence[Metrics]) -> Iterator[Row]:
     for headline in (*FRAME_HEADLINES, *VIDEO_HEADLINES):
-        values = [headline.value(one) for one in figures]
-        intervals = [headline.interval(one) for one in figures]
-        yield _row(headline.title, values, headline.explained, intervals, lower=headline.lower_is_better)
+        values = [headline.value(one) for one in metrics]
+        intervals = [headline.interval(one) for one in metrics]
+        yield _row(headline.title, values, headline.description, intervals, lower=headline.lower_is_better)
 
 
-def _map_groups(figures: Sequence[Figures]) -> Iterator[tuple[str, list[Row]]]:
-    for protocol in ("published", "corrected"):
-        known = [one["map"] and one["map"][protocol]["per_iou"] for one in figures]
+def _map_groups(metrics: Sequence[Metrics]) -> Iterator[tuple[str, list[Row]]]:
+    for protocol in PROTOCOLS:
+        known = [one["map"] and one["map"][protocol]["per_iou"] for one in metrics]
         thresholds = next((list(found) for found in known if found), [])
         rows = [_row(f"IoU {iou}", [found and found.get(iou) for found in known]) for iou in thresholds]
         if rows:
             yield f"mAP, {protocol}", rows
 
 
-def _class_groups(figures: Sequence[Figures]) -> Iterator[tuple[str, list[Row]]]:
-    by_label = [{entry["label"]: entry for entry in one["per_class"]} for one in figures]
+def _class_groups(metrics: Sequence[Metrics]) -> Iterator[tuple[str, list[Row]]]:
+    by_label = [{entry["label"]: entry for entry in one["per_class"]} for one in metrics]
     labels = list(dict.fromkeys(label for classes in by_label for label in classes))
-    for field, title, scale in (("map_corrected", "mAP of classes", 1), ("auc", "AUC of classes", 100)):
+    for field, title, scale in (("map_corrected", "mAP by class", 1), ("auc", "AUC by class", 100)):
         found = {label: [classes.get(label, {}).get(field) for classes in by_label] for label in labels}
         rows = [_row(label, [value and scale * value for value in values]) for label, values in found.items()]
         rows = [row for row in rows if any(value is not None for value in row.values)]
@@ -103,27 +106,30 @@ def _class_groups(figures: Sequence[Figures]) -> Iterator[tuple[str, list[Row]]]
 def _row(
     title: str,
     values: Sequence[float | None],
-    explained: str = "",
+    description: str = "",
     intervals: Sequence[tuple[float, float] | None] = (),
     *,
     lower: bool = False,
 ) -> Row:
+    """`best` is empty if all runs have the same value at two decimal places."""
     shown = [None if value is None else round(value, 2) for value in values]
     known = [value for value in shown if value is not None]
     best = (min if lower else max)(known, default=None)
-    stressed = {index for index, value in enumerate(shown) if value == best} if len(set(known)) > 1 else set()
-    return Row(title, explained, tuple(values), tuple(intervals or [None] * len(values)), frozenset(stressed))
+    at_best = {index for index, value in enumerate(shown) if value == best} if len(set(known)) > 1 else set()
+    return Row(
+        title, description, tuple(values), tuple(intervals or [None] * len(values)), frozenset(at_best)
+    )
 
 
-def _warnings(runs: Sequence[tuple[str, Figures]]) -> list[str]:
-    """What makes the runs hard to compare, and what each says about itself."""
+def _warnings(runs: Sequence[tuple[str, Metrics]]) -> list[str]:
+    """Differences that make the runs hard to compare, and the notes of each report."""
     found = []
-    if len({figures["digests"].get("truth") for _, figures in runs}) > 1:
+    if len({metrics["digests"].get("truth") for _, metrics in runs}) > 1:
         found.append("The runs were evaluated on different test videos or annotations.")
-    if len({figures["threshold"] for _, figures in runs}) > 1:
+    if len({metrics["threshold"] for _, metrics in runs}) > 1:
         found.append("False alarms were counted at different thresholds.")
-    for name, figures in runs:
-        if left_out := figures["counts"]["left_out"]:
-            found.append(f"{name}: {left_out} of {figures['counts']['test_videos']} test videos left out.")
-        found += [f"{name}: {note}" for note in figures["notes"]]
+    for name, metrics in runs:
+        if left_out := metrics["counts"]["left_out"]:
+            found.append(f"{name}: {left_out} of {metrics['counts']['test_videos']} test videos left out.")
+        found += [f"{name}: {note}" for note in metrics["notes"]]
     return found

@@ -1,38 +1,41 @@
-"""The headline figures: what they are called, what they mean, and where they stand in `metrics.json`."""
+"""The headline metrics: their titles, descriptions and positions in `metrics.json`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Figures = Mapping[str, Any]
+Metrics = Mapping[str, Any]
+"""The content of a `metrics.json`."""
 
 
 @dataclass(frozen=True)
 class Headline:
-    """One figure: `place` leads to it in the metrics, `key` to its interval and to why it is null."""
+    """One metric; `key` is its name in the confidence intervals and in the reasons for missing metrics."""
 
     key: str
     title: str
-    explained: str
-    place: tuple[str, ...]
-    scale: float = 100  # to percent
+    description: str
+    path: tuple[str, ...]
+    """Keys that lead to the value in `metrics.json`."""
+    scale: float = 100
+    """Factor from the stored value to percent."""
     lower_is_better: bool = False
 
-    def value(self, figures: Figures) -> float | None:
-        """In percent, or None where it can't be had."""
-        found: Any = figures
-        for step in self.place:
-            found = None if found is None else found[step]
+    def value(self, metrics: Metrics) -> float | None:
+        """The value in percent; None if it is missing."""
+        found: Any = metrics
+        for key in self.path:
+            found = None if found is None else found[key]
         return None if found is None else self.scale * found
 
-    def interval(self, figures: Figures) -> tuple[float, float] | None:
-        """Its bootstrap interval in percent, where there is one."""
-        found = figures["confidence_intervals"].get(self.key)
+    def interval(self, metrics: Metrics) -> tuple[float, float] | None:
+        """The bootstrap interval in percent; None if there is none."""
+        found = metrics["confidence_intervals"].get(self.key)
         return None if found is None else (self.scale * found[0], self.scale * found[1])
 
-    def paper(self, figures: Figures) -> float | None:
-        """The paper's figure, where the test set is the paper's."""
-        reference = figures["paper"] or {}
+    def paper(self, metrics: Metrics) -> float | None:
+        """The paper's value in percent; None unless the test set is one of the paper's."""
+        reference = metrics["paper"] or {}
         known = {reference.get("headline"): "value", "map_published": "map_average"}
         return reference.get(known.get(self.key, ""))
 
@@ -41,23 +44,22 @@ FRAME_HEADLINES = (
     Headline("auc", "AUC", "area under the ROC curve, all frames", ("auc",)),
     Headline("ap", "AP", "average precision, all frames", ("ap",)),
     Headline("anomaly_auc", "Ano-AUC", "AUC over the frames of anomalous videos", ("anomaly_auc",)),
-    Headline(
-        "far", "False alarms", "normal frames at or above the threshold", ("far",), lower_is_better=True
-    ),
-    Headline(
-        "map_published", "mAP published", "normal class averaged in", ("map", "published", "average"), 1
-    ),
-    Headline(
-        "map_corrected", "mAP corrected", "anomaly classes that occur", ("map", "corrected", "average"), 1
-    ),
-)
+    Headline("far", "False alarms", "share of normal frames at or above the threshold", ("far",),
+             lower_is_better=True),
+    Headline("map_published", "mAP published", "mean over all classes, normal included",
+             ("map", "published", "average"), 1),
+    Headline("map_corrected", "mAP corrected", "mean over the anomaly classes that occur",
+             ("map", "corrected", "average"), 1),
+)  # fmt: skip
 VIDEO_HEADLINES = (
-    Headline("accuracy", "Video accuracy", "normal below the threshold, else the likeliest class",
+    Headline("accuracy", "Video accuracy", "normal below the threshold, else the likeliest anomaly class",
              ("video", "accuracy")),
-    Headline("video_auc", "Video AUC", "anomalous or not, by whole videos", ("video", "auc")),
-    Headline("video_ap", "Video AP", "anomalous or not, by whole videos", ("video", "ap")),
-    Headline("anomaly_accuracy", "Class accuracy", "anomalous videos: likeliest anomaly class",
+    Headline("video_auc", "Video AUC", "area under the ROC curve, one score per video", ("video", "auc")),
+    Headline("video_ap", "Video AP", "average precision, one score per video", ("video", "ap")),
+    Headline("anomaly_accuracy", "Class accuracy", "likeliest anomaly class of anomalous videos",
              ("video", "anomaly_accuracy")),
-    Headline("event", "Event prototypes", "nearest to a class of their video", ("video", "event_accuracy")),
-    Headline("background", "Background prototypes", "nearest to normal", ("video", "background_accuracy")),
+    Headline("event", "Event prototypes", "likeliest class is a label of the video",
+             ("video", "event_accuracy")),
+    Headline("background", "Background prototypes", "likeliest class is normal",
+             ("video", "background_accuracy")),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The HTML page of one run, from its figures: one file, no request to anywhere, names escaped by Jinja."""
+"""The HTML page of one run: a single file without external requests; Jinja escapes all names."""
 
 import base64
 from collections.abc import Callable
@@ -8,25 +8,21 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from evaluate.evaluation import Evaluation, VideoResult
-from evaluate.metrics.intervals import seconds_at
-from evaluate.report.charts import hue
-from evaluate.report.figures import (
-    RawFeatures,
-    distance_chart,
-    embedding_charts,
-    score_curves,
-    training_charts,
-)
-from evaluate.report.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Figures, Headline
-from evaluate.report.timeline import peaks, timeline
+from evaluate.evaluated_videos import EvaluatedVideo
+from evaluate.evaluation import Evaluation
+from evaluate.report.chart_data import class_hue, peaks
+from evaluate.report.charts import RawFeatures, curve_charts, feature_charts
+from evaluate.report.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Headline, Metrics
+from evaluate.report.svg import timeline
+from evaluate.scores import seconds_at
 
 Thumbnail = Callable[[str, int], bytes | None]
+"""JPEG of a frame by video name and frame number; None if it cannot be had."""
 
 
 @dataclass(frozen=True)
 class Peak:
-    """A thumbnail: JPEG as a data address, when it is and how high the score."""
+    """A thumbnail of a frame with a high score; `source` is the JPEG as a `data:` URL."""
 
     source: str
     frame: int
@@ -36,42 +32,39 @@ class Peak:
 
 @dataclass(frozen=True)
 class VideoCard:
-    """One video of the page."""
+    """One video of the page; `seconds` is its length."""
 
-    result: VideoResult
-    picture: Markup
+    video: EvaluatedVideo
+    timeline: Markup
     peaks: tuple[Peak, ...]
     seconds: float
 
 
 def render_report(
     evaluation: Evaluation,
-    figures: Figures,
+    metrics: Metrics,
     curves_csv: Path | None,
     thumbnail: Thumbnail | None,
     raw_features: RawFeatures | None,
 ) -> str:
-    """The whole page as text."""
+    """The page as HTML; `metrics` is the content of `metrics.json`."""
     return (
         environment()
         .get_template("report.html.j2")
         .render(
-            figures=figures,
+            metrics=metrics,
             evaluation=evaluation,
-            headlines=_headlines(figures),
-            reasons=_reasons(figures),
-            curves=[
-                *score_curves([("this run", figures)]),
-                *(training_charts(curves_csv) if curves_csv else ()),
-            ],
-            features=_feature_charts(evaluation, raw_features),
-            videos=_video_cards(evaluation, thumbnail),
+            headlines=_headlines(metrics),
+            reasons=_reasons(metrics),
+            curves=curve_charts([("this run", metrics)], curves_csv),
+            features=feature_charts(evaluation, raw_features),
+            cards=_video_cards(evaluation, thumbnail),
         )
     )
 
 
 def environment() -> Environment:
-    """Jinja with our filters; everything that is not Markup is escaped."""
+    """Jinja environment of the report's templates; everything but Markup is escaped."""
     env = Environment(
         loader=PackageLoader("evaluate.report", "templates"),
         autoescape=select_autoescape(default=True, default_for_string=True),
@@ -79,64 +72,55 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.filters |= {"percent": percent, "fixed": fixed, "clock": clock, "hue": hue}
+    env.filters |= {"percent": percent, "fixed": fixed, "clock": clock, "hue": class_hue}
     return env
 
 
 def percent(fraction: float | None) -> str:
-    """0.8944 as 89.44, None as a dash."""
+    """0.8944 as "89.44", None as a dash."""
     return fixed(None if fraction is None else 100 * fraction)
 
 
 def fixed(value: float | None) -> str:
-    """Two digits after the point, None as a dash."""
+    """Two decimal places; None as a dash."""
     return "–" if value is None else f"{value:.2f}"
 
 
 def clock(seconds: float) -> str:
-    """75 seconds as 1:15."""
+    """75 seconds as "1:15"."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
-def _headlines(figures: Figures) -> list[Headline]:
-    """Those with a value: of frames and segments with the videos' accuracy, or all of whole videos."""
-    shown = [*FRAME_HEADLINES, VIDEO_HEADLINES[0]] if figures["map"] or figures["auc"] else VIDEO_HEADLINES
-    return [headline for headline in shown if headline.value(figures) is not None]
+def _headlines(metrics: Metrics) -> list[Headline]:
+    """Headlines with a value: frame-level ones and video accuracy, or only video-level ones."""
+    annotated = metrics["map"] or metrics["auc"]
+    shown = [*FRAME_HEADLINES, VIDEO_HEADLINES[0]] if annotated else VIDEO_HEADLINES
+    return [headline for headline in shown if headline.value(metrics) is not None]
 
 
-def _reasons(figures: Figures) -> list[str]:
-    """One sentence for each reason why figures are missing."""
+def _reasons(metrics: Metrics) -> list[str]:
+    """One sentence for each reason why headline metrics are missing."""
     titles: dict[str, list[str]] = {}
     for headline in FRAME_HEADLINES:
-        if headline.value(figures) is None:
-            reason = figures["missing"].get(headline.key) or figures["missing"].get("map")
-            titles.setdefault(reason or "no class that counts has a segment", []).append(headline.title)
+        if headline.value(metrics) is None:
+            reason = metrics["missing"].get(headline.key) or metrics["missing"].get("map")
+            titles.setdefault(reason or "no anomaly class has a segment", []).append(headline.title)
     return [f"No {', '.join(names)}: {reason}." for reason, names in titles.items()]
 
 
-def _feature_charts(evaluation: Evaluation, raw_features: RawFeatures | None) -> list[Markup]:
-    videos = [(video.scores, video.truth) for video in evaluation.videos]
-    charts: list[Markup] = []
-    if evaluation.config.tsne:
-        charts += embedding_charts(videos, raw_features, evaluation.config.seed)
-    if evaluation.distances is not None:
-        charts.append(distance_chart(evaluation.distances))
-    return charts
-
-
 def _video_cards(evaluation: Evaluation, thumbnail: Thumbnail | None) -> list[VideoCard]:
-    """All videos, worst first; the worst ones with thumbnails of their peaks."""
-    worst_first = sorted(evaluation.videos, key=lambda video: (-video.error, video.truth.name))
+    """All videos by descending error; the first `config.thumbnail_videos` have thumbnails."""
+    ordered = sorted(evaluation.videos, key=lambda video: (-video.error, video.truth.name))
     cards = []
-    for rank, video in enumerate(worst_first):
+    for rank, video in enumerate(ordered):
         scores, segments = video.scores, video.truth.segments or ()
-        shown = _peaks(video, thumbnail) if thumbnail and rank < evaluation.config.thumbnail_videos else ()
-        picture = timeline(scores, segments, evaluation.config.threshold, [peak.frame for peak in shown])
-        cards.append(VideoCard(video, picture, shown, seconds_at(scores, scores.n_frames)))
+        found = _peaks(video, thumbnail) if thumbnail and rank < evaluation.config.thumbnail_videos else ()
+        drawn = timeline(scores, segments, evaluation.config.threshold, [peak.frame for peak in found])
+        cards.append(VideoCard(video, drawn, found, seconds_at(scores, scores.n_frames)))
     return cards
 
 
-def _peaks(video: VideoResult, thumbnail: Thumbnail) -> tuple[Peak, ...]:
+def _peaks(video: EvaluatedVideo, thumbnail: Thumbnail) -> tuple[Peak, ...]:
     found = []
     for frame, score in peaks(video.scores):
         if picture := thumbnail(video.truth.name, frame):

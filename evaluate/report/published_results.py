@@ -1,4 +1,4 @@
-"""Published figures to stand beside ours, of DSANet (its tables 1 to 6) and of others, by their test sets."""
+"""Published results to compare with: of DSANet (tables 1 to 6 of the paper) and of the other detectors."""
 
 from dataclasses import dataclass
 
@@ -6,20 +6,23 @@ from extract.labels import UCF_CRIME_CLASSES, XD_VIOLENCE_CLASSES
 
 
 @dataclass(frozen=True)
-class PublishedFigures:
-    """What DSANet's paper reports for one data set, in percent. `headline` is the data set's own measure."""
+class PaperMetrics:
+    """The paper's results on one data set, in percent."""
 
     dataset: str
     classes: frozenset[str]
     test_videos: int
-    headline: str  # "auc" or "ap"
+    headline: str
+    """Name of the data set's main metric: "auc" or "ap"."""
     value: float
-    map_per_iou: tuple[float, ...]  # at IoU 0.1 to 0.5
+    """Value of that metric."""
+    map_per_iou: tuple[float, ...]
+    """At IoU 0.1 to 0.5."""
     map_average: float
 
 
-PUBLISHED = (
-    PublishedFigures(
+PAPER_METRICS = (
+    PaperMetrics(
         dataset="UCF-Crime",
         classes=frozenset(UCF_CRIME_CLASSES),
         test_videos=290,
@@ -28,7 +31,7 @@ PUBLISHED = (
         map_per_iou=(21.39, 14.96, 11.74, 8.98, 8.00),
         map_average=13.01,
     ),
-    PublishedFigures(
+    PaperMetrics(
         dataset="XD-Violence",
         classes=frozenset(XD_VIOLENCE_CLASSES),
         test_videos=800,
@@ -40,14 +43,27 @@ PUBLISHED = (
 )
 
 
+def paper_metrics_for(classes: tuple[str, ...], n_videos: int) -> PaperMetrics | None:
+    """The paper's results if classes and number of test videos are those of a data set, else None.
+
+    The number matters because other footage may have the same classes.
+    """
+    return next((p for p in PAPER_METRICS if p.classes == set(classes) and p.test_videos == n_videos), None)
+
+
 @dataclass(frozen=True)
 class PublishedResult:
-    """What somebody reports of a detector, or of a row of DSANet's ablations, on one data set; in percent."""
+    """A published result of a detector, or of a row of DSANet's ablations, on one data set.
+
+    The field names are keys in `standings.json`.
+    """
 
     name: str
     dataset: str
     figures: dict[str, float]
-    said: str = ""  # with which features, or by whom
+    """Percent by metric name."""
+    said: str = ""
+    """Features used, or the source if it is not the detector's paper."""
 
     def __str__(self) -> str:
         figures = ", ".join(f"{TITLES[key]} {value:.2f}" for key, value in self.figures.items())
@@ -73,13 +89,17 @@ RESULTS = (
     _result("vadclip", "XD-Violence", ap=84.51, map_published=24.70),
     _result("vla-gated", "UCF-Crime", "I3D", auc=87.83, far=3.24),
     _result("vla-gated", "XD-Violence", "I3D", ap=83.30, far=5.63),
-    _result("dsanet", "UCF-Crime", auc=89.44, map_published=13.01),
-    _result("dsanet", "XD-Violence", ap=86.95, map_published=28.87),
-    # Table 5, whose baseline is VadCLIP and whose last row is DSANet.
+    *(
+        PublishedResult(
+            "dsanet", paper.dataset, {paper.headline: paper.value, "map_published": paper.map_average}
+        )
+        for paper in PAPER_METRICS
+    ),
+    # Table 5. Its baseline is VadCLIP; its last row is DSANet.
     _result("adapter", "XD-Violence", ap=85.00, map_published=28.15),
     _result("adapter+sg-nm", "XD-Violence", ap=85.94, map_published=28.39),
     _result("adapter+dcsa", "XD-Violence", ap=85.67, map_published=28.25),
-    # Table 6, whose last row is DSANet.
+    # Table 6. Its last row is DSANet.
     _result("text-frozen", "XD-Violence", ap=81.57, map_published=27.60),
     _result("text-manual", "XD-Violence", ap=81.05, map_published=28.05),
     _result("text-learned", "XD-Violence", ap=82.88, map_published=28.26),
@@ -87,13 +107,5 @@ RESULTS = (
 
 
 def published_results(name: str, dataset: str) -> tuple[PublishedResult, ...]:
-    """What is reported of a detector or of an ablation's row on a data set; empty where nothing is."""
+    """Published results of a detector or of a row of the ablations on a data set; empty if there are none."""
     return tuple(result for result in RESULTS if (result.name, result.dataset) == (name, dataset))
-
-
-def published_for(classes: tuple[str, ...], n_videos: int) -> PublishedFigures | None:
-    """The paper's figures if these are the classes of a data set and the size of its whole test set.
-
-    Own footage may share the classes; the paper's figures would mislead beside it.
-    """
-    return next((p for p in PUBLISHED if p.classes == set(classes) and p.test_videos == n_videos), None)

@@ -1,6 +1,7 @@
-"""`metrics.json` and `index.html` of one evaluation: everything a run says about itself, in one folder.
+"""Write `metrics.json` and `index.html` of one evaluation into one folder.
 
-Fractions in the JSON are fractions (as scikit-learn gives them), on the page percent; mAP is percent in both.
+Metrics are fractions in the JSON file (as scikit-learn returns them) and percent on the page; mAP is percent
+in both.
 """
 
 import json
@@ -12,19 +13,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from evaluate.evaluation import Evaluation, VideoResult, evaluate_scores
-from evaluate.metrics.bootstrap import Confidence
-from evaluate.report.charts import thin
-from evaluate.report.figures import RawFeatures
+from evaluate.evaluated_videos import EvaluatedVideo
+from evaluate.evaluation import Evaluation
+from evaluate.metrics.bootstrap import ConfidenceInterval
+from evaluate.report.chart_data import thin
+from evaluate.report.charts import RawFeatures
 from evaluate.report.page import Thumbnail, render_report
-from evaluate.report.published_results import published_for
+from evaluate.report.published_results import paper_metrics_for
 from extract.atomic import write_atomically
 
-__all__ = ["evaluate_scores", "metrics", "read_metrics", "write_report"]
-
 SCHEMA_VERSION = 1
-FRAME_FIGURES = ("auc", "ap", "anomaly_auc", "far", "far_normal")
-CLASS_FIGURES = ("accuracy", "anomaly_accuracy")
+FRAME_METRICS = ("auc", "ap", "anomaly_auc", "far", "far_normal")
+CLASS_METRICS = ("map", "accuracy", "anomaly_accuracy")
 PACKAGES = ("dsanet", "numpy", "scikit-learn", "h5py", "torch", "open_clip_torch")
 
 
@@ -40,31 +40,58 @@ def write_report(
     run_config: Mapping[str, Any] | None = None,
     digests: Mapping[str, str] | None = None,
 ) -> Path:
-    """Writes `metrics.json` and `index.html` into `out_dir` and returns the path of the page.
+    """Write `metrics.json` and the page `index.html` into `out_dir`.
 
-    `notes` stand on top of the page ("random CLIP weights: a trial, not a result"). `thumbnail(name, frame)`
-    gives a JPEG, or None; `raw_features(name)` gives (T, D) features before the model, for t-SNE; the curves
-    of training are drawn where the file exists (imported weights have none).
+    Equal arguments give equal bytes. The page is a single file that makes no requests.
+
+    Args:
+        out_dir: Folder of the report; created if missing.
+        evaluation: Result of `evaluate_scores`.
+        title: Title of the page.
+        notes: Remarks at the top of the page, such as "random CLIP weights: a trial, not a result".
+        curves_csv: Training curves to draw; ignored if the file does not exist (imported weights have none).
+        thumbnail: Function of video name and frame number that returns a JPEG, or None without a picture.
+        raw_features: Function of the video name that returns the features (T, D) before the model, for t-SNE
+            (`EvaluateConfig.tsne`).
+        run_config: Further settings for `config` in `metrics.json`, next to those of the evaluation.
+        digests: Further digests for `digests` in `metrics.json`, such as those of model and features.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        ValueError: Raw features with another number of snippets than the scores, or an invalid `curves_csv`.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from evaluate import evaluate_scores, write_report
+        >>> from evaluate.annotations import Segment, VideoTruth
+        >>> truths = [VideoTruth("street", ("riot",), (Segment("riot", 16, 32),))]
+        >>> evaluation = evaluate_scores(Path("scores"), truths)
+        >>> write_report(Path("report"), evaluation, title="One street").as_posix()
+        'report/index.html'
     """
-    figures = metrics(evaluation, title=title, notes=notes, run_config=run_config, digests=digests)
+    metrics = build_metrics(evaluation, title=title, notes=notes, run_config=run_config, digests=digests)
     out_dir.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(figures, indent=2, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(metrics, indent=2, allow_nan=False, ensure_ascii=False)
     write_atomically(out_dir / "metrics.json", text + "\n")
-    drawn = curves_csv if curves_csv and curves_csv.is_file() else None
-    page = render_report(evaluation, figures, drawn, thumbnail, raw_features)
+    existing_curves = curves_csv if curves_csv and curves_csv.is_file() else None
+    page = render_report(evaluation, metrics, existing_curves, thumbnail, raw_features)
     write_atomically(out_dir / "index.html", page)
     return out_dir / "index.html"
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """The figures of a written report. Raises ValueError for a file of another schema."""
-    figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if figures.get("schema_version") != SCHEMA_VERSION:
-        raise ValueError(f"{path}: not a metrics.json of schema {SCHEMA_VERSION}; evaluate the run again")
-    return figures
+    """The content of a `metrics.json`. Raises ValueError for another schema version."""
+    metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if metrics.get("schema_version") != SCHEMA_VERSION:
+        raise ValueError(
+            f"{path}: not a metrics.json of schema version {SCHEMA_VERSION}; evaluate the run again"
+        )
+    return metrics
 
 
-def metrics(
+def build_metrics(
     evaluation: Evaluation,
     *,
     title: str,
@@ -72,59 +99,48 @@ def metrics(
     run_config: Mapping[str, Any] | None = None,
     digests: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """What `metrics.json` holds. Figures that can't be had are null, and `missing` says why."""
-    frame = evaluation.frame
+    """The content of `metrics.json`. Missing metrics are null, and `missing` gives the reason for each."""
     n_test = len(evaluation.videos) + len(evaluation.left_out)
-    paper = published_for(evaluation.classes, n_test)
-    roc, pr = _curves(evaluation)
-    figures: dict[str, Any] = _jsonable(
+    paper = paper_metrics_for(evaluation.classes, n_test)
+    metrics: dict[str, Any] = _json_values(
         {
             "schema_version": SCHEMA_VERSION,
             "title": title,
             "notes": list(notes),
-            **{name: getattr(frame, name, None) for name in FRAME_FIGURES},
+            **{name: getattr(evaluation.frame, name, None) for name in FRAME_METRICS},
             "missing": _missing(evaluation),
             "threshold": evaluation.config.threshold,
             "map": {p: asdict(found) for p, found in evaluation.segments.items()} or None,
             "video": asdict(evaluation.video),
             "confidence_level": evaluation.config.confidence,
             "confidence_intervals": {name: _pair(found) for name, found in evaluation.confidence.items()},
-            "per_class": [asdict(figures) for figures in evaluation.per_class],
+            "per_class": [asdict(found) for found in evaluation.per_class],
             "confusion": {c.title: c.counts_CC.tolist() for c in evaluation.confusions},
             "paper": None if paper is None else {**asdict(paper), "classes": sorted(paper.classes)},
-            "normal_distance": _distance_means(evaluation),
+            "normal_distance": _mean_distances(evaluation),
             "counts": _counts(evaluation),
             "left_out": list(evaluation.left_out),
             "videos": [_video(video) for video in evaluation.videos],
-            "curves": {"roc": roc, "pr": pr},
+            "curves": _curves(evaluation),
             "config": {"evaluate": evaluation.config.model_dump(), **(run_config or {})},
             "digests": {**evaluation.digests, **(digests or {})},
             "versions": _versions(),
         }
     )
-    return figures
-
-
-def _video(video: VideoResult) -> dict[str, Any]:
-    return {
-        "name": video.truth.name,
-        "labels": video.truth.labels,
-        "predicted": video.predicted,
-        "error": video.error,
-        "missed": video.missed,
-        "false_alarm": video.false_alarm,
-    }
+    return metrics
 
 
 def _missing(evaluation: Evaluation) -> dict[str, str]:
-    """Reason by the name of every figure that is null."""
+    """Reason for each metric that is null, by name."""
     missing: dict[str, str] = {}
-    if evaluation.no_classes:
-        missing |= dict.fromkeys(("map", *CLASS_FIGURES), evaluation.no_classes)
-    if evaluation.missing:
-        return missing | dict.fromkeys((*FRAME_FIGURES, "map"), evaluation.missing)
-    undefined = [name for name in FRAME_FIGURES if getattr(evaluation.frame, name) is None]
-    return missing | dict.fromkeys(undefined, "undefined: the test set has frames of one kind only")
+    if evaluation.missing_classes:
+        missing |= dict.fromkeys(CLASS_METRICS, evaluation.missing_classes)
+    if evaluation.missing_frames:
+        return missing | dict.fromkeys((*FRAME_METRICS, "map"), evaluation.missing_frames)
+    undefined = [name for name in FRAME_METRICS if getattr(evaluation.frame, name) is None]
+    return missing | dict.fromkeys(
+        undefined, "undefined: the test set needs both normal and anomalous frames"
+    )
 
 
 def _counts(evaluation: Evaluation) -> dict[str, int]:
@@ -140,25 +156,36 @@ def _counts(evaluation: Evaluation) -> dict[str, int]:
     }
 
 
-def _curves(evaluation: Evaluation) -> tuple[list[list[float]] | None, list[list[float]] | None]:
-    """ROC and PR as [x values, y values], thinned for drawing; the figures come from all points."""
-    if evaluation.ranking is None:
-        return None, None
-    found = (evaluation.ranking.roc_curve(), evaluation.ranking.pr_curve())
-    roc, pr = ([axis.round(4).tolist() for axis in thin(*curve)] for curve in found)
-    return roc, pr
+def _video(video: EvaluatedVideo) -> dict[str, Any]:
+    return {
+        "name": video.truth.name,
+        "labels": video.truth.labels,
+        "predicted": video.predicted,
+        "error": video.error,
+        "missed": video.missed,
+        "false_alarm": video.false_alarm,
+    }
 
 
-def _distance_means(evaluation: Evaluation) -> dict[str, float] | None:
-    """Means of figure 5 (paper: 0.35 and 0.69 on UCF-Crime)."""
+def _curves(evaluation: Evaluation) -> dict[str, list[list[float]] | None]:
+    """ROC and PR as [x values, y values], thinned for drawing; the metrics come from all points."""
+    ranking = evaluation.ranking
+    if ranking is None:
+        return {"roc": None, "pr": None}
+    curves = {"roc": ranking.roc_curve(), "pr": ranking.pr_curve()}
+    return {key: [axis.round(4).tolist() for axis in thin(*curve)] for key, curve in curves.items()}
+
+
+def _mean_distances(evaluation: Evaluation) -> dict[str, float] | None:
+    """Means of figure 5 (on UCF-Crime, the paper gives 0.35 and 0.69)."""
     found = evaluation.distances
     if found is None:
         return None
     return {"normal": float(found.normal.mean()), "anomalous": float(found.anomalous.mean())}
 
 
-def _pair(confidence: Confidence | None) -> list[float] | None:
-    return None if confidence is None else [confidence.low, confidence.high]
+def _pair(interval: ConfidenceInterval | None) -> list[float] | None:
+    return None if interval is None else [interval.low, interval.high]
 
 
 def _versions() -> dict[str, str]:
@@ -168,12 +195,12 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _jsonable(value: Any) -> Any:
-    """Keys as text, tuples as lists, undefined numbers as null: what JSON can say."""
+def _json_values(value: Any) -> Any:
+    """JSON values: keys and paths as text, tuples as lists, NaN and infinity as null."""
     if isinstance(value, Mapping):
-        return {str(key): _jsonable(item) for key, item in value.items()}
+        return {str(key): _json_values(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_jsonable(item) for item in value]
+        return [_json_values(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value

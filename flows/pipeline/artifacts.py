@@ -24,8 +24,8 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 
 from dsanet.training.curves import CURVES_FILE
-from evaluate.report.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Figures
-from evaluate.report.plots import training_picture
+from evaluate.report.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Metrics
+from evaluate.report.png import training_picture
 from extract.failures import read_failures
 from flows.server import connection
 from flows.workspace.run import Run
@@ -110,7 +110,7 @@ def publish_metrics(run: Run) -> None:
     create_markdown_artifact(text, key="metrics", description="Metrics of the test split")
 
 
-def _metrics_table(figures: Figures) -> str:
+def _metrics_table(figures: Metrics) -> str:
     lines = ["| metric | value | 95 % interval |", "|---|---|---|"]
     for headline in (*FRAME_HEADLINES, *VIDEO_HEADLINES):
         value, interval = headline.value(figures), headline.interval(figures)

@@ -19,7 +19,7 @@ from dsanet.checkpoint import load_checkpoint, read_info
 from dsanet.detectors.registry import DEFAULT, DETECTORS, config_class
 from dsanet.inference import Scorer
 from dsanet.training.resume import RESUME_FILE
-from evaluate.report.standings import BenchmarkRun, Standing, standings, write_standings
+from evaluate.report.standings import BenchmarkRun, Standing, build_standings, write_standings
 from extract.atomic import write_atomically
 from extract.config import StrictModel
 from extract.encoder import resolve_device
@@ -113,7 +113,7 @@ def bench(
         log.info("%-9s %s", "extract", EXTRACT.work(run))
         finished = [_run_entry(run, entry, seeds, settings, folder, shuffle_labels) for entry in entries]
     config = run.config.evaluate
-    rows = standings(
+    rows = build_standings(
         finished,
         DEFAULT,
         read_truths(run),

@@ -9,7 +9,7 @@ from pathlib import Path
 from dsanet.checkpoint import INFO_FILE, read_info
 from dsanet.inference import infer
 from evaluate.predictions import Interval, anomalous_intervals
-from evaluate.report.plots import save_timeline
+from evaluate.report.png import save_timeline
 from evaluate.scores import VideoScores, read_scores, score_path
 from extract.atomic import write_atomically
 from extract.config import ExtractConfig, ExtractRuntime

@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from evaluate.annotations import Segment, VideoTruth
 from evaluate.config import EvaluateConfig
-from evaluate.metrics.segments import segment_map
-from evaluate.metrics.weighted import PROTOCOLS
-from evaluate.report.write import evaluate_scores, write_report
+from evaluate.evaluation import evaluate_scores
+from evaluate.metrics.segments import PROTOCOLS, segment_map
+from evaluate.report.write import write_report
 from evaluate.scores import VideoScores, score_path, write_scores
 from extract.labels import UCF_CRIME_CLASSES, XD_VIOLENCE_CODES
 from tests.evaluate.published import PublishedSet, ucf_crime, xd_violence

@@ -9,8 +9,6 @@ import pytest
 from numpy.typing import NDArray
 
 from evaluate.annotations import (
-    UCF_CRIME_CLASSES,
-    XD_VIOLENCE_CODES,
     AnnotationError,
     Segment,
     VideoTruth,
@@ -22,6 +20,7 @@ from evaluate.annotations import (
     write_annotations,
     xd_violence_codes,
 )
+from extract.labels import UCF_CRIME_CLASSES, XD_VIOLENCE_CODES
 from tests.evaluate.published import data_folder, frame_truth, ucf_crime, ucf_frame_counts, xd_violence
 
 
@@ -48,11 +47,11 @@ def test_csv_round_trip_with_relative_and_absolute_paths(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("a.mp4,riot,x,9", "row 3: start and end must be whole frames"),
+        ("a.mp4,riot,x,9", "row 3: start and end must be whole frame numbers"),
         ("a.mp4,riot,9,9", "row 3: 0 <= start < end"),
         ("a.mp4,riot,-1,9", "row 3: 0 <= start < end"),
-        ("a.mp4,,1,9", "row 3: a segment needs the name"),
-        ("a.mp4,normal,1,9", "row 3: a segment needs the name"),
+        ("a.mp4,,1,9", "row 3: the label must be the name"),
+        ("a.mp4,normal,1,9", "row 3: the label must be the name"),
         (",riot,1,9", "row 3: empty path"),
         ("a.mp4,riot", "row 3: start and end"),
     ],
@@ -67,7 +66,7 @@ def test_bad_rows_are_named(tmp_path: Path, row: str, message: str) -> None:
 def test_missing_columns_are_named(tmp_path: Path) -> None:
     path = tmp_path / "annotations.csv"
     path.write_text("path,label\n")
-    with pytest.raises(AnnotationError, match="no column start_frame, end_frame"):
+    with pytest.raises(AnnotationError, match="missing column start_frame, end_frame"):
         read_annotations(path)
 
 
@@ -87,9 +86,9 @@ def test_frame_labels_end_before_the_end_frame() -> None:
     labels = frame_labels([Segment("riot", 2, 4), Segment("fire", 3, 6)], 8)
     assert labels.tolist() == [False, False, True, True, True, True, False, False]
     assert frame_labels([Segment("riot", 5, 10)], 8).sum() == 3  # two frames over the end, as in UCF-Crime
-    with pytest.raises(ValueError, match="film: segment riot 5-40 lies outside its 8 frames"):
+    with pytest.raises(ValueError, match="film: segment riot 5-40 is outside the 8 frames"):
         frame_labels([Segment("riot", 5, 40)], 8, "film")
-    with pytest.raises(ValueError, match="film: segment riot 8-9 lies outside"):
+    with pytest.raises(ValueError, match="film: segment riot 8-9 is outside"):
         frame_labels([Segment("riot", 8, 9)], 8, "film")
 
 
@@ -115,6 +114,14 @@ def test_unlabelled_segments_of_several_classes_are_refused(tmp_path: Path) -> N
     assert import_xd_violence_annotations(path) == {"a_label_B4-0-0": [("riot", 0, 10), ("riot", 20, 30)]}
     path.write_text("a_label_B4-G-0 0 10\n")
     with pytest.raises(AnnotationError, match=r"row 1: .* use annotations_multiclasses\.txt"):
+        import_xd_violence_annotations(path)
+
+
+@pytest.mark.parametrize("line", ["a_label_B4-0-0 0 10 20", "a_label_B4-0-0 B4 0 10 B4 20"])
+def test_incomplete_segments_are_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "annotations.txt"
+    path.write_text(f"b_label_B4-0-0 0 10\n{line}\n")
+    with pytest.raises(AnnotationError, match=r"row 2: the last segment is incomplete: .*20"):
         import_xd_violence_annotations(path)
 
 

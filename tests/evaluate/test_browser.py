@@ -9,8 +9,9 @@ from PIL import Image
 
 from evaluate.annotations import VideoTruth
 from evaluate.config import EvaluateConfig
+from evaluate.evaluation import evaluate_scores
 from evaluate.report.compare import compare_runs
-from evaluate.report.write import evaluate_scores, write_report
+from evaluate.report.write import write_report
 from evaluate.scores import read_scores, score_path
 from tests.evaluate.videos import small_test_set, write_run
 

@@ -10,7 +10,7 @@ from evaluate.config import EvaluateConfig
 from evaluate.evaluation import Evaluation, evaluate_scores
 from evaluate.metrics.frames import frame_metrics
 from evaluate.metrics.segments import segment_map
-from evaluate.predictions import likeliest_anomaly, predicted_class, video_score
+from evaluate.predictions import video_score
 from evaluate.scores import VideoScores, expand_to_frames, read_scores, score_path, write_scores
 from extract.labels import UCF_CRIME_CLASSES
 from tests.evaluate.videos import CLASSES, informed_scores, small_test_set, video_scores, write_run
@@ -36,7 +36,7 @@ def test_figures_are_those_of_the_metric_functions(run: tuple[Path, list[VideoTr
     ]
     for protocol, found in evaluation.segments.items():
         assert found == segment_map([s.classes_TC for s in scores], segments, CLASSES, protocol)
-    assert evaluation.missing is None
+    assert evaluation.missing_frames is None
     assert evaluation.classes == CLASSES
     for name in ("auc", "ap", "anomaly_auc", "far"):
         low_high = evaluation.confidence[name]
@@ -92,17 +92,6 @@ def test_video_level_figures_and_confusion(run: tuple[Path, list[VideoTruth], Ev
     assert evaluation.distances.normal.mean() < 0.4 < evaluation.distances.anomalous.mean()
 
 
-def test_a_video_is_judged_by_its_highest_snippets() -> None:
-    anomaly = np.linspace(0, 0.9, 40)[::-1]
-    classes_TC = np.tile([0.5, 0.1, 0.4], (40, 1))
-    classes_TC[:3] = [0.5, 0.3, 0.2]
-    scores = video_scores(n_frames=640, anomaly_T=anomaly, classes_TC=classes_TC)  # k = 40 // 16 + 1 = 3
-    assert video_score(scores) == pytest.approx(anomaly[:3].mean())
-    assert likeliest_anomaly(scores) == "riot"
-    assert predicted_class(scores, threshold=0.8) == "riot"  # though normal is the largest of all classes
-    assert predicted_class(scores, threshold=0.9) == "normal"
-
-
 def test_errors_of_videos_put_misses_first(tmp_path: Path) -> None:
     truth = VideoTruth("missed", ("riot",), (Segment("riot", 0, 16),))
     write_scores(score_path(tmp_path, "missed"), video_scores("missed", 64, anomaly_T=[0.1, 0, 0, 0.2]), {})
@@ -121,7 +110,7 @@ def test_unannotated_videos_leave_the_figures_of_videos(tmp_path: Path) -> None:
     evaluation = evaluate_scores(tmp_path, blind, QUICK)
     assert evaluation.frame is None
     assert evaluation.segments == {}
-    assert evaluation.missing == "1 anomalous video(s) without temporal annotation, the first is fire"
+    assert evaluation.missing_frames == "1 anomalous video(s) without temporal annotations, first: fire"
     assert evaluation.video.auc == 1
     assert evaluation.confidence["accuracy"] is not None
     by_name = {video.truth.name: video for video in evaluation.videos}
@@ -132,7 +121,7 @@ def test_unannotated_videos_leave_the_figures_of_videos(tmp_path: Path) -> None:
 def test_only_scored_counts_what_it_leaves_out(tmp_path: Path) -> None:
     truths = write_run(tmp_path, small_test_set())
     score_path(tmp_path, "fire").unlink()
-    with pytest.raises(ValueError, match=r"^fire: no score file .* \(1 of 6 videos have none\)"):
+    with pytest.raises(ValueError, match=r"^fire: no score file .* \(missing for 1 of 6 videos\)"):
         evaluate_scores(tmp_path, truths, QUICK)
     evaluation = evaluate_scores(tmp_path, truths, EvaluateConfig(bootstrap=0, only_scored=True))
     assert evaluation.left_out == ("fire",)
@@ -164,10 +153,10 @@ def truth_with_fire(truth: VideoTruth) -> VideoTruth:
 @pytest.mark.parametrize(
     ("truth", "message"),
     [
-        (VideoTruth("riot", ("flood",), None), "riot: label 'flood' is none of the model's classes"),
+        (VideoTruth("riot", ("flood",), None), "riot: label 'flood' is not a class of the model"),
         (VideoTruth("riot", ("riot",), (Segment("flood", 0, 9),)), "riot: label 'flood'"),
-        (VideoTruth("riot", ("riot",), (Segment("riot", 0, 999),)), "riot: segment riot 0-999 lies outside"),
-        (VideoTruth("quiet0", ("normal",), ()), "quiet0: the same video name stands twice"),
+        (VideoTruth("riot", ("riot",), (Segment("riot", 0, 999),)), "riot: segment riot 0-999 is outside"),
+        (VideoTruth("quiet0", ("normal",), ()), "quiet0: this video name occurs more than once"),
     ],
 )
 def test_errors_name_the_video(tmp_path: Path, truth: VideoTruth, message: str) -> None:
@@ -181,10 +170,10 @@ def test_scores_of_another_model_or_video_are_refused(tmp_path: Path) -> None:
     truths = write_run(tmp_path, small_test_set())
     path = score_path(tmp_path, "riot")
     write_scores(path, video_scores("riot", 200, classes=("normal", "riot", "flood")), {})
-    with pytest.raises(ValueError, match=r"fire: .*Score all videos with one model"):
+    with pytest.raises(ValueError, match=r"fire: .*score all videos with one model"):
         evaluate_scores(tmp_path, truths, QUICK)
     write_scores(path, video_scores("other", 200), {})
-    with pytest.raises(ValueError, match="riot: its score file holds the scores of 'other'"):
+    with pytest.raises(ValueError, match="riot: its score file contains the scores of 'other'"):
         evaluate_scores(tmp_path, truths, QUICK)
 
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from evaluate.metrics.bootstrap import Confidence, draw_videos, interval, map_statistic
+from evaluate.metrics.bootstrap import ConfidenceInterval, confidence_interval, draw_videos, weighted_map
 from evaluate.metrics.frames import frame_metrics
 from evaluate.metrics.ranking import Ranking
-from evaluate.metrics.segments import match_segments, summarise
+from evaluate.metrics.segments import match_segments, summarise_matches
 
 Array = NDArray[Any]
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
@@ -78,7 +78,7 @@ def test_figures_that_are_undefined_are_none() -> None:
     ("scores", "labels", "message"),
     [
         ({"a": [0.1, 0.2]}, {"a": [0, 1, 1]}, r"a: scores of shape \(2,\), labels of shape \(3,\)"),
-        ({"a": [0.1, np.nan]}, {"a": [0, 1]}, "a: scores hold NaN"),
+        ({"a": [0.1, np.nan]}, {"a": [0, 1]}, "a: scores contain NaN"),
         ({"a": [0.1, 0.2]}, {"a": [0, 2]}, "a: labels must be 0 or 1"),
         ({"a": [0.1]}, {"a": [0], "film": [1]}, "film: no scores"),
         ([[0.1], [[0.2]]], [[0], [[1]]], "video 1: scores of shape"),
@@ -97,7 +97,7 @@ def test_ranking_equals_scikit_learn_under_video_weights(case: Any, seed: int) -
     weights_V = np.random.default_rng(seed).integers(0, 4, len(scores))
     pooled, truth = np.concatenate(scores), np.concatenate(labels)
     weights = np.repeat(weights_V, [len(values) for values in scores])
-    ranking = Ranking.of(scores, labels)
+    ranking = Ranking.from_frames(scores, labels)
     if not weights[truth].any():
         assert np.isnan(ranking.average_precision(weights_V))
         assert np.isnan(ranking.auc(weights_V))
@@ -113,7 +113,7 @@ def test_curves_enclose_their_areas() -> None:
     rng = np.random.default_rng(0)
     labels = [rng.random(50) < 0.4 for _ in range(4)]
     scores = [0.4 * found + 0.6 * rng.random(50).round(1) for found in labels]
-    ranking = Ranking.of(scores, labels)
+    ranking = Ranking.from_frames(scores, labels)
     false, true = ranking.roc_curve()
     assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
     assert np.trapezoid(true, false) == pytest.approx(ranking.auc())
@@ -134,7 +134,9 @@ def test_intervals_cover_the_mean_about_as_often_as_they_say() -> None:
     covered = 0
     for trial in range(200):
         values = rng.normal(5, 2, 60)
-        found = interval(lambda w, v=values: float(w @ v / w.sum()), draw_videos(60, 400, trial), 0.9)
+        found = confidence_interval(
+            lambda w, v=values: float(w @ v / w.sum()), draw_videos(60, 400, trial), 0.9
+        )
         assert found is not None
         covered += found.low <= 5 <= found.high
     assert (
@@ -144,10 +146,10 @@ def test_intervals_cover_the_mean_about_as_often_as_they_say() -> None:
 
 def test_intervals_leave_undefined_resamples_out() -> None:
     draws = draw_videos(3, 200, seed=0)
-    found = interval(lambda w: float("nan") if w[0] else 2.0, draws, 0.95)
-    assert found == Confidence(2.0, 2.0)
-    assert interval(lambda w: float("nan"), draws, 0.95) is None
-    assert interval(lambda w: 1.0, draws[:0], 0.95) is None
+    found = confidence_interval(lambda w: float("nan") if w[0] else 2.0, draws, 0.95)
+    assert found == ConfidenceInterval(2.0, 2.0)
+    assert confidence_interval(lambda w: float("nan"), draws, 0.95) is None
+    assert confidence_interval(lambda w: 1.0, draws[:0], 0.95) is None
 
 
 def test_weighted_map_is_the_map_of_the_drawn_videos() -> None:
@@ -162,8 +164,12 @@ def test_weighted_map_is_the_map_of_the_drawn_videos() -> None:
     ]
     for protocol in ("published", "corrected"):
         matches = match_segments(scores, segments, classes, protocol, 16)
-        statistic = map_statistic(matches, protocol)
-        assert statistic(np.array([1, 1, 1, 1])) == pytest.approx(summarise(matches, protocol).average)
-        assert statistic(np.array([2, 2, 2, 2])) == pytest.approx(summarise(matches, protocol).average)
+        statistic = weighted_map(matches, protocol)
+        assert statistic(np.array([1, 1, 1, 1])) == pytest.approx(
+            summarise_matches(matches, protocol).average
+        )
+        assert statistic(np.array([2, 2, 2, 2])) == pytest.approx(
+            summarise_matches(matches, protocol).average
+        )
         drawn = match_segments(scores[1:], segments[1:], classes, protocol, 16)
-        assert statistic(np.array([0, 1, 1, 1])) == pytest.approx(summarise(drawn, protocol).average)
+        assert statistic(np.array([0, 1, 1, 1])) == pytest.approx(summarise_matches(drawn, protocol).average)

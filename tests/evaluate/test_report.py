@@ -11,12 +11,13 @@ import pytest
 
 from evaluate.annotations import Segment, VideoTruth
 from evaluate.config import EvaluateConfig
-from evaluate.report.charts import Axis, thin
+from evaluate.evaluation import evaluate_scores
+from evaluate.report.chart_data import Axis, LineChart, Series, peaks, thin
 from evaluate.report.compare import compare_runs
-from evaluate.report.published_results import published_for
-from evaluate.report.timeline import peaks, timeline
+from evaluate.report.published_results import paper_metrics_for
+from evaluate.report.svg import line_chart, timeline
 from evaluate.report.training_curves import read_curves
-from evaluate.report.write import evaluate_scores, read_metrics, write_report
+from evaluate.report.write import read_metrics, write_report
 from evaluate.scores import score_path, write_scores
 from extract.labels import UCF_CRIME_CLASSES
 from tests.evaluate.videos import small_test_set, video_scores, write_run
@@ -68,7 +69,7 @@ def test_figures_that_cannot_be_had_are_null_with_the_reason(tmp_path: Path) -> 
     figures = read_metrics(tmp_path / "report" / "metrics.json")
     for name in ("auc", "ap", "anomaly_auc", "far", "far_normal", "map"):
         assert figures[name] is None
-        assert "3 anomalous video(s) without temporal annotation" in figures["missing"][name]
+        assert "3 anomalous video(s) without temporal annotations" in figures["missing"][name]
     assert figures["video"]["auc"] == 1
     assert "No AUC, AP, Ano-AUC, False alarms, mAP published, mAP corrected: 3 anomalous video(s)" in page(
         tmp_path
@@ -170,7 +171,7 @@ def test_same_run_same_bytes(tmp_path: Path) -> None:
 
 
 def test_the_papers_figures_stand_beside_whole_test_sets_only() -> None:
-    found = published_for(UCF_CRIME_CLASSES, 290)
+    found = paper_metrics_for(UCF_CRIME_CLASSES, 290)
     assert found is not None
     assert (found.dataset, found.headline, found.value, found.map_average) == (
         "UCF-Crime",
@@ -179,8 +180,8 @@ def test_the_papers_figures_stand_beside_whole_test_sets_only() -> None:
         13.01,
     )
     assert sum(found.map_per_iou) / 5 == pytest.approx(found.map_average, abs=0.01)
-    assert published_for(UCF_CRIME_CLASSES, 9) is None
-    assert published_for(("normal", "riot"), 290) is None
+    assert paper_metrics_for(UCF_CRIME_CLASSES, 9) is None
+    assert paper_metrics_for(("normal", "riot"), 290) is None
 
 
 def test_reports_of_another_schema_are_refused(tmp_path: Path) -> None:
@@ -265,6 +266,11 @@ def test_axes_have_a_few_round_ticks() -> None:
         assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in ticks)
     around = Axis.around("", [[2.0, np.nan], [5.0]])
     assert around.low < 2 < 5 < around.high
+
+
+def test_a_line_of_one_point_is_a_dot() -> None:
+    chart = line_chart(LineChart("Validation", [Series("auc", [2.0], [0.7])], Axis("step", 1, 3), Axis("")))
+    assert 'class="line" d="M253.0 85.0h0"' in chart
 
 
 def test_thinned_lines_keep_their_shape() -> None:

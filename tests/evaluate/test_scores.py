@@ -17,6 +17,8 @@ from evaluate.scores import (
     read_provenance,
     read_scores,
     score_path,
+    seconds_at,
+    snippet_frame,
     write_scores,
 )
 from tests.evaluate.videos import video_scores
@@ -55,14 +57,14 @@ def test_damage_is_noticed(tmp_path: Path) -> None:
     write_scores(path, video_scores(), {})
     with h5py.File(path, "r+") as file:
         file["anomaly_T"][3] = 0.123
-    with pytest.raises(ScoreFileError, match="checksum does not match"):
+    with pytest.raises(ScoreFileError, match="checksum mismatch"):
         read_scores(path)
     with h5py.File(path, "r+") as file:
         del file["classes_TC"]
     with pytest.raises(ScoreFileError, match=r"a\.h5"):
         read_scores(path)
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(ScoreFileError, match="no HDF5 file"):
+    with pytest.raises(ScoreFileError, match="not an HDF5 file"):
         read_scores(path)
     with pytest.raises(FileNotFoundError, match="run inference"):
         read_scores(tmp_path / "none.h5")
@@ -82,7 +84,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "../a", "a/b", "a\\b", ".hidden", "a\0b"])
 def test_names_stay_in_the_folder(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match="no video name"):
+    with pytest.raises(ValueError, match="is not a video name"):
         score_path(tmp_path, name)
 
 
@@ -92,10 +94,10 @@ def test_names_stay_in_the_folder(tmp_path: Path, name: str) -> None:
         ({"anomaly_T": np.full(7, np.nan)}, "NaN"),
         ({"anomaly_T": np.full(7, 1.5)}, r"\[0, 1\]"),
         ({"anomaly_T": np.ones(6)}, "classes_TC has shape"),
-        ({"classes_TC": np.ones((7, 3))}, "distributions"),
+        ({"classes_TC": np.ones((7, 3))}, "sum to 1"),
         ({"classes_TC": np.full((7, 2), 0.5)}, "classes_TC has shape"),
         ({"classes": ("riot", "normal", "fire")}, "first class must be 'normal'"),
-        ({"n_frames": 96}, "7 snippets of 16 frames do not fit its 96 frames"),
+        ({"n_frames": 96}, "7 snippets of 16 frames do not fit 96 frames"),
         ({"n_frames": 128}, "do not fit"),
         ({"fps": 0.0}, "fps"),
         ({"event_C": [1.0]}, "event_C has shape"),
@@ -122,3 +124,19 @@ def test_class_rows_expand_too() -> None:
     frames = expand_to_frames(np.array([[1, 2], [3, 4]]), 16, 20)
     assert frames.shape == (20, 2)
     assert frames[[0, 15, 16, 19]].tolist() == [[1, 2], [1, 2], [3, 4], [3, 4]]
+
+
+def test_times_follow_a_variable_frame_rate() -> None:
+    frames, times = np.array([8, 24, 40]), np.array([1.0, 2.0, 6.0])
+    scores = video_scores(n_frames=48, frame_index_T=frames, time_s_T=times)
+    assert seconds_at(scores, 16) == pytest.approx(1.5)
+    assert seconds_at(scores, 32) == pytest.approx(4.0)
+    assert seconds_at(scores, 48) == pytest.approx(6.0 + 8 / 25)
+    assert seconds_at(scores, 0) == pytest.approx(1.0 - 8 / 25)
+    assert seconds_at(video_scores(n_frames=48), 32) == pytest.approx(32 / 25)
+
+
+def test_a_snippet_is_shown_by_the_frame_its_features_are_from() -> None:
+    assert snippet_frame(video_scores(n_frames=90), 2) == 40
+    assert snippet_frame(video_scores(n_frames=82), 5) == 81  # the last snippet has two frames
+    assert snippet_frame(video_scores(n_frames=32, frame_index_T=[3, 20]), 1) == 20

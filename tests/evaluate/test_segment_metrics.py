@@ -200,9 +200,9 @@ def test_mappings_are_paired_by_name() -> None:
     [
         ({"a": np.ones((2, 3))}, {"a": [("flood", 0, 9)]}, "a: unknown label 'flood'"),
         ({"a": np.ones((2, 3))}, {"a": [], "b": []}, "b: no scores"),
-        ({"a": np.ones((2, 3)), "b": np.ones((2, 3))}, {"a": []}, "b: no truth"),
+        ({"a": np.ones((2, 3)), "b": np.ones((2, 3))}, {"a": []}, "b: no ground truth"),
         ({"a": np.ones((2, 4))}, {"a": []}, r"a: class scores have shape \(2, 4\)"),
-        ({"a": np.full((2, 3), np.nan)}, {"a": []}, "a: class scores hold NaN"),
+        ({"a": np.full((2, 3), np.nan)}, {"a": []}, "a: class scores contain NaN"),
         ([np.ones((2, 3)), np.ones((0, 3))], [[], []], "video 1: class scores have shape"),
         ({}, {}, "no videos"),
     ],

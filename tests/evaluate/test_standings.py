@@ -9,16 +9,17 @@ import pytest
 
 from evaluate.annotations import VideoTruth
 from evaluate.config import EvaluateConfig
+from evaluate.evaluation import evaluate_scores
 from evaluate.report.published_results import published_results
-from evaluate.report.standings import Contestant, Standing, standings, write_standings
-from evaluate.report.write import evaluate_scores, read_metrics, write_report
+from evaluate.report.standings import BenchmarkRun, Standing, build_standings, write_standings
+from evaluate.report.write import read_metrics, write_report
 from evaluate.scores import read_scores, score_path, write_scores
 from tests.evaluate.videos import small_test_set, write_run
 
 RULES = {"resamples": 100, "confidence": 0.9, "seed": 0}
 
 
-def contestant(root: Path, name: str, seeds: tuple[int, ...], *, classes: bool = True) -> Contestant:
+def benchmark_run(root: Path, name: str, seeds: tuple[int, ...], *, classes: bool = True) -> BenchmarkRun:
     """Runs of informed scores, one a seed, evaluated and reported."""
     runs = []
     for seed in seeds:
@@ -30,7 +31,7 @@ def contestant(root: Path, name: str, seeds: tuple[int, ...], *, classes: bool =
         evaluation = evaluate_scores(run / "scores", truths, EvaluateConfig(bootstrap=0))
         write_report(run / "report", evaluation, title=name, notes=["a trial"])
         runs.append(run)
-    return Contestant(name, tuple(runs), parameters=1234, train_s=2.5, snippets_per_s=99.0)
+    return BenchmarkRun(name, tuple(runs), parameters=1234, train_s=2.5, snippets_per_s=99.0)
 
 
 def truths_of() -> list[VideoTruth]:
@@ -40,11 +41,11 @@ def truths_of() -> list[VideoTruth]:
 @pytest.fixture
 def rows(tmp_path: Path) -> list[Standing]:
     found = [
-        contestant(tmp_path, "dsanet", (1, 2)),
-        contestant(tmp_path, "twin", (2, 1)),
-        contestant(tmp_path, "mil-ranking", (3, 4), classes=False),
+        benchmark_run(tmp_path, "dsanet", (1, 2)),
+        benchmark_run(tmp_path, "twin", (2, 1)),
+        benchmark_run(tmp_path, "mil-ranking", (3, 4), classes=False),
     ]
-    return standings(found, "dsanet", truths_of(), **RULES)
+    return build_standings(found, "dsanet", truths_of(), **RULES)
 
 
 def test_means_and_deviations_are_over_the_seeds(rows: list[Standing], tmp_path: Path) -> None:
@@ -55,7 +56,7 @@ def test_means_and_deviations_are_over_the_seeds(rows: list[Standing], tmp_path:
     spread = rows[0].figures["auc"]
     assert spread.mean == pytest.approx(sum(aucs) / 2)
     assert spread.deviation == pytest.approx(abs(aucs[0] - aucs[1]) / 2**0.5)
-    single = standings([contestant(tmp_path, "one", (5,))], "dsanet", truths_of(), **RULES)
+    single = build_standings([benchmark_run(tmp_path, "one", (5,))], "dsanet", truths_of(), **RULES)
     assert single[0].figures["auc"].deviation is None
     assert not single[0].margins
 
@@ -63,6 +64,7 @@ def test_means_and_deviations_are_over_the_seeds(rows: list[Standing], tmp_path:
 def test_margins_are_paired_differences_of_the_means(rows: list[Standing]) -> None:
     reference, twin, other = rows
     assert not reference.margins
+    assert list(twin.margins) == ["auc", "ap", "video_auc"]  # in the same order in every process
     margin = twin.margins["auc"]  # the same runs in another order
     assert [margin.difference, margin.low, margin.high] == pytest.approx([0, 0, 0])
     difference = other.figures["auc"].mean - reference.figures["auc"].mean
@@ -73,7 +75,10 @@ def test_margins_are_paired_differences_of_the_means(rows: list[Standing]) -> No
 def test_a_model_without_classes_lacks_their_figures_and_says_why(rows: list[Standing]) -> None:
     assert {"map_corrected", "map_published", "accuracy"} <= rows[0].figures.keys()
     assert not {"map_corrected", "map_published", "accuracy"} & rows[2].figures.keys()
-    assert rows[2].notes == ("a trial", "the detector tells only normal from anomalous, no classes")
+    assert rows[2].notes == (
+        "a trial",
+        "the detector separates only normal from anomalous and gives no class scores",
+    )
 
 
 def test_the_table_is_written_three_ways(rows: list[Standing], tmp_path: Path) -> None:

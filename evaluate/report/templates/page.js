@@ -1,5 +1,5 @@
 "use strict";
-// Tables sort by a click on a column's head: largest first, then smallest first. Text sorts from A.
+// A click on a column head sorts the table: descending first, then ascending; the text column from A first.
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   const value = (row, column) => row.cells[column].textContent.trim();
@@ -22,7 +22,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
-// Videos: one list, sorted and filtered in place.
+// The list of videos is sorted and filtered in place.
 const list = document.querySelector(".videos");
 if (list) {
   const cards = [...list.children];
@@ -46,7 +46,7 @@ if (list) {
   sort.addEventListener("change", arrange);
   filter.addEventListener("input", arrange);
 
-  // Time and score under the pointer, read off the drawn steps: "V<y>H<x>", 100 high and 1000 wide.
+  // Time and score under the pointer, from the steps "V<y>H<x>" of the drawn path (100 high, 1000 wide).
   const steps = (path) => [...path.getAttribute("d").matchAll(/V(\d+)H(\d+)/g)].map((m) => [+m[2], 1 - m[1] / 100]);
   list.addEventListener("pointermove", (event) => {
     const picture = event.target.closest(".timeline");

@@ -11,7 +11,8 @@ from PIL import Image
 from dsanet.checkpoint import read_info
 from dsanet.training.curves import CURVES_FILE
 from evaluate.annotations import VideoTruth, read_annotations, video_truth
-from evaluate.report.write import evaluate_scores, write_report
+from evaluate.evaluation import evaluate_scores
+from evaluate.report.write import write_report
 from extract.decode.packets import VideoError
 from extract.decode.reader import read_frames
 from extract.manifest import VideoRecord
