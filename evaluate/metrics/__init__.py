@@ -1,0 +1,1 @@
+"""Metrics of frames, segments (mAP@IoU), videos and classes, with bootstrap intervals."""

@@ -1,0 +1,1 @@
+"""`metrics.json`, the HTML pages (report, comparison, benchmark table) and PNG pictures."""

@@ -8,9 +8,9 @@ from evaluate.metrics.segments import PROTOCOLS
 from evaluate.report.chart_data import line_colour
 from evaluate.report.charts import curve_charts
 from evaluate.report.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Metrics
+from evaluate.report.metrics_file import METRICS_FILE, read_metrics
 from evaluate.report.page import environment
 from evaluate.report.svg import css_colour
-from evaluate.report.write import read_metrics
 from extract.atomic import write_atomically
 
 
@@ -57,7 +57,7 @@ def compare_runs(runs: Sequence[Path], out: Path) -> Path:
 
 def find_metrics(run: Path) -> Path:
     """The `metrics.json` of a run: the path itself, in the folder, or in its `report/`."""
-    places = [run, run / "metrics.json", run / "report" / "metrics.json"]
+    places = [run, run / METRICS_FILE, run / "report" / METRICS_FILE]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         raise FileNotFoundError(

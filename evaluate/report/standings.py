@@ -23,9 +23,9 @@ from evaluate.annotations import VideoTruth
 from evaluate.metrics.bootstrap import central, draw_videos, percentiles
 from evaluate.metrics.paired_difference import weighted_metrics_of
 from evaluate.report.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Headline, Metrics
+from evaluate.report.metrics_file import METRICS_FILE, read_metrics
 from evaluate.report.page import environment
 from evaluate.report.published_results import PublishedResult, paper_metrics_for, published_results
-from evaluate.report.write import read_metrics
 from extract.atomic import write_atomically
 
 Array = NDArray[Any]
@@ -135,7 +135,7 @@ def write_standings(out_dir: Path, title: str, rows: Sequence[Standing], referen
 
 
 def _standing(model: BenchmarkRun, margins: Mapping[str, Margin], n_videos: int) -> Standing:
-    metrics = [read_metrics(run / "report" / "metrics.json") for run in model.runs]
+    metrics = [read_metrics(run / "report" / METRICS_FILE) for run in model.runs]
     paper = paper_metrics_for(tuple(entry["label"] for entry in metrics[0]["per_class"]), n_videos)
     return Standing(
         name=model.name,

@@ -10,7 +10,7 @@ from typing import Any
 from dsanet.checkpoint import INFO_FILE, read_info
 from dsanet.detectors.config import fit_classes
 from dsanet.training.curves import CURVES_FILE
-from evaluate.report.write import read_metrics
+from evaluate.report.metrics_file import read_metrics
 from extract.manifest import VideoRecord
 from flows.library.records import Video
 from flows.pipeline.stages import EVALUATE, INFER, TRAIN

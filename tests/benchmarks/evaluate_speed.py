@@ -1,9 +1,9 @@
-"""Seconds for mAP@IoU on the real ground truths, and for a whole evaluation with its report.
+"""Time of mAP@IoU on the published ground truths, and of a complete evaluation with its report.
 
     python tests/benchmarks/evaluate_speed.py
 
-Needs the published ground truths beside the project (see tests/evaluate/published.py). Scores are arbitrary:
-time depends on the number of proposals and truths, not on their quality.
+Needs the published ground truths beside the project (see tests/evaluate/published.py). Scores are random: the
+time depends on the number of proposals and segments, not on their quality.
 """
 
 import sys
@@ -58,7 +58,7 @@ def timed(work: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[fl
 def write_run(
     folder: Path, published: PublishedSet, scores: list[Any], classes: tuple[str, ...]
 ) -> list[VideoTruth]:
-    """Score files of arbitrary scores for the whole published test set."""
+    """Write score files with random scores for the published test set; return its ground truth."""
     truths = []
     codes = dict(zip(published.classes, classes, strict=True)) | {"A": "normal"}
     for name, segments, values in zip(published.names, published.segments, scores, strict=True):

@@ -25,8 +25,9 @@ from evaluate.annotations import Segment, VideoTruth
 from evaluate.config import EvaluateConfig
 from evaluate.evaluation import evaluate_scores
 from evaluate.predictions import anomalous_intervals
+from evaluate.report.metrics_file import read_metrics
 from evaluate.report.png import save_timeline
-from evaluate.report.write import read_metrics, write_report
+from evaluate.report.write import write_report
 from evaluate.scores import read_scores, score_path
 from tests.dsanet.helpers import CLASSES, Footage, make_footage, padded_bags, random_clip, weights_of
 
@@ -81,7 +82,9 @@ def test_a_detector_has_its_settings_of_every_preset_and_builds_itself(detector:
 
 
 def test_an_unknown_detector_names_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="no detector 'rtfm'; expected one of mil-ranking, clip-tsa, vadclip"):
+    with pytest.raises(
+        ValueError, match="no detector 'rtfm'; expected one of mil-ranking, clip-tsa, vadclip"
+    ):
         config_class("rtfm")
 
 
@@ -218,8 +221,9 @@ def test_a_detector_without_classes_says_so_instead_of_guessing(footage: Footage
     assert metrics["auc"] is not None
     assert metrics["map"] is None
     assert metrics["video"]["accuracy"] is None
-    for figure in ("map", "accuracy", "anomaly_accuracy"):
-        assert metrics["missing"][figure] == "the detector separates only normal from anomalous and gives no class scores"
+    reason = "the detector separates only normal from anomalous and gives no class scores"
+    for metric in ("map", "accuracy", "anomaly_accuracy"):
+        assert metrics["missing"][metric] == reason
     assert metrics["per_class"][1]["accuracy"] is None
     assert metrics["per_class"][1]["detection_auc"] is not None
     assert "no classes" in page.read_text()

@@ -1,7 +1,7 @@
-"""The mAP@IoU protocols, step by step and frame by frame, as slowly as they are written down.
+"""Literal implementation of the mAP@IoU protocols, step by step and frame by frame; slow.
 
-The oracle of `evaluate.metrics.segments`: nothing is shared with it. Frames are sets, the non-maximum
-suppression runs, equal scores come in the order of NumPy's default sort (published) or of the videos.
+Reference for `evaluate.metrics.segments`, without shared code. Frames are sets, the non-maximum suppression
+is included, and equal scores are ordered by NumPy's default sort (published) or by video (corrected).
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def published_map(
 def corrected_map(
     scores: Sequence[NDArray[np.floating]], segments: Sequence[Sequence[Truth]], classes: Sequence[str]
 ) -> list[float]:
-    """The same over the anomaly classes that occur, whether they have proposals or not."""
+    """mAP in percent over the anomaly classes that occur, with or without proposals."""
     pairs = [
         (_class_runs(scores, index, "stable"), _class_truths(segments, label))
         for index, label in enumerate(classes)
@@ -58,11 +58,11 @@ def _class_truths(segments: Sequence[Sequence[Truth]], label: str) -> list[tuple
 
 
 def _class_runs(scores: Sequence[NDArray[np.floating]], index: int, kind: SortKind) -> list[Run]:
-    """All runs of one class over all videos, by falling score."""
+    """All runs of one class in all videos, by descending score."""
     runs: list[Run] = []
     for video, values_TC in enumerate(scores):
         values_FC = np.repeat(values_TC, 16, axis=0)
-        # The mean is taken over all columns at once, as the sum's rounding depends on the array's layout.
+        # Mean over all columns at once: the rounding of the sum depends on the array's layout.
         falling = -np.sort(-values_FC, axis=0)
         belief = np.mean(falling[: len(falling) // 16], axis=0)[index]
         values = values_FC[:, index] * (belief > 0)
@@ -91,7 +91,7 @@ def _by_score(runs: list[Run], kind: SortKind) -> list[Run]:
 
 
 def _suppressed(runs: list[Run]) -> list[Run]:
-    """Greedy non-maximum suppression: a run goes if it overlaps a better one by more than 0.6."""
+    """Greedy non-maximum suppression: drops a run whose IoU with a kept one is above 0.6."""
     kept: list[Run] = []
     for run in runs:
         overlaps = []

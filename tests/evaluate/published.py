@@ -1,4 +1,4 @@
-"""The published test sets of the shared folder beside the project, for tests; skips where it is missing."""
+"""The published test sets in the shared folder beside the project; tests skip if it is missing."""
 
 import pickle
 from pathlib import Path
@@ -15,12 +15,13 @@ XD_CLASSES = ("A", "B1", "B2", "B4", "B5", "B6", "G")
 
 
 class PublishedSet(NamedTuple):
-    """One data set's test videos, in the published order, with the truth behind the published mAP."""
+    """Test videos of one data set in the published order, with the ground truth of the published mAP."""
 
     classes: tuple[str, ...]
     names: list[str]
     segments: list[list[tuple[str, int | str, int | str]]]
-    snippets: list[int]  # UCF-Crime: of the real frame counts; XD-Violence: known for normal videos only
+    snippets: list[int]
+    """From the frame counts for UCF-Crime; XD-Violence publishes the lengths of normal videos only."""
 
 
 def data_folder(name: str) -> Path:
@@ -42,7 +43,7 @@ def xd_violence() -> PublishedSet:
     folder = data_folder("xd-violence")
     names = _listed(folder / "xd_CLIP_rgbtest.csv", "__0.npy")
     segments = _segments(folder / "gt_segment.npy", folder / "gt_label.npy")
-    # Anomalous videos' lengths are not published: up to the last annotated frame, and a little.
+    # Lengths of anomalous videos are not published: use the last annotated frame plus a few snippets.
     snippets = [
         -(-max(int(end) for *_, end in truth) // 16) + (0 if truth[0][0] == "A" else index % 30)
         for index, truth in enumerate(segments)
@@ -74,7 +75,7 @@ def _segments(segment_file: Path, label_file: Path) -> list[list[tuple[str, int 
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Builds NumPy arrays of lists and nothing else: these files are pickles from the wild."""
+    """Unpickler that builds only NumPy arrays of lists: pickle files of others may run code."""
 
     def find_class(self, module: str, name: str) -> Any:
         allowed = {"_reconstruct": "numpy._core.multiarray", "ndarray": "numpy", "dtype": "numpy"}

@@ -1,4 +1,4 @@
-"""Annotations: our CSV, both data sets' files against their published ground truths, frame labels."""
+"""Annotations: the project's CSV, the files of both data sets against their ground truths, frame labels."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +24,7 @@ from extract.labels import UCF_CRIME_CLASSES, XD_VIOLENCE_CODES
 from tests.evaluate.published import data_folder, frame_truth, ucf_crime, ucf_frame_counts, xd_violence
 
 
-def test_paths_relative_to_the_working_folder_are_understood(
+def test_relative_paths_resolve_against_the_working_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -56,14 +56,14 @@ def test_csv_round_trip_with_relative_and_absolute_paths(tmp_path: Path) -> None
         ("a.mp4,riot", "row 3: start and end"),
     ],
 )
-def test_bad_rows_are_named(tmp_path: Path, row: str, message: str) -> None:
+def test_errors_name_the_row(tmp_path: Path, row: str, message: str) -> None:
     path = tmp_path / "annotations.csv"
     path.write_text(f"path,label,start_frame,end_frame\nb.mp4,fire,1,2\n{row}\n")
     with pytest.raises(AnnotationError, match=f"annotations.csv, {message}"):
         read_annotations(path)
 
 
-def test_missing_columns_are_named(tmp_path: Path) -> None:
+def test_errors_name_missing_columns(tmp_path: Path) -> None:
     path = tmp_path / "annotations.csv"
     path.write_text("path,label\n")
     with pytest.raises(AnnotationError, match="missing column start_frame, end_frame"):
@@ -85,14 +85,16 @@ def test_truth_of_manifest_rows(tmp_path: Path) -> None:
 def test_frame_labels_end_before_the_end_frame() -> None:
     labels = frame_labels([Segment("riot", 2, 4), Segment("fire", 3, 6)], 8)
     assert labels.tolist() == [False, False, True, True, True, True, False, False]
-    assert frame_labels([Segment("riot", 5, 10)], 8).sum() == 3  # two frames over the end, as in UCF-Crime
+    assert (
+        frame_labels([Segment("riot", 5, 10)], 8).sum() == 3
+    )  # exceeds the end by two frames, as in UCF-Crime
     with pytest.raises(ValueError, match="film: segment riot 5-40 is outside the 8 frames"):
         frame_labels([Segment("riot", 5, 40)], 8, "film")
     with pytest.raises(ValueError, match="film: segment riot 8-9 is outside"):
         frame_labels([Segment("riot", 8, 9)], 8, "film")
 
 
-def test_names_of_xd_violence_carry_their_classes() -> None:
+def test_names_of_xd_violence_contain_their_classes() -> None:
     assert xd_violence_codes("Bad.Boys.1995__#01-11-55_01-12-40_label_G-B2-B6") == ("G", "B2", "B6")
     assert xd_violence_codes("v=x__#1_label_B4-0-0.mp4") == ("B4",)
     assert xd_violence_codes("film_label_A") == ("A",)
@@ -101,7 +103,7 @@ def test_names_of_xd_violence_carry_their_classes() -> None:
             xd_violence_codes(name)
 
 
-def test_lines_that_are_too_short_are_named(tmp_path: Path) -> None:
+def test_errors_name_a_line_that_is_too_short(tmp_path: Path) -> None:
     path = tmp_path / "ucf.txt"
     path.write_text("Abuse028_x264  Abuse  165  240  -1  -1  \n\nAbuse030_x264  Abuse  12\n")
     with pytest.raises(AnnotationError, match=r"ucf\.txt, row 3: 3 fields, expected at least 6"):
@@ -118,7 +120,7 @@ def test_unlabelled_segments_of_several_classes_are_refused(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("line", ["a_label_B4-0-0 0 10 20", "a_label_B4-0-0 B4 0 10 B4 20"])
-def test_incomplete_segments_are_named(tmp_path: Path, line: str) -> None:
+def test_errors_name_a_line_with_an_incomplete_segment(tmp_path: Path, line: str) -> None:
     path = tmp_path / "annotations.txt"
     path.write_text(f"b_label_B4-0-0 0 10\n{line}\n")
     with pytest.raises(AnnotationError, match=r"row 2: the last segment is incomplete: .*20"):
@@ -157,7 +159,7 @@ def test_ucf_crime_agrees_with_the_published_frames() -> None:
     ours = [(name, *run) for name in counts for run in runs_of(frame_labels(annotations[name], counts[name]))]
     cut = 0
     for (name, start, end), (first, last) in zip(ours, published, strict=True):
-        # The published truth is as long as I3D features are: a segment at a video's end may be cut there.
+        # The published labels are as long as the I3D features: a segment at the end of a video may be cut.
         assert last - first == end - start or (end > counts[name] - 32 and last - first < end - start)
         cut += last - first != end - start
     assert len(ours) == 156
@@ -197,16 +199,15 @@ def test_xd_violence_agrees_with_the_file_without_classes() -> None:
         length = max(segment.end_frame for segment in [*segments, *coded[name]])
         differ = frame_labels(coded[name], length) != frame_labels(segments, length)
         other[name] = int(differ.sum())
-    assert other.pop("v=38GQ9L2meyE__#1_label_B6-0-0") == 4650 - 4511  # its last segment is in one file only
-    assert (
-        max(other.values()) == 1
-    )  # the file with classes leaves a frame between two segments in four videos
+    assert other.pop("v=38GQ9L2meyE__#1_label_B6-0-0") == 4650 - 4511  # one file lacks its last segment
+    # In four videos, the file with classes has a gap of one frame between two segments.
+    assert max(other.values()) == 1
     assert sum(frames > 0 for frames in other.values()) == 4
     assert coded.keys() == plain.keys()
 
 
 def test_xd_violence_agrees_with_the_published_frames() -> None:
-    """Video lengths are not known: runs are equal, cut at a video's end, or joined over it."""
+    """Video lengths are unknown: runs are equal, cut at the end of a video, or joined across two videos."""
     published = xd_violence()
     folder = data_folder("xd-violence")
     segments = plain_segments(folder / "annotations.txt")
@@ -229,7 +230,7 @@ def test_xd_violence_agrees_with_the_published_frames() -> None:
 
 
 def plain_segments(path: Path) -> dict[str, list[Segment]]:
-    """Segments of the file without classes, which has some videos that our importer refuses."""
+    """Segments of the file without classes, including videos that the importer refuses."""
     found = {}
     for line in path.read_text().splitlines():
         name, *values = line.split()
@@ -246,7 +247,7 @@ def runs_of(labels: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 
 def gaps_agree(ours: list[tuple[Any, int, int]], published: list[tuple[int, int]]) -> bool:
-    """Within a video, the frames between two segments are as many in both."""
+    """True if the gaps between segments of the same video are equal in both."""
     return all(
         ours[i][0] != ours[i + 1][0] or ours[i + 1][1] - ours[i][2] == published[i + 1][0] - published[i][1]
         for i in range(len(ours) - 1)

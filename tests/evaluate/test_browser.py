@@ -1,4 +1,4 @@
-"""The pages in a real headless browser: no error, no request to anywhere, sorting, filtering, no overflow."""
+"""The pages in a headless browser: no errors, no requests, sorting, filtering, no overflow."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ HOSTILE = '"><img src=x onerror=alert(1)>'
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A report with everything in it, and a comparison of two runs; one video has a hostile name."""
+    """A report with all its parts and a comparison of two runs; one video has a hostile name."""
     folder = tmp_path_factory.mktemp("pages")
     picture = folder / "frame.jpg"
     Image.new("RGB", (32, 24), "teal").save(picture)
@@ -44,7 +44,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def opened(browser: Any, path: Path, width: int = 1280) -> Any:
-    """Opens a page in a window of this width, with empty logs."""
+    """Open a page in a window of this width, with empty logs."""
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     for log in ("browser", "performance"):
@@ -100,13 +100,13 @@ def test_videos_can_be_sorted_and_filtered(browser: Any, pages: dict[str, Path])
 
 
 def test_the_pointer_reads_time_and_score(browser: Any, pages: dict[str, Path]) -> None:
-    from selenium.webdriver import ActionChains  # where there is no selenium, the fixture has skipped
+    from selenium.webdriver import ActionChains  # without selenium, the fixture skips before this line
 
     opened(browser, pages["report"])
     card = browser.find_element("css selector", "article[data-name=fire]")
     picture = card.find_element("css selector", ".timeline")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", picture)
-    ActionChains(browser).move_to_element(picture).perform()  # to its middle
+    ActionChains(browser).move_to_element(picture).perform()  # moves to the centre
     read = card.find_element("css selector", ".at").text
     scores = read_scores(score_path(pages["report"].parents[1] / "scores", "fire"))
     middle = scores.n_frames // 2 // scores.snippet_length

@@ -1,4 +1,4 @@
-"""A run's figures from its files: by their definitions, with videos left out, without annotations; errors."""
+"""All metrics of a run from its files: definitions, videos left out, missing annotations, errors."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def run(tmp_path: Path) -> tuple[Path, list[VideoTruth], Evaluation]:
     return tmp_path, truths, evaluate_scores(tmp_path, truths, QUICK)
 
 
-def test_figures_are_those_of_the_metric_functions(run: tuple[Path, list[VideoTruth], Evaluation]) -> None:
+def test_metrics_equal_those_of_the_metric_functions(run: tuple[Path, list[VideoTruth], Evaluation]) -> None:
     scores_dir, truths, evaluation = run
     scores = [read_scores(score_path(scores_dir, truth.name)) for truth in truths]
     values = [expand_to_frames(s.anomaly_T, 16, s.n_frames) for s in scores]
@@ -44,7 +44,7 @@ def test_figures_are_those_of_the_metric_functions(run: tuple[Path, list[VideoTr
         assert low_high.low <= getattr(evaluation.frame, name) <= low_high.high
 
 
-def test_same_seed_same_intervals(run: tuple[Path, list[VideoTruth], Evaluation]) -> None:
+def test_intervals_depend_on_the_seed(run: tuple[Path, list[VideoTruth], Evaluation]) -> None:
     scores_dir, truths, evaluation = run
     assert evaluate_scores(scores_dir, truths, QUICK).confidence == evaluation.confidence
     other = evaluate_scores(scores_dir, truths, EvaluateConfig(bootstrap=50, seed=1))
@@ -53,14 +53,14 @@ def test_same_seed_same_intervals(run: tuple[Path, list[VideoTruth], Evaluation]
     assert set(without.confidence.values()) == {None}
 
 
-def test_per_class_figures(run: tuple[Path, list[VideoTruth], Evaluation]) -> None:
+def test_class_metrics(run: tuple[Path, list[VideoTruth], Evaluation]) -> None:
     _, _, evaluation = run
     normal, riot, fire = evaluation.per_class
     assert (normal.videos, normal.segments, normal.auc) == (3, None, None)
     assert (riot.videos, riot.segments) == (2, 2)
     assert (fire.videos, fire.segments) == (2, 3)
     assert riot.map_corrected == evaluation.segments["corrected"].per_class["riot"]
-    # By hand: the riot column against riot frames, over all videos.
+    # Recomputed: the riot column against riot frames, over all videos.
     columns, labels = [], []
     for video in evaluation.videos:
         columns.append(expand_to_frames(video.scores.classes_TC[:, 1], 16, video.scores.n_frames))
@@ -76,10 +76,10 @@ def test_per_class_figures(run: tuple[Path, list[VideoTruth], Evaluation]) -> No
     assert riot.detection_auc == pytest.approx(detection.auc)
 
 
-def test_video_level_figures_and_confusion(run: tuple[Path, list[VideoTruth], Evaluation]) -> None:
+def test_video_level_metrics_and_confusion(run: tuple[Path, list[VideoTruth], Evaluation]) -> None:
     _, _, evaluation = run
     video = evaluation.video
-    assert video.auc == 1  # the scores know the truth well
+    assert video.auc == 1  # the scores are close to the ground truth
     assert video.anomaly_accuracy == 1
     assert video.event_accuracy == 1
     assert video.background_accuracy == 1
@@ -92,7 +92,7 @@ def test_video_level_figures_and_confusion(run: tuple[Path, list[VideoTruth], Ev
     assert evaluation.distances.normal.mean() < 0.4 < evaluation.distances.anomalous.mean()
 
 
-def test_errors_of_videos_put_misses_first(tmp_path: Path) -> None:
+def test_the_error_of_a_video_is_missed_or_false_alarm(tmp_path: Path) -> None:
     truth = VideoTruth("missed", ("riot",), (Segment("riot", 0, 16),))
     write_scores(score_path(tmp_path, "missed"), video_scores("missed", 64, anomaly_T=[0.1, 0, 0, 0.2]), {})
     write_scores(score_path(tmp_path, "quiet"), video_scores("quiet", 32, anomaly_T=[0.3, 0.5]), {})
@@ -104,7 +104,7 @@ def test_errors_of_videos_put_misses_first(tmp_path: Path) -> None:
     assert quiet.error == quiet.false_alarm
 
 
-def test_unannotated_videos_leave_the_figures_of_videos(tmp_path: Path) -> None:
+def test_without_temporal_annotations_video_level_metrics_remain(tmp_path: Path) -> None:
     truths = write_run(tmp_path, small_test_set())
     blind = [VideoTruth(t.name, t.labels, None) if t.name == "fire" else t for t in truths]
     evaluation = evaluate_scores(tmp_path, blind, QUICK)
@@ -118,7 +118,7 @@ def test_unannotated_videos_leave_the_figures_of_videos(tmp_path: Path) -> None:
     assert by_name["quiet0"].false_alarm == pytest.approx(video_score(by_name["quiet0"].scores))
 
 
-def test_only_scored_counts_what_it_leaves_out(tmp_path: Path) -> None:
+def test_only_scored_lists_the_videos_left_out(tmp_path: Path) -> None:
     truths = write_run(tmp_path, small_test_set())
     score_path(tmp_path, "fire").unlink()
     with pytest.raises(ValueError, match=r"^fire: no score file .* \(missing for 1 of 6 videos\)"):
@@ -130,8 +130,8 @@ def test_only_scored_counts_what_it_leaves_out(tmp_path: Path) -> None:
         evaluate_scores(tmp_path / "empty", truths, EvaluateConfig(only_scored=True))
 
 
-def test_ucf_crime_has_no_truth_for_its_normal_class(tmp_path: Path) -> None:
-    """The quirk of the published protocol holds for runs with UCF-Crime's classes, and for those only."""
+def test_the_normal_class_of_ucf_crime_has_no_segments(tmp_path: Path) -> None:
+    """Published protocol: only with UCF-Crime's class list does the normal class score 0."""
     rng = np.random.default_rng(0)
     truths = [VideoTruth("quiet", ("normal",), ()), VideoTruth("x", ("arson",), (Segment("arson", 0, 32),))]
     for truth in truths:

@@ -1,4 +1,4 @@
-"""Frame figures by their definitions; the ranking behind curves and bootstrap against scikit-learn."""
+"""Frame-level metrics by their definitions; ranking, bootstrap and weighted mAP."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from evaluate.metrics.ranking import Ranking
 from evaluate.metrics.segments import match_segments, summarise_matches
 
 Array = NDArray[Any]
-PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be slow
 
 
 @st.composite
@@ -32,7 +32,7 @@ def frame_sets(draw: st.DrawFn) -> tuple[list[Array], list[Array]]:
 
 @PATIENT
 @given(frame_sets(), st.sampled_from([0.2, 0.5, 0.6]))
-def test_figures_equal_their_definitions(case: Any, threshold: float) -> None:
+def test_metrics_equal_their_definitions(case: Any, threshold: float) -> None:
     scores, labels = case
     pooled, truth = np.concatenate(scores), np.concatenate(labels)
     assume(truth.any() and not truth.all())
@@ -49,7 +49,7 @@ def test_figures_equal_their_definitions(case: Any, threshold: float) -> None:
 
 
 def pairs_won(scores: Array, labels: Array) -> float:
-    """AUC by its meaning: the share of pairs where the anomalous frame scores higher; a tie counts half."""
+    """AUC by definition: share of pairs in which the anomalous frame scores higher; ties count half."""
     above = scores[labels][:, None] - scores[~labels][None, :]
     return float(((above > 0) + 0.5 * (above == 0)).mean())
 
@@ -62,7 +62,7 @@ def test_mappings_are_paired_by_name() -> None:
     assert result.far_normal is None
 
 
-def test_figures_that_are_undefined_are_none() -> None:
+def test_undefined_metrics_are_none() -> None:
     only_normal = frame_metrics([[0.1, 0.9]], [[0, 0]])
     assert (only_normal.auc, only_normal.ap, only_normal.anomaly_auc, only_normal.far) == (
         None,
@@ -109,7 +109,7 @@ def test_ranking_equals_scikit_learn_under_video_weights(case: Any, seed: int) -
         assert ranking.auc(weights_V) == pytest.approx(expected)
 
 
-def test_curves_enclose_their_areas() -> None:
+def test_areas_under_the_curves_equal_the_metrics() -> None:
     rng = np.random.default_rng(0)
     labels = [rng.random(50) < 0.4 for _ in range(4)]
     scores = [0.4 * found + 0.6 * rng.random(50).round(1) for found in labels]
@@ -129,7 +129,7 @@ def test_bootstrap_draws_videos_and_is_seeded() -> None:
     assert (draws != draw_videos(7, 50, seed=4)).any()
 
 
-def test_intervals_cover_the_mean_about_as_often_as_they_say() -> None:
+def test_coverage_of_the_intervals_is_close_to_the_confidence() -> None:
     rng = np.random.default_rng(0)
     covered = 0
     for trial in range(200):
@@ -139,9 +139,8 @@ def test_intervals_cover_the_mean_about_as_often_as_they_say() -> None:
         )
         assert found is not None
         covered += found.low <= 5 <= found.high
-    assert (
-        165 <= covered <= 195
-    )  # 180 expected, standard deviation 4.2; percentile intervals are a little narrow
+    # Expected 180, standard deviation 4.2; percentile intervals are slightly narrow.
+    assert 165 <= covered <= 195
 
 
 def test_intervals_leave_undefined_resamples_out() -> None:

@@ -1,4 +1,4 @@
-"""The paired difference of two models: right on average, and steadier than two separate intervals."""
+"""Paired difference of two models: values, intervals narrower than unpaired ones, errors."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ QUANTILES = {"low": 0.05, "middle": 0.5, "resamples": 200, "seed": 0}
 FIGURES = ("auc", "map_corrected", "video_auc")
 
 
-def test_the_figures_are_those_of_each_evaluation(tmp_path: Path) -> None:
+def test_metrics_equal_those_of_each_evaluation(tmp_path: Path) -> None:
     truths = write_run(tmp_path / "a", small_test_set(), seed=1)
     write_run(tmp_path / "b", small_test_set(), seed=2)
     found = paired_differences(tmp_path / "a", tmp_path / "b", truths, FIGURES, **QUANTILES)
@@ -35,7 +35,7 @@ def test_a_model_does_not_differ_from_itself(tmp_path: Path) -> None:
         assert (one.low, one.middle, one.high) == (0, 0, 0)
 
 
-def test_a_worse_model_is_seen_and_pairing_narrows_the_interval(tmp_path: Path) -> None:
+def test_a_worse_model_is_detected_and_pairing_narrows_the_interval(tmp_path: Path) -> None:
     truths = write_run(tmp_path / "good", small_test_set())
     rng = np.random.default_rng(0)
     for truth in truths:
@@ -54,7 +54,7 @@ def test_a_worse_model_is_seen_and_pairing_narrows_the_interval(tmp_path: Path) 
     assert near.high - near.low < alone.high - alone.low
 
 
-def test_a_figure_that_cannot_be_had_says_why(tmp_path: Path) -> None:
+def test_errors_give_the_reason_for_a_missing_metric(tmp_path: Path) -> None:
     truths = write_run(tmp_path, small_test_set())
     blurred = [replace(truth, segments=None) if truth.name == "fire" else truth for truth in truths]
     with pytest.raises(ValueError, match=r"no auc: 1 anomalous video.*without temporal annotations.*fire"):

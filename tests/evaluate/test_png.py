@@ -28,7 +28,7 @@ def test_timelines_of_one_video_and_of_several(tmp_path: Path) -> None:
         save_timeline(tmp_path / "bad.png", videos, intervals[:2])
 
 
-def test_a_timeline_has_room_for_some_videos_only(tmp_path: Path) -> None:
+def test_a_picture_has_at_most_50_videos(tmp_path: Path) -> None:
     videos = [video_scores(f"video {index}", 32, index) for index in range(55)]
     path = save_timeline(tmp_path / "all.png", videos, [[] for _ in videos])
     with Image.open(path) as picture:

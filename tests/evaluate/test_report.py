@@ -1,4 +1,4 @@
-"""The report: what `metrics.json` says, that the page holds it all in one file, and the comparison page."""
+"""The report: `metrics.json`, the page as a single file, charts, and the comparison page."""
 
 import json
 import re
@@ -14,10 +14,11 @@ from evaluate.config import EvaluateConfig
 from evaluate.evaluation import evaluate_scores
 from evaluate.report.chart_data import Axis, LineChart, Series, peaks, thin
 from evaluate.report.compare import compare_runs
+from evaluate.report.metrics_file import read_metrics
 from evaluate.report.published_results import paper_metrics_for
 from evaluate.report.svg import line_chart, timeline
 from evaluate.report.training_curves import read_curves
-from evaluate.report.write import read_metrics, write_report
+from evaluate.report.write import write_report
 from evaluate.scores import score_path, write_scores
 from extract.labels import UCF_CRIME_CLASSES
 from tests.evaluate.videos import small_test_set, video_scores, write_run
@@ -27,7 +28,7 @@ HOSTILE = '"><script>alert(1)</script>&amp;'
 
 
 def make_report(folder: Path, seed: int = 0, config: Any = None, **options: Any) -> dict[str, Any]:
-    """Evaluates the small test set into folder/report and returns its metrics."""
+    """Evaluate the small test set into folder/report and return its metrics."""
     truths = write_run(folder / "scores", small_test_set(), seed)
     evaluation = evaluate_scores(folder / "scores", truths, config or EvaluateConfig(bootstrap=40))
     write_report(folder / "report", evaluation, **{"title": f"run {seed}"} | options)
@@ -38,7 +39,7 @@ def page(folder: Path) -> str:
     return (folder / "report" / "index.html").read_text(encoding="utf-8")
 
 
-def test_metrics_say_everything(tmp_path: Path) -> None:
+def test_content_of_metrics_json(tmp_path: Path) -> None:
     figures = make_report(
         tmp_path,
         notes=["random CLIP weights: a trial, not a result"],
@@ -61,7 +62,7 @@ def test_metrics_say_everything(tmp_path: Path) -> None:
     assert len(figures["videos"]) == 6
 
 
-def test_figures_that_cannot_be_had_are_null_with_the_reason(tmp_path: Path) -> None:
+def test_missing_metrics_are_null_with_a_reason(tmp_path: Path) -> None:
     truths = write_run(tmp_path / "scores", small_test_set())
     blind = [truth if truth.is_normal else VideoTruth(truth.name, truth.labels, None) for truth in truths]
     evaluation = evaluate_scores(tmp_path / "scores", blind, EvaluateConfig(bootstrap=40))
@@ -77,7 +78,7 @@ def test_figures_that_cannot_be_had_are_null_with_the_reason(tmp_path: Path) -> 
     assert "Video AUC" in page(tmp_path)
 
 
-def test_a_set_of_normal_videos_only_is_no_error(tmp_path: Path) -> None:
+def test_a_test_set_of_normal_videos_only_can_be_evaluated(tmp_path: Path) -> None:
     write_scores(score_path(tmp_path, "quiet"), video_scores("quiet", 50), {})
     evaluation = evaluate_scores(
         tmp_path, [VideoTruth("quiet", ("normal",), ())], EvaluateConfig(bootstrap=5)
@@ -101,7 +102,7 @@ def test_left_out_videos_are_in_every_output(tmp_path: Path) -> None:
     assert "1 of 6 test videos have no scores" in page(tmp_path)
 
 
-def test_the_page_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
+def test_the_page_is_one_file_without_requests(tmp_path: Path) -> None:
     (tmp_path / "curves.csv").write_text(
         "epoch,step,detection,total,val_auc\n0,1,0.7,1.5,\n0,2,0.6,1.2,0.71\n"
     )
@@ -125,7 +126,7 @@ def test_the_page_is_one_file_that_asks_for_nothing(tmp_path: Path) -> None:
         assert part in unescape(text)
     assert text.count('<article class="video"') == 6
     assert text.count('class="marks"') == 2
-    assert 2 <= text.count("data:image/jpeg") <= 6  # the two worst videos only, at most three peaks each
+    assert 2 <= text.count("data:image/jpeg") <= 6  # two videos, at most three peaks each
     errors = [float(value) for value in re.findall(r'data-error="([\d.]+)"', text)]
     assert errors == sorted(errors, reverse=True)
 
@@ -157,12 +158,12 @@ def test_names_are_escaped_everywhere(tmp_path: Path) -> None:
         write_report(tmp_path / run, evaluation, **options)
     text = (tmp_path / "one" / "index.html").read_text()
     compared = compare_runs([tmp_path / "one", tmp_path / "two"], tmp_path / "compare.html").read_text()
-    assert text.count("<script>") == compared.count("<script>") == 1  # the page's own
+    assert text.count("<script>") == compared.count("<script>") == 1  # the script of the page
     assert "<script>alert" not in text + compared
     assert "<b>&#34;" not in text
 
 
-def test_same_run_same_bytes(tmp_path: Path) -> None:
+def test_equal_runs_give_equal_bytes(tmp_path: Path) -> None:
     for name in ("one", "two"):
         make_report(tmp_path / name, config=EvaluateConfig(bootstrap=20, tsne=True))
     for file in ("metrics.json", "index.html"):
@@ -170,7 +171,7 @@ def test_same_run_same_bytes(tmp_path: Path) -> None:
         assert first.read_bytes() == second.read_bytes()
 
 
-def test_the_papers_figures_stand_beside_whole_test_sets_only() -> None:
+def test_paper_metrics_are_given_for_complete_test_sets_only() -> None:
     found = paper_metrics_for(UCF_CRIME_CLASSES, 290)
     assert found is not None
     assert (found.dataset, found.headline, found.value, found.map_average) == (
@@ -209,7 +210,7 @@ def test_comparison_puts_runs_side_by_side(tmp_path: Path) -> None:
     assert "different test videos" not in text
 
 
-def test_comparison_warns_of_runs_that_do_not_compare(tmp_path: Path) -> None:
+def test_comparison_warns_of_different_test_sets_and_thresholds(tmp_path: Path) -> None:
     make_report(tmp_path / "a")
     write_scores(score_path(tmp_path / "b", "quiet"), video_scores("quiet", 50), {})
     other = EvaluateConfig(bootstrap=0, threshold=0.9)
@@ -218,10 +219,10 @@ def test_comparison_warns_of_runs_that_do_not_compare(tmp_path: Path) -> None:
     text = compare_runs([tmp_path / "a", tmp_path / "b"], tmp_path / "compare.html").read_text()
     assert "different test videos or annotations" in text
     assert "different thresholds" in text
-    assert str(tmp_path / "b") in text  # same titles: told apart by their folders
+    assert str(tmp_path / "b") in text  # equal titles: the folder is added
 
 
-def test_comparison_names_what_is_missing(tmp_path: Path) -> None:
+def test_comparison_refuses_a_missing_report_and_a_single_run(tmp_path: Path) -> None:
     make_report(tmp_path / "a")
     with pytest.raises(FileNotFoundError, match="evaluate this run first"):
         compare_runs([tmp_path / "a", tmp_path / "b"], tmp_path / "compare.html")
@@ -229,7 +230,7 @@ def test_comparison_names_what_is_missing(tmp_path: Path) -> None:
         compare_runs([tmp_path / "a"], tmp_path / "compare.html")
 
 
-def test_training_curves_skip_empty_cells_and_name_bad_ones(tmp_path: Path) -> None:
+def test_training_curves_skip_empty_cells_and_errors_name_the_row(tmp_path: Path) -> None:
     path = tmp_path / "curves.csv"
     path.write_text("epoch,step,total,val_auc\n0,1,1.5,\n0,2,1.2,0.7\n")
     curves = read_curves(path)
@@ -250,7 +251,7 @@ def test_long_videos_keep_their_peaks_in_short_timelines() -> None:
     assert [frame // 16 for frame, _ in peaks(scores, most=2)] == [777, 12_345]
 
 
-def test_scores_and_truth_are_drawn_on_the_same_frames() -> None:
+def test_scores_and_segments_share_the_time_axis() -> None:
     scores = video_scores("short", 40, anomaly_T=[0, 1, 0])  # the last snippet has 8 frames
     picture = timeline(scores, [Segment("riot", 16, 32)], 0.5, marks=[20])
     assert 'class="truth" x="400.0" width="400.0"' in picture

@@ -1,4 +1,4 @@
-"""Score files: what goes in comes out, damage is noticed, nothing half-written stays, lengths must fit."""
+"""Score files: round trip, damage, atomic writes, shapes; mapping of snippets to frames and seconds."""
 
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def test_same_scores_give_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
-def test_damage_is_noticed(tmp_path: Path) -> None:
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     write_scores(path, video_scores(), {})
     with h5py.File(path, "r+") as file:
@@ -70,7 +70,7 @@ def test_damage_is_noticed(tmp_path: Path) -> None:
         read_scores(tmp_path / "none.h5")
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     write_scores(path, video_scores(seed=1), {})
     before = path.read_bytes()
@@ -104,7 +104,7 @@ def test_names_stay_in_the_folder(tmp_path: Path, name: str) -> None:
         ({"learned_TD": np.ones(7)}, "learned_TD has shape"),
     ],
 )
-def test_impossible_scores_are_refused(changes: dict[str, Any], message: str) -> None:
+def test_invalid_scores_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^crime_7: .*{message}"):
         VideoScores(**vars(video_scores("crime_7")) | changes)
 
@@ -120,7 +120,7 @@ def test_every_frame_gets_its_snippets_value(n_frames: int, length: int, keep_ta
             expand_to_frames(np.arange(wrong), length, n_frames, "film")
 
 
-def test_class_rows_expand_too() -> None:
+def test_class_scores_expand_to_frames() -> None:
     frames = expand_to_frames(np.array([[1, 2], [3, 4]]), 16, 20)
     assert frames.shape == (20, 2)
     assert frames[[0, 15, 16, 19]].tolist() == [[1, 2], [1, 2], [3, 4], [3, 4]]
@@ -136,7 +136,7 @@ def test_times_follow_a_variable_frame_rate() -> None:
     assert seconds_at(video_scores(n_frames=48), 32) == pytest.approx(32 / 25)
 
 
-def test_a_snippet_is_shown_by_the_frame_its_features_are_from() -> None:
+def test_the_frame_of_a_snippet_is_the_one_of_its_features() -> None:
     assert snippet_frame(video_scores(n_frames=90), 2) == 40
     assert snippet_frame(video_scores(n_frames=82), 5) == 81  # the last snippet has two frames
     assert snippet_frame(video_scores(n_frames=32, frame_index_T=[3, 20]), 1) == 20

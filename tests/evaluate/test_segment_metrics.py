@@ -1,4 +1,4 @@
-"""mAP@IoU: equality with the published protocol, the corrected one, errors, speed on the real truth."""
+"""mAP@IoU: equality with literal implementations of both protocols, errors, speed on real ground truth."""
 
 import time
 from typing import Any
@@ -15,12 +15,12 @@ from tests.evaluate.published import PublishedSet, ucf_crime, xd_violence
 
 CLASSES = ("normal", "riot", "fire")
 Array = NDArray[Any]
-PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be slow
 
 
 @st.composite
 def small_sets(draw: st.DrawFn) -> tuple[list[Array], list[list[tuple[str, int, int]]]]:
-    """Small test sets with many equal scores, constant columns, negative values and overlapping truths."""
+    """Small test sets with many equal scores, constant columns, negative values and overlapping segments."""
     levels = st.sampled_from([-0.5, 0.0, 0.25, 0.5, 0.75, 1.0])
     dtype = draw(st.sampled_from([np.float32, np.float64]))
     scores, segments = [], []
@@ -40,7 +40,7 @@ def small_sets(draw: st.DrawFn) -> tuple[list[Array], list[list[tuple[str, int, 
 
 @settings(PATIENT, max_examples=300)
 @given(small_sets())
-def test_published_protocol_equals_its_literal_rewrite(case: Any) -> None:
+def test_published_protocol_equals_its_literal_implementation(case: Any) -> None:
     scores, segments = case
     result = segment_map(scores, segments, CLASSES, "published")
     assert list(result.per_iou) == list(IOU_THRESHOLDS)
@@ -50,7 +50,7 @@ def test_published_protocol_equals_its_literal_rewrite(case: Any) -> None:
 
 @settings(PATIENT, max_examples=200)
 @given(small_sets())
-def test_corrected_protocol_equals_its_literal_rewrite(case: Any) -> None:
+def test_corrected_protocol_equals_its_literal_implementation(case: Any) -> None:
     scores, segments = case
     result = segment_map(scores, segments, CLASSES, "corrected")
     expected = corrected_map(scores, segments, CLASSES)
@@ -59,8 +59,8 @@ def test_corrected_protocol_equals_its_literal_rewrite(case: Any) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("seed", range(5))
-def test_both_protocols_equal_their_rewrites_on_continuous_scores(seed: int, dtype: Any) -> None:
-    """Where ranks differ by little: a wrong weight in a proposal's score changes their order."""
+def test_both_protocols_equal_literal_implementations_on_continuous_scores(seed: int, dtype: Any) -> None:
+    """Scores of similar proposals: a wrong weight in a proposal's score would change their order."""
     rng = np.random.default_rng(seed)
     scores, segments = [], []
     for length in rng.integers(10, 40, size=25).tolist():
@@ -95,7 +95,7 @@ def published_sets() -> list[Any]:
 
 
 def arbitrary_scores(published: PublishedSet, seed: int) -> list[Array]:
-    """Noise with the truth shining through: hits, misses and false alarms at all ranks."""
+    """Noise that is raised inside the segments: hits, misses and false alarms at all ranks."""
     rng = np.random.default_rng(seed)
     scores = []
     for length, truth in zip(published.snippets, perfect_scores(published), strict=True):
@@ -105,7 +105,7 @@ def arbitrary_scores(published: PublishedSet, seed: int) -> list[Array]:
 
 
 def perfect_scores(published: PublishedSet, least: float = 1 / 16) -> list[Array]:
-    """1 where a truth of the class covers `least` of a snippet; the normal column is 1 elsewhere."""
+    """1 where segments of the class cover at least `least` of a snippet; the normal column is 1 elsewhere."""
     scores = []
     for length, truths in zip(published.snippets, published.segments, strict=True):
         frames = np.zeros((16 * length, len(published.classes)))
@@ -124,7 +124,7 @@ def test_real_ground_truth_takes_half_a_second(load: Any) -> None:
     scores = arbitrary_scores(published, seed=0)
     spent = []
     for protocol in ("published", "corrected", "published"):
-        started = time.process_time()  # of this process: other work on the machine does not count
+        started = time.process_time()  # CPU time of this process, independent of the machine's load
         result = segment_map(scores, published.segments, published.classes, protocol)
         spent.append(time.process_time() - started)
     assert min(spent) < 0.5
@@ -134,7 +134,7 @@ def test_real_ground_truth_takes_half_a_second(load: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("load", published_sets())
 @pytest.mark.parametrize("seed", [1, 2])
-def test_real_ground_truth_equals_the_literal_rewrite(load: Any, seed: int) -> None:
+def test_real_ground_truth_equals_the_literal_implementation(load: Any, seed: int) -> None:
     published = load()
     scores = arbitrary_scores(published, seed)
     result = segment_map(scores, published.segments, published.classes)
@@ -155,10 +155,10 @@ def test_perfect_scores_do_not_reach_100_on_xd_violence() -> None:
     published = xd_violence()
     result = segment_map(perfect_scores(published, 0.5), published.segments, published.classes)
     assert 85 < result.average < 600 / 7
-    assert result.per_class["A"] == 0  # a normal video's column is constant: never above its own threshold
+    assert result.per_class["A"] == 0  # a normal video's column is constant and never exceeds its threshold
 
 
-def test_xd_violence_may_be_given_by_names_or_codes() -> None:
+def test_labels_of_xd_violence_may_be_names_or_codes() -> None:
     names = ("normal", "fighting", "shooting", "riot", "abuse", "car accident", "explosion")
     codes = ("A", "B1", "B2", "B4", "B5", "B6", "G")
     scores = [np.eye(7)[[3, 3, 5, 0, 0]], np.eye(7)[[0, 1, 2, 3, 4, 5, 6]]]
@@ -171,7 +171,7 @@ def test_xd_violence_may_be_given_by_names_or_codes() -> None:
     assert by_name.per_class["car accident"] == 100
 
 
-def test_a_class_without_any_proposal_zeroes_the_published_result_only() -> None:
+def test_a_class_without_proposals_zeroes_the_published_protocol_only() -> None:
     scores = [np.array([[0.2, 0.9, 0.5], [0.8, 0.1, 0.5]])]  # the last column is constant
     segments = [[("riot", 0, 16), ("fire", 16, 32)]]
     assert segment_map(scores, segments, CLASSES, "published").average == 0
@@ -180,7 +180,7 @@ def test_a_class_without_any_proposal_zeroes_the_published_result_only() -> None
     assert corrected.average == 50
 
 
-def test_a_column_that_is_never_positive_proposes_nothing() -> None:
+def test_a_column_without_positive_scores_has_no_proposals() -> None:
     scores = [np.array([[0.2, 0.9, -0.1], [0.8, 0.1, -0.9]])]
     corrected = segment_map(scores, [[("riot", 0, 16), ("fire", 0, 16)]], CLASSES, "corrected")
     assert corrected.per_class == {"riot": 100, "fire": 0}

@@ -1,4 +1,4 @@
-"""The table of several models: means and deviations over seeds, paired margins, files, published figures."""
+"""Benchmark table: means and deviations over seeds, paired margins, files, published results."""
 
 import csv
 import json
@@ -10,9 +10,10 @@ import pytest
 from evaluate.annotations import VideoTruth
 from evaluate.config import EvaluateConfig
 from evaluate.evaluation import evaluate_scores
+from evaluate.report.metrics_file import read_metrics
 from evaluate.report.published_results import published_results
 from evaluate.report.standings import BenchmarkRun, Standing, build_standings, write_standings
-from evaluate.report.write import read_metrics, write_report
+from evaluate.report.write import write_report
 from evaluate.scores import read_scores, score_path, write_scores
 from tests.evaluate.videos import small_test_set, write_run
 
@@ -20,7 +21,7 @@ RULES = {"resamples": 100, "confidence": 0.9, "seed": 0}
 
 
 def benchmark_run(root: Path, name: str, seeds: tuple[int, ...], *, classes: bool = True) -> BenchmarkRun:
-    """Runs of informed scores, one a seed, evaluated and reported."""
+    """Evaluated runs with informed scores, one per seed, with their reports."""
     runs = []
     for seed in seeds:
         run = root / name / f"seed-{seed}"
@@ -64,7 +65,7 @@ def test_means_and_deviations_are_over_the_seeds(rows: list[Standing], tmp_path:
 def test_margins_are_paired_differences_of_the_means(rows: list[Standing]) -> None:
     reference, twin, other = rows
     assert not reference.margins
-    assert list(twin.margins) == ["auc", "ap", "video_auc"]  # in the same order in every process
+    assert list(twin.margins) == ["auc", "ap", "video_auc"]  # same order in every process
     margin = twin.margins["auc"]  # the same runs in another order
     assert [margin.difference, margin.low, margin.high] == pytest.approx([0, 0, 0])
     difference = other.figures["auc"].mean - reference.figures["auc"].mean
@@ -72,7 +73,7 @@ def test_margins_are_paired_differences_of_the_means(rows: list[Standing]) -> No
     assert other.margins["auc"].low <= difference <= other.margins["auc"].high
 
 
-def test_a_model_without_classes_lacks_their_figures_and_says_why(rows: list[Standing]) -> None:
+def test_a_model_without_classes_lacks_class_metrics_and_notes_the_reason(rows: list[Standing]) -> None:
     assert {"map_corrected", "map_published", "accuracy"} <= rows[0].figures.keys()
     assert not {"map_corrected", "map_published", "accuracy"} & rows[2].figures.keys()
     assert rows[2].notes == (
@@ -81,7 +82,7 @@ def test_a_model_without_classes_lacks_their_figures_and_says_why(rows: list[Sta
     )
 
 
-def test_the_table_is_written_three_ways(rows: list[Standing], tmp_path: Path) -> None:
+def test_the_table_is_written_as_csv_json_and_page(rows: list[Standing], tmp_path: Path) -> None:
     page = write_standings(tmp_path / "table", "Street <footage>", rows, "dsanet")
     text = page.read_text()
     assert "Street &lt;footage&gt;" in text
@@ -95,7 +96,7 @@ def test_the_table_is_written_three_ways(rows: list[Standing], tmp_path: Path) -
     assert content["rows"][0]["figures"]["auc"]["mean"] == rows[0].figures["auc"].mean
 
 
-def test_published_figures_belong_to_a_detector_and_a_data_set() -> None:
+def test_published_results_of_a_detector_on_a_data_set() -> None:
     found = published_results("mil-ranking", "UCF-Crime")
     assert [result.figures["auc"] for result in found] == [75.41, 77.92, 84.14]
     assert str(found[0]) == "AUC 75.41 (C3D)"

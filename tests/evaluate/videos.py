@@ -1,4 +1,4 @@
-"""Small runs on disk for the tests of evaluation and report: videos with truth and plausible scores."""
+"""Small test sets with ground truth and score files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ CLASSES = ("normal", "riot", "fire")
 
 
 def video_scores(name: str = "video", n_frames: int = 100, seed: int = 0, **changes: Any) -> VideoScores:
-    """Valid scores of one video, of seeded noise."""
+    """Valid scores of one video: seeded noise."""
     rng = np.random.default_rng(seed)
     length = -(-n_frames // 16)
     anomaly = rng.random(length)
@@ -30,7 +30,7 @@ def video_scores(name: str = "video", n_frames: int = 100, seed: int = 0, **chan
 
 
 def informed_scores(truth: VideoTruth, n_frames: int, seed: int, **changes: Any) -> VideoScores:
-    """Scores that know the truth and are noisy about it; prototypes, distances and features included."""
+    """Scores close to the ground truth, with noise, prototypes, distances and features."""
     rng = np.random.default_rng(seed)
     length = -(-n_frames // 16)
     labels = frame_labels(truth.segments or (), n_frames)
@@ -73,7 +73,7 @@ def small_test_set() -> list[tuple[VideoTruth, int]]:
 
 
 def write_run(scores_dir: Path, videos: Sequence[tuple[VideoTruth, int]], seed: int = 0) -> list[VideoTruth]:
-    """Writes the score files of a run and returns its truths."""
+    """Write the score files of a run and return its ground truth."""
     for index, (truth, n_frames) in enumerate(videos):
         scores = informed_scores(truth, n_frames, 100 * seed + index)
         write_scores(score_path(scores_dir, truth.name), scores, {"seed": seed})

@@ -1,0 +1,157 @@
+"""The content of `metrics.json`: all metrics of one evaluation, with its settings, digests and versions.
+
+Metrics are fractions (as scikit-learn returns them); mAP is in percent.
+"""
+
+import json
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from evaluate.evaluated_videos import EvaluatedVideo
+from evaluate.evaluation import Evaluation
+from evaluate.metrics.bootstrap import ConfidenceInterval
+from evaluate.report.chart_data import thin
+from evaluate.report.published_results import paper_metrics_for
+from extract.atomic import write_atomically
+
+METRICS_FILE = "metrics.json"
+SCHEMA_VERSION = 1
+FRAME_METRICS = ("auc", "ap", "anomaly_auc", "far", "far_normal")
+CLASS_METRICS = ("map", "accuracy", "anomaly_accuracy")
+PACKAGES = ("dsanet", "numpy", "scikit-learn", "h5py", "torch", "open_clip_torch")
+
+
+def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
+    """Write `metrics.json` atomically."""
+    text = json.dumps(metrics, indent=2, allow_nan=False, ensure_ascii=False)
+    write_atomically(path, text + "\n")
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """The content of a `metrics.json`. Raises ValueError for another schema version."""
+    metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if metrics.get("schema_version") != SCHEMA_VERSION:
+        raise ValueError(
+            f"{path}: not a metrics.json of schema version {SCHEMA_VERSION}; evaluate the run again"
+        )
+    return metrics
+
+
+def build_metrics(
+    evaluation: Evaluation,
+    *,
+    title: str,
+    notes: Sequence[str] = (),
+    run_config: Mapping[str, Any] | None = None,
+    digests: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The content of `metrics.json`. Missing metrics are null, and `missing` gives the reason for each."""
+    n_test = len(evaluation.videos) + len(evaluation.left_out)
+    paper = paper_metrics_for(evaluation.classes, n_test)
+    metrics: dict[str, Any] = _json_values(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "title": title,
+            "notes": list(notes),
+            **{name: getattr(evaluation.frame, name, None) for name in FRAME_METRICS},
+            "missing": _missing(evaluation),
+            "threshold": evaluation.config.threshold,
+            "map": {p: asdict(found) for p, found in evaluation.segments.items()} or None,
+            "video": asdict(evaluation.video),
+            "confidence_level": evaluation.config.confidence,
+            "confidence_intervals": {name: _pair(found) for name, found in evaluation.confidence.items()},
+            "per_class": [asdict(found) for found in evaluation.per_class],
+            "confusion": {c.title: c.counts_CC.tolist() for c in evaluation.confusions},
+            "paper": None if paper is None else {**asdict(paper), "classes": sorted(paper.classes)},
+            "normal_distance": _mean_distances(evaluation),
+            "counts": _counts(evaluation),
+            "left_out": list(evaluation.left_out),
+            "videos": [_video(video) for video in evaluation.videos],
+            "curves": _curves(evaluation),
+            "config": {"evaluate": evaluation.config.model_dump(), **(run_config or {})},
+            "digests": {**evaluation.digests, **(digests or {})},
+            "versions": _versions(),
+        }
+    )
+    return metrics
+
+
+def _missing(evaluation: Evaluation) -> dict[str, str]:
+    """Reason for each metric that is null, by name."""
+    missing: dict[str, str] = {}
+    if evaluation.missing_classes:
+        missing |= dict.fromkeys(CLASS_METRICS, evaluation.missing_classes)
+    if evaluation.missing_frames:
+        return missing | dict.fromkeys((*FRAME_METRICS, "map"), evaluation.missing_frames)
+    undefined = [name for name in FRAME_METRICS if getattr(evaluation.frame, name) is None]
+    return missing | dict.fromkeys(
+        undefined, "undefined: the test set needs both normal and anomalous frames"
+    )
+
+
+def _counts(evaluation: Evaluation) -> dict[str, int]:
+    videos = evaluation.videos
+    return {
+        "test_videos": len(videos) + len(evaluation.left_out),
+        "scored": len(videos),
+        "left_out": len(evaluation.left_out),
+        "anomalous": sum(not video.truth.is_normal for video in videos),
+        "normal": sum(video.truth.is_normal for video in videos),
+        "segments": sum(len(video.truth.segments or ()) for video in videos),
+        "frames": sum(video.scores.n_frames for video in videos),
+    }
+
+
+def _video(video: EvaluatedVideo) -> dict[str, Any]:
+    return {
+        "name": video.truth.name,
+        "labels": video.truth.labels,
+        "predicted": video.predicted,
+        "error": video.error,
+        "missed": video.missed,
+        "false_alarm": video.false_alarm,
+    }
+
+
+def _curves(evaluation: Evaluation) -> dict[str, list[list[float]] | None]:
+    """ROC and PR as [x values, y values], thinned for drawing; the metrics come from all points."""
+    ranking = evaluation.ranking
+    if ranking is None:
+        return {"roc": None, "pr": None}
+    curves = {"roc": ranking.roc_curve(), "pr": ranking.pr_curve()}
+    return {key: [axis.round(4).tolist() for axis in thin(*curve)] for key, curve in curves.items()}
+
+
+def _mean_distances(evaluation: Evaluation) -> dict[str, float] | None:
+    """Means of figure 5 (on UCF-Crime, the paper gives 0.35 and 0.69)."""
+    found = evaluation.distances
+    if found is None:
+        return None
+    return {"normal": float(found.normal.mean()), "anomalous": float(found.anomalous.mean())}
+
+
+def _pair(interval: ConfidenceInterval | None) -> list[float] | None:
+    return None if interval is None else [interval.low, interval.high]
+
+
+def _versions() -> dict[str, str]:
+    installed = {distribution.metadata["Name"] for distribution in metadata.distributions()}
+    return {"python": platform.python_version()} | {
+        name: metadata.version(name) for name in PACKAGES if name in installed
+    }
+
+
+def _json_values(value: Any) -> Any:
+    """JSON values: keys and paths as text, tuples as lists, NaN and infinity as null."""
+    if isinstance(value, Mapping):
+        return {str(key): _json_values(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_values(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
