@@ -1,15 +1,7 @@
-"""Prefect flows over the stages, the composed configuration and the `dsanet` command.
+"""Prefect flows over the stages, the configuration of a run, and the `dsanet` command.
 
 The names below are the public API. They are imported when first used: `import flows` alone loads neither
 Prefect nor torch.
-
-    from pathlib import Path
-    from flows import score_videos
-
-    result = score_videos([Path("camera.mp4")], Path("workspace"), Path("scored"), threshold=0.5)
-    for video in result.videos:
-        for interval in video.intervals:
-            print(video.scores.name, interval.start_s, interval.end_s, interval.label, interval.score)
 """
 
 from typing import TYPE_CHECKING

@@ -1,8 +1,8 @@
-"""Synthetic CCTV footage for the demo and the tests: a street, and now and then something goes wrong in it.
+"""Synthetic CCTV footage for the demo and the tests: clips of one street, some with an anomalous event.
 
-A seed is one camera above one street. Every clip has its own light, traffic and passers-by, and an anomalous
-clip has one event of known place and length in it, drawn over the same street: nothing else tells it from a
-normal clip. The same seed gives the same frames, other seeds other footage.
+A seed stands for one camera above one street. Light, traffic and passers-by vary between clips. An
+anomalous clip differs from a normal one only in its event, which is drawn over the same street in a known
+span of frames. The same seed gives the same frames and the same bytes; other seeds give other footage.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from evaluate.annotations import Segment, write_annotations
 from extract.manifest import VideoRecord, write_manifest
 
 WIDTH, HEIGHT, FPS = 320, 240, 30
-HORIZON, KERB = 110, 150  # rows: the houses end, the road begins
+HORIZON, KERB = 110, 150  # rows: lower edge of the windows' area, upper edge of the road
 EVENTS = ("explosion", "fire", "riot")
 SPLITS = ("train", "val", "test")
 
-# x264's macroblock tree reads memory that it never wrote: with it, each process makes other bytes.
+# x264's macroblock tree reads uninitialised memory: without mbtree=0 the bytes differ between processes.
 X264 = {"crf": "23", "preset": "veryfast", "g": "48", "x264-params": "mbtree=0"}
 
 Colour = tuple[int, int, int]
@@ -31,15 +31,18 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """What one clip shows: `event` is a frame span (end exclusive) or None, `street` the houses' seed."""
+    """The content of one clip."""
 
     name: str
     split: str
     label: str
     n_frames: int
     event: tuple[int, int] | None
+    """First frame of the event and the frame after its last; None for a normal clip."""
     seed: int
+    """Seed of light, traffic, passers-by, event and noise."""
     street: int = 0
+    """Seed of the houses."""
 
 
 def make_footage(
@@ -50,10 +53,11 @@ def make_footage(
     per_event: int = 3,
     on_clip: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Path, Path]:
-    """Write the demo's data set: clips, `manifest.csv` and `manifest.annotations.csv`.
+    """Write a data set to `out`: videos/NAME.mp4, manifest.csv and manifest.annotations.csv.
 
-    `normal` and `per_event` count the training clips; validation and test get half as many, at least one
-    each. A clip that is there already is kept. Returns the paths of the manifest and of the annotations.
+    `normal` and `per_event` are the numbers of training clips, normal and of each event class; the splits val
+    and test get half of them, at least one. Existing clips are kept. Returns the paths of the manifest and of
+    the annotations.
     """
     videos = out / "videos"
     videos.mkdir(parents=True, exist_ok=True)
@@ -74,7 +78,7 @@ def make_footage(
 
 
 def plan_clips(seed: int, normal: int, per_event: int) -> list[ClipPlan]:
-    """Lengths, event spans and seeds of all clips; 96 to 160 frames, an event takes 32 to 56 of them."""
+    """Plans of all clips: 96 to 160 frames each, with an event of 32 to 56 frames in anomalous ones."""
     rng = np.random.default_rng(seed)
     plans = []
     for split in SPLITS:
@@ -91,7 +95,7 @@ def plan_clips(seed: int, normal: int, per_event: int) -> list[ClipPlan]:
 
 
 def write_clip(path: Path, plan: ClipPlan) -> None:
-    """Encode one clip as H.264 in MP4: 320×240, 30 fps, a key frame every 48, B-frames as x264 likes."""
+    """Encode one clip as H.264 in MP4: 320×240 pixels, 30 fps, a key frame every 48 frames, with B-frames."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=FPS, options=X264)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
@@ -102,7 +106,7 @@ def write_clip(path: Path, plan: ClipPlan) -> None:
 
 
 def render(plan: ClipPlan) -> Iterator[np.ndarray]:
-    """Yield the clip's frames, each (240, 320, 3) uint8 RGB."""
+    """Yield the frames of a clip, each (240, 320, 3) uint8 RGB."""
     rng = np.random.default_rng(plan.seed)
     light = float(rng.uniform(0.75, 1.1))
     street = Street(_draw_houses(np.random.default_rng(plan.street)), rng)
@@ -118,7 +122,7 @@ def render(plan: ClipPlan) -> Iterator[np.ndarray]:
 
 
 class Street:
-    """A street: houses with windows, a pavement with passers-by, a road with cars."""
+    """A street with houses, passers-by on the pavement and cars on the road."""
 
     def __init__(self, background: Image.Image, rng: np.random.Generator) -> None:
         self.background = background
@@ -174,7 +178,7 @@ def _draw_houses(rng: np.random.Generator) -> Image.Image:
 
 
 def draw_person(draw: ImageDraw.ImageDraw, x: float, y: float, t: int, colour: Colour) -> None:
-    """A passer-by, about 24 pixels tall, whose legs move with the frame number `t`."""
+    """Draw a person, about 24 pixels tall, whose legs move with the frame number `t`."""
     step = 3 * np.sin(t / 3 + x)
     draw.ellipse((x - 3, y - 6, x + 3, y), fill=(205, 170, 140))
     draw.rectangle((x - 4, y, x + 4, y + 11), fill=colour)
@@ -182,11 +186,12 @@ def draw_person(draw: ImageDraw.ImageDraw, x: float, y: float, t: int, colour: C
     draw.line((x, y + 11, x + step, y + 20), fill=(30, 30, 50), width=3)
 
 
-Painter = Callable[[Image.Image, int, int], Image.Image]  # (frame, frames since the start, length) -> frame
+Painter = Callable[[Image.Image, int, int], Image.Image]
+"""(frame, frames since the start of the event, length of the event in frames) → frame with the event"""
 
 
 def fire(rng: np.random.Generator) -> Painter:
-    """Flames that grow on the pavement, with smoke above them."""
+    """Growing flames with smoke above them."""
     x0, base, size = rng.uniform(60, 260), rng.uniform(140, 190), rng.uniform(1.0, 1.5)
 
     def paint(image: Image.Image, t: int, length: int) -> Image.Image:
@@ -213,7 +218,7 @@ def fire(rng: np.random.Generator) -> Painter:
 
 
 def explosion(rng: np.random.Generator) -> Painter:
-    """A white flash that fills the picture, then a fireball that fades into smoke."""
+    """A white flash over the whole frame, then a fireball that fades into smoke."""
     x, y = rng.uniform(80, 240), rng.uniform(110, 180)
 
     def paint(image: Image.Image, t: int, length: int) -> Image.Image:
@@ -232,7 +237,7 @@ def explosion(rng: np.random.Generator) -> Painter:
 
 
 def riot(rng: np.random.Generator) -> Painter:
-    """A crowd that runs all over the road."""
+    """A crowd of 90 people running over the road."""
     people = [
         (rng.uniform(0, WIDTH), rng.uniform(-6, 6), rng.uniform(115, 215), _colour(rng, 10, 235))
         for _ in range(90)
@@ -256,7 +261,7 @@ EVENT_PAINTERS: dict[str, Callable[[np.random.Generator], Painter]] = {
 
 
 def _muted(rng: np.random.Generator, low: int, high: int) -> Colour:
-    """A wall or a sky: some grey with a slight tint."""
+    """A grey with a slight tint, for walls and sky."""
     grey, tint = int(rng.integers(low, high)), rng.integers(-18, 19, 3)
     red, green, blue = (grey + int(value) for value in tint)
     return red, green, blue

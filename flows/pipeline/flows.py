@@ -14,7 +14,7 @@ from prefect import flow
 from prefect.runtime import deployment, flow_run
 from pydantic import BaseModel
 
-from dsanet.detectors.dsanet.config import InferConfig
+from dsanet.detectors.config import InferConfig
 from dsanet.detectors.registry import AnyDetectorConfig
 from evaluate.config import EvaluateConfig
 from extract.config import ExtractConfig, ExtractRuntime
@@ -62,17 +62,26 @@ def extract_train_eval(
 ) -> list[StageResult]:
     """All stages, from raw video to metrics and a report; a stage with unchanged inputs comes from the cache.
 
-    Returns the results of the stages in order. Raises ValueError or FileNotFoundError for invalid input, and
-    BusyError while another process works in the workspace.
-
-    Example:
-        extract_train_eval(Path("workspace"), source=Source(manifest=Path("videos.csv")))
-
     Args:
         workspace: folder for all outputs
         source: footage; empty: as in the workspace
         config: all settings; empty: as in the workspace, or the preset ucf-crime in a new one
         refresh: first stage to run again although its inputs are unchanged; all later ones follow
+
+    Returns:
+        The results of the four stages in order.
+
+    Raises:
+        FileNotFoundError: the manifest, the annotations or a video does not exist
+        ValueError: invalid settings, or too few videos in a split
+        BusyError: another process works in the workspace (a deployed run waits instead)
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from flows import extract_train_eval
+        >>> results = extract_train_eval(Path("workspace"), refresh="evaluate")
+        >>> [result.stage for result in results]
+        ['extract', 'train', 'infer', 'evaluate']
     """
     names = [stage.name for stage in STAGES]
     first_refreshed = names.index(refresh) if refresh else len(names)

@@ -67,11 +67,12 @@ def score_videos(
         FileNotFoundError: a video, the checkpoint or the CLIP weights do not exist
         ValueError: the checkpoint is damaged, or the CLIP weights are not those of its training
 
-    Example:
-        result = score_videos([Path("camera.mp4")], Path("workspace"), Path("scored"), threshold=0.5)
-        for video in result.videos:
-            for interval in video.intervals:
-                print(video.scores.name, interval.start_s, interval.end_s, interval.label, interval.score)
+    Examples:
+        >>> from pathlib import Path
+        >>> from flows import score_videos
+        >>> result = score_videos([Path("video.mp4")], Path("workspace"), Path("scored"), threshold=0.5)
+        >>> [(video.scores.name, len(video.intervals)) for video in result.videos]  # doctest: +ELLIPSIS
+        [('video', ...)]
     """
     model = model if (model / INFO_FILE).is_file() else Workspace(model).model
     info = read_info(model)

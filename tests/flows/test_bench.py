@@ -1,4 +1,4 @@
-"""`dsanet bench`: who takes part, one table, nothing done twice; the proof on the demo's footage (slow)."""
+"""`dsanet bench`: entries, the table, reuse of finished runs; a proof on the demo's footage (slow)."""
 
 import csv
 import itertools
@@ -31,13 +31,13 @@ ENTRIES = (
 
 @pytest.fixture(scope="module", autouse=True)
 def one_random_clip() -> Iterator[None]:
-    """The real random CLIP, built once: every training with text starts with it."""
+    """Build the random CLIP once for all trainings with text."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dsanet.detectors.base, "build_clip", cache(dsanet.detectors.base.build_clip))
         yield
 
 
-def test_all_detectors_or_some_by_name_or_an_ablation() -> None:
+def test_entries_are_all_detectors_or_some_by_name_or_an_ablation() -> None:
     assert [entry.name for entry in parse_entries("all", None)] == list(DETECTORS)
     assert parse_entries("vadclip, dsanet,vadclip", None) == (
         BenchmarkEntry("vadclip", "vadclip"),
@@ -51,7 +51,9 @@ def test_all_detectors_or_some_by_name_or_an_ablation() -> None:
         parse_entries("all", "table7")
 
 
-def test_one_table_of_all_and_nothing_is_done_twice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_table_of_all_entries_and_finished_runs_are_reused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "flows.pipeline.bench")
     root = tmp_path / "ws"
     manifest = tiny_footage(tmp_path / "clips")
@@ -64,7 +66,7 @@ def test_one_table_of_all_and_nothing_is_done_twice(tmp_path: Path, caplog: pyte
     assert ranking.snippets_per_s > 0
     assert not reference.margins
     assert ranking.margins["auc"].low <= ranking.margins["auc"].difference <= ranking.margins["auc"].high
-    # A detector without classes has no figures that need them, and says why.
+    # A detector without classes has no class figures; its notes say why.
     assert "map_corrected" in reference.figures
     assert "map_corrected" not in ranking.figures
     assert any("only normal from anomalous" in note for note in ranking.notes)

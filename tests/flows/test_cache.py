@@ -1,6 +1,7 @@
-"""A stage that fails: tried again where that may help, given up where it cannot, stopped when it hangs."""
+"""Retries, time limit and cache records of a stage."""
 
 import errno
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,17 +14,17 @@ from flows.workspace.config import PipelineConfig, preset_config
 from flows.workspace.run import Run
 from flows.workspace.workspace import Workspace, WorkspaceInputs
 
-PASSING = OSError(errno.EIO, "the disk did not answer")
-LASTING = {
+TEMPORARY = OSError(errno.EIO, "the disk did not answer")
+PERMANENT = {
     "a bad setting": ValueError("a bad setting"),
-    "a file that is gone": FileNotFoundError(errno.ENOENT, "no such video"),
-    "a folder of somebody else": PermissionError(errno.EACCES, "not yours"),
+    "a missing file": FileNotFoundError(errno.ENOENT, "no such video"),
+    "missing rights": PermissionError(errno.EACCES, "permission denied"),
     "a full disk": OSError(errno.ENOSPC, "no space left on device"),
 }
 
 
 class Work:
-    """A stage's work that fails with each of `failures` in turn, and then succeeds."""
+    """Work of a stage: fails with each of `failures` in turn, then succeeds. `tries` counts the calls."""
 
     def __init__(self, *failures: Exception) -> None:
         self.failures = list(failures)
@@ -37,7 +38,7 @@ class Work:
 
 
 def run_stage(root: Path, work: Callable[[Run], str], **limits: float) -> StageResult:
-    """A flow of one stage that does `work` in a workspace with these settings of `stages`."""
+    """Run a flow of one stage in the workspace `root`; `limits` are settings of `stages`."""
     values = preset_config("small").model_dump() | {"stages": {"retry_delay_s": 0.01, **limits}}
     inputs = WorkspaceInputs(
         manifest=root / "m.csv", annotations=None, config=PipelineConfig.model_validate(values), title="t"
@@ -52,29 +53,52 @@ def run_stage(root: Path, work: Callable[[Run], str], **limits: float) -> StageR
     return one()
 
 
-def test_an_io_error_that_passes_is_tried_again(tmp_path: Path) -> None:
-    work = Work(PASSING, PASSING)
+def test_a_temporary_io_error_is_retried(tmp_path: Path) -> None:
+    work = Work(TEMPORARY, TEMPORARY)
     assert run_stage(tmp_path, work).summary == "done"
     assert work.tries == 3
 
 
-def test_an_io_error_that_stays_is_given_up_after_the_retries(tmp_path: Path) -> None:
-    work = Work(*[PASSING] * 5)
+def test_a_lasting_io_error_fails_after_the_retries(tmp_path: Path) -> None:
+    work = Work(*[TEMPORARY] * 5)
     with pytest.raises(OSError, match="the disk did not answer"):
         run_stage(tmp_path, work, retries=1)
     assert work.tries == 2
 
 
-@pytest.mark.parametrize("what", LASTING)
-def test_what_trying_again_cannot_mend_is_not_tried_again(what: str, tmp_path: Path) -> None:
-    work = Work(LASTING[what])
-    with pytest.raises(type(LASTING[what])):
+@pytest.mark.parametrize("error", PERMANENT)
+def test_a_permanent_error_is_not_retried(error: str, tmp_path: Path) -> None:
+    work = Work(PERMANENT[error])
+    with pytest.raises(type(PERMANENT[error])):
         run_stage(tmp_path, work)
     assert work.tries == 1
 
 
-def test_a_stage_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
+def test_a_stage_is_stopped_at_its_time_limit(tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(TimeoutError):
         run_stage(tmp_path, lambda run: str(time.sleep(60)), timeout_h=1 / 3600, retries=0)
     assert time.monotonic() - began < 30
+
+
+def test_a_record_holds_plain_values_under_the_cache_key(tmp_path: Path) -> None:
+    run_stage(tmp_path, Work())
+    (record,) = Workspace(tmp_path).cache.iterdir()
+    assert record.name.startswith("stage-v1-")
+    assert json.loads(json.loads(record.read_text())["result"]) == {
+        "stage": "stage",
+        "digest": "digest",
+        "summary": "done",
+    }
+
+
+def test_a_record_of_an_older_version_is_used(tmp_path: Path) -> None:
+    """It names the class by the module that defined it then."""
+    fields = run_stage(tmp_path, Work()).model_dump()
+    (record,) = Workspace(tmp_path).cache.iterdir()
+    content = json.loads(record.read_text())
+    old = {"__class__": "flows.cached.StageResult", "data": fields | {"summary": "done before"}}
+    record.write_text(json.dumps(content | {"result": json.dumps(old)}))
+    work = Work()
+    assert run_stage(tmp_path, work).summary == "done before"
+    assert work.tries == 0

@@ -1,4 +1,4 @@
-"""What runs again when what has changed: a table of (change) × (stages), on real flows with real files."""
+"""The cache, on real flows with real files: a table of changes and the stages that run again after each."""
 
 import shutil
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Change = Callable[[Workspace], object]
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A finished workspace; one more clip lies beside its own, in no manifest yet."""
+    """A workspace after a whole run. Beside its clips is `one-more.mp4`, which is in no manifest yet."""
     folder = tmp_path_factory.mktemp("caching")
     manifest = tiny_footage(folder / "clips")
     shutil.copy(read_manifest(manifest)[0].path, folder / "clips" / "one-more.mp4")
@@ -33,7 +33,7 @@ def setting(assignment: str) -> Change:
 
 
 def manifest_with(*more: VideoRecord, change: Callable[[VideoRecord], VideoRecord] = lambda r: r) -> Change:
-    """Another manifest: the old one's videos, changed, and more."""
+    """A new manifest: the old one's records after `change`, and `more`."""
 
     def apply(workspace: Workspace) -> None:
         inputs = workspace.read_inputs()
@@ -51,7 +51,7 @@ def added(split: str, label: str) -> Change:
 
 
 def relabelled(record: VideoRecord) -> VideoRecord:
-    """The fires of the training split become explosions."""
+    """The record with label explosion if it is an anomalous training video, otherwise unchanged."""
     labels = ("explosion",) if record.split == "train" and record.labels != (NORMAL,) else record.labels
     return VideoRecord(record.name, record.path, labels, record.split)
 
@@ -93,8 +93,8 @@ PAGE: Callable[[Workspace], Path] = lambda workspace: workspace.report / "index.
 
 TABLE: dict[str, tuple[Change, str]] = {
     "nothing": (lambda workspace: None, ""),
-    "how it is run": (setting("runtime.workers=1"), ""),
-    "how often it is tried": (setting("stages.retries=1"), ""),
+    "workers": (setting("runtime.workers=1"), ""),
+    "retries": (setting("stages.retries=1"), ""),
     "the threshold": (setting("evaluate.threshold=0.25"), "evaluate"),
     "the protocol": (setting("evaluate.bootstrap=60"), "evaluate"),
     "the annotations": (annotations_moved, "evaluate"),
@@ -115,36 +115,36 @@ TABLE: dict[str, tuple[Change, str]] = {
 
 
 def written(workspace: Workspace) -> dict[str, int]:
-    """When each feature and score file was last written."""
+    """Modification time of each feature and score file."""
     files = [*workspace.features.glob("*.h5"), *workspace.scores.glob("*.h5")]
     return {f"{path.parent.name}/{path.name}": path.stat().st_mtime_ns for path in files}
 
 
 def stages_run(caplog: pytest.LogCaptureFixture) -> str:
-    """The stages whose line in the log does not end in (Cached)."""
+    """The stages whose log line does not end in (Cached)."""
     lines = [line for line in caplog.messages if line.endswith(")") and line.split()[0] in ALL.split()]
     assert [line.split()[0] for line in lines] == ALL.split()
     return " ".join(line.split()[0] for line in lines if not line.endswith("(Cached)"))
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_a_change_runs_what_depends_on_it(
+def test_a_change_runs_the_stages_that_depend_on_it(
     name: str, finished: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     change, expected = TABLE[name]
-    # Copied, so the rows don't see each other: a moved workspace keeps its cache.
+    # Each row works on a copy; the cache moves with the workspace.
     workspace = Workspace(shutil.copytree(finished.root, tmp_path / "ws"))
     change(workspace)
     before = written(workspace)
     with caplog.at_level("INFO", logger="flows"):
         extract_train_eval(workspace.root)
     run = stages_run(caplog)
-    if "a score file" in name:  # scored in another batch, its last bit may differ, and evaluation follows
+    if "a score file" in name:  # scored in another batch, its last bit can differ, and evaluation then runs
         run = run.removesuffix(" evaluate")
     assert run == expected
     redone = {path for path, time in written(workspace).items() if time != before.get(path)}
     lost = FEATURES if "a feature file" in name else SCORES if "a score file" in name else None
-    if lost:  # just that file is made again
+    if lost:  # only that file is written again
         path = lost(finished)
         assert redone == {f"{path.parent.name}/{path.name}"}
     if lost is FEATURES:
@@ -153,7 +153,7 @@ def test_a_change_runs_what_depends_on_it(
         assert {path for path in redone if path.startswith("features")} == {"features/one-more.h5"}
 
 
-def test_refresh_forces_a_stage_and_what_depends_on_it(
+def test_refresh_runs_a_stage_and_all_later_ones(
     finished: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = shutil.copytree(finished.root, tmp_path / "ws")
@@ -162,7 +162,7 @@ def test_refresh_forces_a_stage_and_what_depends_on_it(
     assert stages_run(caplog) == "train infer evaluate"
 
 
-def test_nothing_changed_means_nothing_is_done(finished: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_changes_no_stage_does_its_work(finished: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*args: object, **kwargs: object) -> None:
         raise AssertionError("a cached stage did its work")
 

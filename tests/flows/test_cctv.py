@@ -1,4 +1,4 @@
-"""Real CCTV: UCF-Crime clips, by the official lists and annotations, from video to metrics."""
+"""Real CCTV: clips of UCF-Crime with its official lists and annotations, from video to metrics."""
 
 import csv
 import json
@@ -13,29 +13,29 @@ from flows.workspace.datasets import import_official_lists
 from flows.workspace.inputs import configure_workspace
 from flows.workspace.workspace import Workspace
 
-TO_TRAIN_ON = ("Normal_Videos_641_x264", "Explosion016_x264")
-TO_TEST_ON = ("RoadAccidents017_x264", "Burglary033_x264")
+TRAINING = ("Normal_Videos_641_x264", "Explosion016_x264")
+TEST = ("RoadAccidents017_x264", "Burglary033_x264")
 
 
 @pytest.fixture
 def videos(shared: Path, tmp_path: Path) -> Path:
-    """A folder with four of the clips, as a user would have them."""
+    """A folder with four of the clips."""
     folder = tmp_path / "videos"
     folder.mkdir()
-    for name in (*TO_TRAIN_ON, *TO_TEST_ON):
+    for name in (*TRAINING, *TEST):
         shutil.copy(shared / "data" / "footage" / f"{name}.mp4", folder)
     return folder
 
 
-def test_real_footage_goes_all_the_way(shared: Path, videos: Path, tmp_path: Path) -> None:
+def test_real_footage_from_official_lists_to_metrics(shared: Path, videos: Path, tmp_path: Path) -> None:
     lists = shared / "data" / "ucf-crime"
     manifest = tmp_path / "ucf.csv"
     imported = import_official_lists("ucf-crime", lists, videos, manifest)
     assert len(imported.records) == 4
     assert len(imported.missing) == 1900 - 4
-    # All nine clips at hand are test videos; two of them serve as training data here.
+    # All nine available clips are test videos of the data set; two of them are used for training here.
     records = [
-        type(r)(r.name, r.path, r.labels, "train" if r.name in TO_TRAIN_ON else "test")
+        type(r)(r.name, r.path, r.labels, "train" if r.name in TRAINING else "test")
         for r in read_manifest(manifest)
     ]
     write_manifest(manifest, records)
@@ -48,9 +48,9 @@ def test_real_footage_goes_all_the_way(shared: Path, videos: Path, tmp_path: Pat
     configure_workspace(tmp_path / "ws", manifest, preset="small", weights="random", settings=settings)
     extract_train_eval(tmp_path / "ws")
     workspace = Workspace(tmp_path / "ws")
-    assert {path.stem for path in workspace.scores.glob("*.h5")} == set(TO_TEST_ON)
+    assert {path.stem for path in workspace.scores.glob("*.h5")} == set(TEST)
     metrics = json.loads((workspace.report / "metrics.json").read_text())
     assert 0 <= metrics["auc"] <= 1
     with (lists / "test-frame-counts.tsv").open() as table:
         frames = {row[0].removesuffix(".mp4"): int(row[-1]) for row in csv.reader(table, delimiter="\t")}
-    assert metrics["counts"]["frames"] == sum(frames[name] for name in TO_TEST_ON)
+    assert metrics["counts"]["frames"] == sum(frames[name] for name in TEST)

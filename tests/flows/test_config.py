@@ -1,4 +1,4 @@
-"""Composed configuration: presets, dotted overrides, closed models."""
+"""The configuration: presets, overrides by dotted path, rejection of unknown keys."""
 
 import jsonschema
 import pytest
@@ -28,7 +28,7 @@ def test_presets_carry_the_papers_values() -> None:
     )
 
 
-def test_override_sets_nested_values_and_leaves_the_rest() -> None:
+def test_override_sets_nested_values_and_keeps_the_others() -> None:
     before = preset_config("small")
     after = override(before, ["train.epochs=3", "extract.weights=random", "train.lr=1e-3"])
     assert (after.train.epochs, after.extract.weights, after.train.lr) == (3, "random", 1e-3)
@@ -47,17 +47,17 @@ def test_override_sets_nested_values_and_leaves_the_rest() -> None:
         ("train.epochs", "has no `=`"),
     ],
 )
-def test_a_bad_override_names_its_path(assignment: str, complaint: str) -> None:
+def test_an_invalid_override_names_its_path(assignment: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         override(preset_config("small"), [assignment])
 
 
-def test_unknown_preset_names_the_known_ones() -> None:
+def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="ucf-crime, xd-violence, small"):
         preset_config("shanghai")
 
 
-def test_what_is_not_given_takes_the_values_of_the_given_preset() -> None:
+def test_the_preset_is_the_source_of_the_defaults() -> None:
     config = PipelineConfig.model_validate({"preset": "xd-violence", "train": {"epochs": 3}})
     assert config.train.epochs == 3
     assert config.train.lr == preset_config("xd-violence").train.lr
@@ -65,7 +65,7 @@ def test_what_is_not_given_takes_the_values_of_the_given_preset() -> None:
     assert PipelineConfig.model_validate(config.model_dump(mode="json")) == config
 
 
-def test_another_detector_begins_with_its_own_settings_of_the_preset() -> None:
+def test_a_detector_change_loads_its_settings_of_the_preset() -> None:
     before = override(preset_config("small"), ["extract.weights=random", "train.epochs=3", "infer.beta=9"])
     after = override(before, ["model.detector=vadclip", "model.separation=0.5"])
     assert (after.model.detector, after.model.clip_weights, after.model.separation) == (
@@ -80,20 +80,20 @@ def test_another_detector_begins_with_its_own_settings_of_the_preset() -> None:
 
 
 @pytest.mark.parametrize("assignment", ["model.detector=sultani", "model.window=4", "model.clip_weights=x"])
-def test_a_setting_that_the_detector_has_not_is_refused(assignment: str) -> None:
+def test_a_setting_of_another_detector_is_rejected(assignment: str) -> None:
     with pytest.raises(
         ValueError, match=r"no setting 'model|no detector 'sultani'; expected one of mil-ranking"
     ):
         override(preset_config("small"), ["model.detector=clip-tsa", assignment])
 
 
-def test_a_bad_value_of_a_detector_is_named_by_its_path() -> None:
+def test_an_invalid_value_of_a_detector_is_named_by_its_path() -> None:
     with pytest.raises(ValueError, match=r"setting model\.nominated:.*given: 2"):
         override(preset_config("small"), ["model.detector=clip-tsa", "model.nominated=2"])
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
-def test_a_form_made_of_the_schema_takes_every_detector_and_no_unknown_setting(detector: str) -> None:
+def test_the_json_schema_accepts_every_detector_and_no_unknown_setting(detector: str) -> None:
     model = {"detector": detector, **config_class(detector)().model_dump(mode="json")}
     schema = PipelineConfig.model_json_schema()
     jsonschema.validate({"model": model}, schema)

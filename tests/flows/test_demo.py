@@ -1,4 +1,4 @@
-"""The demo's proof (slow): it finds the events, and with shuffled training labels it finds nothing."""
+"""Proof on the demo's footage (slow): events are found, and not with shuffled training labels."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ def test_the_demo_finds_the_events(demo: Workspace) -> None:
     assert auc(demo) >= 0.85
 
 
-def test_with_shuffled_labels_there_is_no_skill(demo: Workspace, tmp_path: Path) -> None:
+def test_with_shuffled_labels_scores_are_at_chance(demo: Workspace, tmp_path: Path) -> None:
     inputs = demo.read_inputs()
     found = []
     for seed in range(3):

@@ -1,4 +1,4 @@
-"""Synthetic footage: real H.264 files whose events lie where the annotations say."""
+"""Synthetic footage: H.264 files with events in the annotated spans, reproducible to the byte."""
 
 import os
 import subprocess
@@ -30,14 +30,14 @@ def test_manifest_and_annotations_describe_the_clips(tmp_path: Path) -> None:
             assert 0 < segment.start_frame < segment.end_frame < stream.frames
 
 
-def test_clips_that_are_there_are_kept(tmp_path: Path) -> None:
+def test_existing_clips_are_kept(tmp_path: Path) -> None:
     manifest, _ = make_footage(tmp_path, seed=3, normal=1, per_event=1)
     before = {r.path: r.path.stat().st_mtime_ns for r in read_manifest(manifest)}
     make_footage(tmp_path, seed=3, normal=1, per_event=1)
     assert before == {r.path: r.path.stat().st_mtime_ns for r in read_manifest(manifest)}
 
 
-def test_seeds_give_other_footage_and_the_same_seed_the_same_bytes(tmp_path: Path) -> None:
+def test_a_seed_determines_the_bytes(tmp_path: Path) -> None:
     one, again, other = (plan_clips(seed, 1, 1)[0] for seed in (0, 0, 1))
     assert one == again
     assert one != other
@@ -49,23 +49,23 @@ def test_seeds_give_other_footage_and_the_same_seed_the_same_bytes(tmp_path: Pat
     assert first != third
 
 
-def test_another_process_makes_the_same_bytes(tmp_path: Path) -> None:
+def test_another_process_writes_the_same_bytes(tmp_path: Path) -> None:
     plan = plan_clips(0, 1, 1)[0]
     write_clip(tmp_path / "here.mp4", plan)
     script = "import sys; from pathlib import Path; from flows.demo.footage import plan_clips, write_clip; "
     script += "write_clip(Path(sys.argv[1]), plan_clips(0, 1, 1)[0])"
-    # Memory as malloc leaves it decides nothing: glibc fills it with this byte.
+    # glibc fills allocated memory with this byte, which reveals a dependence on uninitialised memory.
     memory = {**os.environ, "MALLOC_PERTURB_": "85"}
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "there.mp4")], check=True, env=memory)
     assert (tmp_path / "here.mp4").read_bytes() == (tmp_path / "there.mp4").read_bytes()
 
 
 @pytest.mark.parametrize("label", EVENTS)
-def test_the_event_is_drawn_in_its_span_and_nowhere_else(label: str) -> None:
+def test_the_event_is_drawn_only_in_its_span(label: str) -> None:
     anomalous = ClipPlan("a", "test", label, 30, (10, 20), seed=5)
     normal = ClipPlan("n", "test", "normal", 30, None, seed=5)
     changed = []
-    # The painter draws from the clip's generator before the noise does, so the noise may differ.
+    # The event draws from the clip's generator before the noise, so the noise differs slightly.
     for with_event, without in zip(render(anomalous), render(normal), strict=True):
         difference = np.abs(with_event.astype(int) - without.astype(int))
         changed.append(bool((difference > 40).any()))

@@ -1,4 +1,4 @@
-"""Ctrl-C on a terminal: the command stops within seconds, says so, and goes on from there when run again."""
+"""Ctrl-C on a terminal: the command stops within seconds with a message; run again, it resumes."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from tests.flows.commands import DSANET
 
 
 def start(manifest: Path, out: Path) -> subprocess.Popen[str]:
-    """`dsanet extract` in a process group of its own, as a shell starts it."""
+    """Start `dsanet extract` in a new process group, as a shell does."""
     options = ["--preset", "small", "--weights", "random", "--set", "extract.snippet_length=64"]
     command = [*DSANET, "extract"]
     return subprocess.Popen(
@@ -24,7 +24,7 @@ def start(manifest: Path, out: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_an_interrupted_extraction_stops_soon_and_goes_on_later(tmp_path: Path) -> None:
+def test_an_interrupted_extraction_stops_within_seconds_and_resumes(tmp_path: Path) -> None:
     manifest, _ = make_footage(tmp_path / "footage", seed=2, normal=2, per_event=1)
     features = tmp_path / "ws" / "features"
     first = start(manifest, tmp_path / "ws")

@@ -1,5 +1,6 @@
-"""The registry of models: in whole or not at all, once, and one step back."""
+"""The model registry: atomic and repeatable registration, promotion, rollback."""
 
+import json
 import os
 import shutil
 import sqlite3
@@ -16,7 +17,7 @@ from flows.workspace.retrain_config import GateConfig
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with an empty store (making one takes seconds)."""
+    """A workspace with one registered version; creating its store takes seconds."""
     root = tmp_path_factory.mktemp("begun")
     assert Registry(root).name.startswith("dsanet-begun")
     Registry(root).register(training(root, "first"))
@@ -25,7 +26,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def registry(begun: Path, tmp_path: Path) -> Registry:
-    """A registry of its own with one version, `first`, as its champion."""
+    """A copy of it with the version `first` as champion."""
     for name in ("mlflow.db", "mlartifacts", "models"):
         copy = shutil.copytree if (begun / name).is_dir() else shutil.copy
         copy(begun / name, tmp_path / name)
@@ -35,7 +36,7 @@ def registry(begun: Path, tmp_path: Path) -> Registry:
 
 
 def training(root: Path, key: str) -> TrainingRecord:
-    """A finished training, as far as the registry cares."""
+    """A finished training with the files that the registry reads."""
     folder = root / "models" / key / "model"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.json").write_text(f'{{"key": "{key}"}}')
@@ -52,7 +53,7 @@ def decision(champion: str, difference: float) -> Decision:
     return Decision(champion=champion, gate_fingerprint="q", promoted=judged.holds, figures={"auc": judged})
 
 
-def test_a_training_is_kept_with_parameters_curves_metrics_and_files(registry: Registry) -> None:
+def test_a_training_is_stored_with_parameters_curves_metrics_and_files(registry: Registry) -> None:
     version = registry.find("first")
     run = registry._client.get_run(version.run_id)
     assert run.data.params == {"train.epochs": "1", "train.betas": "[0.9, 0.999]", "encoder": "abc"}
@@ -67,7 +68,7 @@ def test_a_training_is_kept_with_parameters_curves_metrics_and_files(registry: R
     assert run.info.status == "FINISHED"
 
 
-def test_the_same_training_is_one_version_however_often_it_is_registered(registry: Registry) -> None:
+def test_registering_a_training_twice_makes_one_version(registry: Registry) -> None:
     root = registry._root
     again = Registry(root).register(training(root, "first"))
     assert again.number == 1
@@ -75,7 +76,7 @@ def test_the_same_training_is_one_version_however_often_it_is_registered(registr
     assert registry.register(training(root, "second")).number == 2
 
 
-def test_what_a_killed_registration_has_left_does_not_count(registry: Registry) -> None:
+def test_a_killed_registration_leaves_no_version(registry: Registry) -> None:
     experiment = registry._experiment()
     registry._client.create_run(experiment, run_name="half", tags={"dsanet.key": "second"})
     assert [version.key for version in registry.versions()] == ["first"]
@@ -106,16 +107,16 @@ def test_promotion_and_rollback_are_one_step_each(registry: Registry) -> None:
     assert registry.roll_back().number == 1
 
 
-def test_promoting_the_champion_again_forgets_nothing(registry: Registry) -> None:
+def test_promoting_the_champion_again_keeps_its_predecessor(registry: Registry) -> None:
     second = registry.register(training(registry._root, "second"))
     registry.promote(second)
-    registry.set_challenger(second)  # as a promotion leaves it that was killed half-way
+    registry.set_challenger(second)  # the state after a killed promotion
     registry.promote(registry.find("2"))
     assert registry.find("champion").replaced == "first"
     assert registry.find("champion").aliases == ("champion",)
 
 
-def test_a_model_that_is_not_there_is_named_with_those_that_are(registry: Registry, tmp_path: Path) -> None:
+def test_an_unknown_version_is_answered_with_the_known_ones(registry: Registry, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no model '7' in .*; expected one of champion, 1"):
         registry.find("7")
     with pytest.raises(ValueError, match=r"nothing is registered yet: run `dsanet retrain`"):
@@ -123,7 +124,7 @@ def test_a_model_that_is_not_there_is_named_with_those_that_are(registry: Regist
     assert not (tmp_path / "other").exists()
 
 
-def test_a_lost_checkpoint_comes_back(registry: Registry) -> None:
+def test_a_lost_checkpoint_is_downloaded(registry: Registry) -> None:
     folder = registry._root / "models" / "second" / "model"
     version = registry.register(training(registry._root, "second"))
     content = (folder / "model.json").read_text()
@@ -132,9 +133,7 @@ def test_a_lost_checkpoint_comes_back(registry: Registry) -> None:
     assert (folder / "model.json").read_text() == content
 
 
-def test_a_workspace_that_was_moved_keeps_its_models_and_writes_where_it_is(
-    begun: Path, tmp_path: Path
-) -> None:
+def test_a_moved_workspace_keeps_its_models_and_writes_to_its_new_place(begun: Path, tmp_path: Path) -> None:
     shutil.copytree(begun, tmp_path / "moved")
     registry = Registry(tmp_path / "moved")
     assert registry.name == Registry(begun).name
@@ -143,9 +142,7 @@ def test_a_workspace_that_was_moved_keeps_its_models_and_writes_where_it_is(
     assert list((tmp_path / "moved" / "mlartifacts").glob(f"{version.run_id}/artifacts/model/model.json"))
 
 
-def test_the_tracking_uri_of_the_environment_is_honoured_and_nothing_phones_home(
-    begun: Path, tmp_path: Path
-) -> None:
+def test_mlflow_tracking_uri_is_used_and_no_telemetry_is_sent(begun: Path, tmp_path: Path) -> None:
     store = tmp_path / "elsewhere.db"
     script = """
 import os, socket, sys
@@ -179,9 +176,16 @@ print(registry.find("champion").key, get_telemetry_client(), asked)
     connection.close()
 
 
-def test_margins_are_asked_of_every_figure() -> None:
+def test_a_decision_holds_the_margin_of_every_figure() -> None:
     assert GateConfig().margins == {"auc": 0.005, "map_corrected": 0.01}
     assert decision("first", -0.005).promoted
     assert not decision("first", -0.0051).promoted
     assert "worse than the champion: auc -0.0051 (margin 0.005)" in decision("first", -0.0051).reason
     assert "| auc | 0.9000 |" in decision("first", 0).markdown()
+
+
+def test_a_decision_is_stored_with_the_keys_of_older_registries(registry: Registry) -> None:
+    registry.record_decision(registry.find("first"), decision("other", 0.0))
+    (stored,) = registry._client.search_model_versions(f"name='{registry.name}'")
+    assert set(json.loads(stored.tags["dsanet.decision"])) == {"champion", "question", "promoted", "figures"}
+    assert registry.find("first").decision == decision("other", 0.0)

@@ -1,10 +1,13 @@
-"""The pipeline end to end: real clips, CLIP (random weights), DSANet, scores, report; what runs again when.
+"""The pipeline end to end: real clips, CLIP with random weights, DSANet, scores, report.
 
-Snippets of 64 frames and three epochs keep it short; nothing is replaced by a stand-in.
+Nothing is mocked; snippets of 64 frames and one epoch keep it short.
 """
 
+import doctest
+import inspect
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,7 +37,7 @@ def finished(footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspa
     return Workspace(root)
 
 
-def test_a_run_leaves_features_model_scores_metrics_and_report(finished: Workspace, footage: Path) -> None:
+def test_a_run_writes_features_model_scores_metrics_and_report(finished: Workspace, footage: Path) -> None:
     records = read_manifest(footage)
     assert {path.stem for path in finished.features.glob("*.h5")} == {record.name for record in records}
     tests = {record.name for record in records if record.split == "test"}
@@ -47,7 +50,7 @@ def test_a_run_leaves_features_model_scores_metrics_and_report(finished: Workspa
     assert "random CLIP weights" in page
 
 
-def test_refresh_forces_a_stage_and_the_same_inputs_give_the_same_bytes(finished: Workspace) -> None:
+def test_refresh_runs_a_stage_and_the_same_inputs_give_the_same_bytes(finished: Workspace) -> None:
     weights = (finished.model / "model.safetensors").read_bytes()
     info = (finished.model / "model.json").read_text()
     (finished.model / "model.json").unlink()
@@ -57,7 +60,7 @@ def test_refresh_forces_a_stage_and_the_same_inputs_give_the_same_bytes(finished
     assert (finished.model / "model.json").read_text() == info
 
 
-def test_scores_of_any_video_become_intervals_and_a_picture(
+def test_score_videos_writes_intervals_and_a_timeline(
     finished: Workspace, footage: Path, tmp_path: Path
 ) -> None:
     clip = next(r.path for r in read_manifest(footage) if r.split == "test" and r.labels != (NORMAL,))
@@ -74,7 +77,39 @@ def test_scores_of_any_video_become_intervals_and_a_picture(
     assert row.startswith(f"{clip.stem},0.00,")
 
 
-def test_a_checkpoint_of_other_classes_is_refused(finished: Workspace, footage: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "function", [score_videos, extract_train_eval], ids=lambda function: function.__name__
+)
+def test_the_examples_of_the_public_api_run(
+    function: Callable[..., object],
+    finished: Workspace,
+    footage: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(finished.root, "workspace")
+    shutil.copy(read_manifest(footage)[0].path, "video.mp4")
+    example = doctest.DocTestParser().get_doctest(inspect.getdoc(function) or "", {}, "example", None, None)
+    assert example.examples
+    assert doctest.DocTestRunner().run(example).failed == 0
+
+
+def test_videos_of_the_same_name_get_distinct_names(
+    finished: Workspace, footage: Path, tmp_path: Path
+) -> None:
+    clip = read_manifest(footage)[0].path
+    paths = [tmp_path / "one" / "cam.mp4", tmp_path / "two" / "cam.mp4", tmp_path / "three" / "cam-2.mp4"]
+    for path in paths:
+        path.parent.mkdir()
+        shutil.copy(clip, path)
+    result = score_videos(paths, finished.root, tmp_path / "out", threshold=0.5)
+    assert [video.scores.name for video in result.videos] == ["cam", "cam-2", "cam-2-2"]
+
+
+def test_infer_rejects_labels_that_the_checkpoint_lacks(
+    finished: Workspace, footage: Path, tmp_path: Path
+) -> None:
     renamed = [
         type(r)(r.name, r.path, ("normal",) if NORMAL in r.labels else ("theft",), r.split)
         for r in read_manifest(footage)
@@ -89,7 +124,7 @@ def test_a_checkpoint_of_other_classes_is_refused(finished: Workspace, footage: 
         finished.inputs_file.write_text(manifest)
 
 
-def test_an_unreadable_video_is_skipped_and_listed_and_the_rest_goes_on(
+def test_an_unreadable_video_is_skipped_and_listed(
     finished: Workspace, footage: Path, tmp_path: Path
 ) -> None:
     records = read_manifest(footage)
@@ -99,7 +134,7 @@ def test_an_unreadable_video_is_skipped_and_listed_and_the_rest_goes_on(
     configure_workspace(
         tmp_path / "ws", tmp_path / "m.csv", preset="small", weights="random", settings=SETTINGS
     )
-    shutil.copytree(finished.features, tmp_path / "ws" / "features")  # the rest need not be encoded again
+    shutil.copytree(finished.features, tmp_path / "ws" / "features")  # spares encoding the other videos again
     extract_train_eval(tmp_path / "ws")
     workspace = Workspace(tmp_path / "ws")
     failures = (workspace.features / "failures.csv").read_text()
@@ -107,15 +142,13 @@ def test_an_unreadable_video_is_skipped_and_listed_and_the_rest_goes_on(
     assert "broken" in " ".join(json.loads((workspace.report / "metrics.json").read_text())["notes"])
 
 
-def test_evaluating_before_there_are_features_says_what_to_run(footage: Path, tmp_path: Path) -> None:
+def test_evaluation_without_features_names_the_command_to_run(footage: Path, tmp_path: Path) -> None:
     configure_workspace(tmp_path, footage, preset="small", weights="random")
     with pytest.raises(FileNotFoundError, match="dsanet extract --out"):
         evaluate(tmp_path)
 
 
-def test_a_video_that_failed_is_tried_again_and_nothing_else(
-    finished: Workspace, footage: Path, tmp_path: Path
-) -> None:
+def test_only_the_failed_video_is_tried_again(finished: Workspace, footage: Path, tmp_path: Path) -> None:
     records = read_manifest(footage)
     late = tmp_path / "late.mp4"
     late.write_bytes(b"still being copied")
@@ -135,7 +168,7 @@ def test_a_video_that_failed_is_tried_again_and_nothing_else(
     assert all(path.stat().st_mtime_ns == written for path, written in before.items())
 
 
-def test_the_figures_of_the_paper_are_drawn_when_asked_for(finished: Workspace) -> None:
+def test_optional_settings_add_the_papers_figures(finished: Workspace) -> None:
     asked = ["infer.learned_features=true", "infer.normal_distance=true", "evaluate.tsne=true"]
     configure_workspace(finished.root, settings=asked)
     infer(finished.root)

@@ -1,4 +1,4 @@
-"""What is said of a stage's progress where there is no terminal: a line a minute."""
+"""Progress of a stage without a terminal: one log line a minute."""
 
 import logging
 
@@ -8,7 +8,7 @@ from extract.progress import ExtractProgress
 from flows.pipeline import progress
 
 
-def test_a_line_a_minute_says_how_far_the_extraction_is(
+def test_extraction_logs_one_line_a_minute(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = 0.0

@@ -1,4 +1,4 @@
-"""A run's memory of digests: a file is read once, and every change of it is noticed."""
+"""Digests of a run: a file is read once as long as it does not change."""
 
 import os
 import time
@@ -14,14 +14,14 @@ from flows.workspace.run import SETTLED_NS, Run
 from tests.flows.tiny import tiny_footage
 
 
-def edited_with_its_old_time(path: Path) -> None:
+def edit_and_restore_time(path: Path) -> None:
     before = path.stat()
     with path.open("r+b") as file:
         file.write(b"X")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def replaced_with_its_old_time(path: Path) -> None:
+def replace_and_restore_time(path: Path) -> None:
     before, new = path.stat(), path.with_name("new")
     new.write_bytes(b"Y" + path.read_bytes()[1:])
     os.utime(new, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -34,7 +34,7 @@ def run(tmp_path: Path) -> Run:
     return Run.load(tmp_path / "ws")
 
 
-@pytest.mark.parametrize("change", [edited_with_its_old_time, replaced_with_its_old_time])
+@pytest.mark.parametrize("change", [edit_and_restore_time, replace_and_restore_time])
 def test_a_file_is_read_once_until_it_changes(
     change: Callable[[Path], None], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,8 +53,8 @@ def test_a_file_is_read_once_until_it_changes(
     assert run.digest(path) is None
 
 
-def test_a_file_that_has_just_changed_may_change_unseen_and_is_read_again(run: Run, tmp_path: Path) -> None:
+def test_a_file_changed_just_now_is_read_again(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "file"
-    for content in (b"one", b"two", b"six"):  # of one size, within a tick of the clock
+    for content in (b"one", b"two", b"six"):  # same size, within one tick of the file system's clock
         path.write_bytes(content)
         assert run.digest(path) == file_digest(path)

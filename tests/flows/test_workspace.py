@@ -1,4 +1,4 @@
-"""The workspace: what it remembers, who may work in it, and what data it refuses."""
+"""The workspace: its inputs file, its lock, and the checks of its videos."""
 
 import multiprocessing
 from pathlib import Path
@@ -21,7 +21,7 @@ def record(name: str, label: str, split: str = "train") -> VideoRecord:
     return VideoRecord(name, Path(f"{name}.mp4"), (label,), split)
 
 
-def test_it_remembers_its_inputs(tmp_path: Path) -> None:
+def test_inputs_are_read_as_written(tmp_path: Path) -> None:
     inputs = WorkspaceInputs(
         manifest=tmp_path / "m.csv", annotations=None, config=preset_config("small"), title="cameras"
     )
@@ -29,7 +29,7 @@ def test_it_remembers_its_inputs(tmp_path: Path) -> None:
     assert Workspace(tmp_path / "ws").read_inputs() == inputs
 
 
-def test_a_folder_that_is_none_says_how_to_begin(tmp_path: Path) -> None:
+def test_a_folder_without_inputs_names_the_command_to_run(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"is not a workspace.*dsanet run"):
         Workspace(tmp_path).read_inputs()
 
@@ -46,7 +46,7 @@ def _hold(root: Path, held: "multiprocessing.synchronize.Event") -> None:
         multiprocessing.Event().wait()
 
 
-def test_only_one_process_works_in_it_and_a_killed_one_frees_it(tmp_path: Path) -> None:
+def test_one_process_holds_the_lock_and_its_death_frees_it(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     held = context.Event()
     other = context.Process(target=_hold, args=(tmp_path, held))
@@ -65,7 +65,7 @@ def test_only_one_process_works_in_it_and_a_killed_one_frees_it(tmp_path: Path) 
         pass
 
 
-def test_training_needs_both_kinds_of_videos() -> None:
+def test_training_needs_normal_and_anomalous_videos() -> None:
     with pytest.raises(ValueError, match="no video of split `train`"):
         check_trainable([record("a", "normal", "test")])
     with pytest.raises(ValueError, match="every training video is normal"):

@@ -1,4 +1,4 @@
-"""The smallest footage on which the whole pipeline runs: four real clips of one snippet each."""
+"""The smallest footage for the whole pipeline: four real clips of one snippet each."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ N_FRAMES, EVENT = 32, (8, 24)
 
 @dataclass(frozen=True)
 class TinyClip:
-    """A clip of one snippet; `event` is the frame span of the fire in it."""
+    """A clip of one snippet; `event` is the frame span of its fire, None for a normal clip."""
 
     path: Path
     label: str
@@ -27,14 +27,14 @@ class TinyClip:
 
 
 def write_tiny_clip(path: Path, seed: int, *, burns: bool) -> TinyClip:
-    """A street of 32 frames, calm or with a fire."""
+    """Write a clip of 32 frames, normal or with a fire."""
     clip = TinyClip(path, *("fire", EVENT) if burns else ("normal", None))
     write_clip(path, ClipPlan(path.stem, "train", clip.label, N_FRAMES, clip.event, seed))
     return clip
 
 
 def tiny_footage(folder: Path) -> Path:
-    """A manifest with a calm and a burning street in `train` and in `test`, and its annotations."""
+    """Write a normal and a burning clip for `train` and for `test`; returns the path of the manifest."""
     folder.mkdir(parents=True)
     records, truth = [], {}
     for seed, split in enumerate(("train", "test")):
@@ -50,6 +50,6 @@ def tiny_footage(folder: Path) -> Path:
 
 
 def run_arguments(manifest: Path, out: Path) -> list[str]:
-    """`dsanet run` over it, after the command's name."""
+    """The arguments of `dsanet run` over the footage, after the program name."""
     settings = [word for setting in SETTINGS for word in ("--set", setting)]
     return ["run", "--manifest", str(manifest), "--out", str(out), *OPTIONS, *settings]
