@@ -101,9 +101,9 @@ def test_a_wrong_manifest_is_one_line_and_exit_code_2(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["run", "--out", "ws"], "no workspace yet"),
+        (["run", "--out", "ws"], "is not a workspace"),
         (["run", "--out", "ws", "--manifest", "none.csv"], "none.csv"),
-        (["train", "--out", "nowhere"], "no workspace yet"),
+        (["train", "--out", "nowhere"], "is not a workspace"),
         (["config", "--preset", "shanghai"], "no preset 'shanghai'"),
         (["config", "--set", "train.epoch=3"], "no setting 'train.epoch'"),
         (["score", "none.mp4", "--model", "nowhere"], "nowhere"),
