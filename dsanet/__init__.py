@@ -6,8 +6,6 @@ torch.
 
 from typing import TYPE_CHECKING
 
-from extract.lazy import lazy_exports
-
 __all__ = [
     "DSANet",
     "Scorer",
@@ -29,17 +27,24 @@ if TYPE_CHECKING:
     from dsanet.layers.belief import belief_modulation
     from dsanet.training.train import train
 else:
-    __getattr__, __dir__ = lazy_exports(
-        __name__,
-        {
-            "DSANet": "dsanet.detectors.dsanet.model",
-            "Scorer": "dsanet.inference",
-            "belief_modulation": "dsanet.layers.belief",
-            "build_detector": "dsanet.detectors.registry",
-            "import_release": "dsanet.checkpoint",
-            "infer": "dsanet.inference",
-            "load_checkpoint": "dsanet.checkpoint",
-            "loss_terms": "dsanet.detectors.dsanet.losses",
-            "train": "dsanet.training.train",
-        },
-    )
+    _MODULE_OF = {
+        "DSANet": "dsanet.detectors.dsanet.model",
+        "Scorer": "dsanet.inference",
+        "belief_modulation": "dsanet.layers.belief",
+        "build_detector": "dsanet.detectors.registry",
+        "import_release": "dsanet.checkpoint",
+        "infer": "dsanet.inference",
+        "load_checkpoint": "dsanet.checkpoint",
+        "loss_terms": "dsanet.detectors.dsanet.losses",
+        "train": "dsanet.training.train",
+    }
+
+    def __getattr__(name: str) -> object:
+        # Not imported at the top: `dsanet.__main__` must start even if `extract` is another project's package.
+        from extract.lazy import lazy_exports
+
+        load, _ = lazy_exports(__name__, _MODULE_OF)
+        return load(name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_MODULE_OF})

@@ -110,9 +110,10 @@ def load_checkpoint(checkpoint_dir: Path | str, device: str | torch.device = "cp
     cannot be trained further. Raises FileNotFoundError for a folder without a finished checkpoint, and
     CheckpointError if its files are damaged or do not belong together.
 
-    >>> checkpoint = load_checkpoint("demo/model")
-    >>> scores = Scorer(checkpoint).score_array(features)  # (T, 512)
-    >>> scores.anomaly_T.shape, checkpoint.info.model.classes
+    >>> from dsanet import load_checkpoint
+    >>> checkpoint = load_checkpoint("ws/model")
+    >>> checkpoint.info.model.classes
+    ('normal', 'fire', 'riot')
     """
     checkpoint_dir = Path(checkpoint_dir)
     info = read_info(checkpoint_dir)
@@ -155,7 +156,11 @@ def import_release(path: Path, preset: str, detector: str = DEFAULT) -> Detector
     Only tensors are unpickled. Raises FileNotFoundError, and ValueError for a file that cannot be read
     without running its code or has a missing, extra or misshapen tensor, which the message names.
 
-    >>> model = import_release(Path("model_ucf.pth"), "ucf-crime")
+    >>> from pathlib import Path
+    >>> from dsanet import import_release
+    >>> model = import_release(Path("model_xd.pth"), "xd-violence")
+    >>> len(model.config.classes), model.config.variant
+    (7, 'release')
     """
     return read_release(path, preset, detector).model
 

@@ -48,8 +48,11 @@ def infer(
     FileNotFoundError for a missing checkpoint or feature file, and ValueError for features of another
     encoder than the checkpoint's.
 
-    >>> infer(["arson009"], Path("ws/features"), Path("ws/model"), Path("ws/scores"), InferConfig())
-    InferResult(written=['arson009'], reused=[])
+    >>> from pathlib import Path
+    >>> from dsanet import infer
+    >>> from dsanet.detectors.config import InferConfig
+    >>> infer(["camera1"], Path("ws/features"), Path("ws/model"), Path("ws/scores"), InferConfig())
+    InferResult(written=['camera1'], reused=[])
     """
     checkpoint = load_checkpoint(checkpoint_dir, resolve_device(device))
     result = InferResult([], [])
@@ -141,6 +144,12 @@ class Scorer:
     """Scores videos with one checkpoint; the class embeddings are computed once.
 
     `config` are the inference settings, by default those stored in the checkpoint.
+
+    >>> import numpy as np
+    >>> from dsanet import Scorer, load_checkpoint
+    >>> scorer = Scorer(load_checkpoint("ws/model"))
+    >>> scorer.score_array(np.zeros((40, 512))).anomaly_T.shape
+    (40,)
     """
 
     def __init__(self, checkpoint: Checkpoint, config: InferConfig | None = None) -> None:

@@ -44,6 +44,9 @@ def build_detector(config: DetectorConfig, text: "nn.Module | None" = None) -> "
     returns (C, 512). Without it a config with text loads CLIP's text tower from `config.clip_weights`.
     Raises FileNotFoundError if these weights are not available, and ValueError for a config without classes.
 
+    >>> import torch
+    >>> from dsanet import build_detector
+    >>> from dsanet.detectors.registry import detector_preset
     >>> detector = build_detector(detector_preset("mil-ranking", "ucf-crime").model)
     >>> output = detector(torch.zeros(2, 32, 512), torch.tensor([32, 20]))  # bags, and their valid lengths
     >>> output.anomaly_BT.shape

@@ -15,6 +15,8 @@ def belief_modulation(anomaly_logits_BT: Tensor, classes_BTC: Tensor, beta: floa
     anomaly classes by softmax(S_align / β) among them. 1 − P(normal) is monotone in S_det, so it has the
     same AUC and AP as S_det.
 
+    >>> import torch
+    >>> from dsanet import belief_modulation
     >>> belief_modulation(torch.zeros(1, 1), torch.zeros(1, 1, 3), beta=1.0)
     tensor([[[0.5000, 0.2500, 0.2500]]])
     """

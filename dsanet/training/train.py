@@ -56,7 +56,11 @@ def train(
     both give the bytes of an uninterrupted run. Raises ValueError for unsuitable videos or an unsuitable
     `start_from`, FileNotFoundError for missing feature files, and NonFiniteLossError.
 
-    >>> model, config, infer = detector_preset("dsanet", "ucf-crime")
+    >>> from pathlib import Path
+    >>> from dsanet import train
+    >>> from dsanet.detectors.registry import detector_preset
+    >>> from extract.manifest import read_manifest
+    >>> model, config, infer = detector_preset("mil-ranking", "small")
     >>> records = read_manifest(Path("videos.csv"))
     >>> train(records, Path("ws/features"), Path("ws/model"), model, config, infer=infer)
     PosixPath('ws/model')

@@ -26,9 +26,14 @@ def loss_terms(
     if its branch did not run: switched off by the config, or SG-NM's terms in eval mode. Raises ValueError
     for an unknown variant.
 
-    >>> terms = loss_terms(model(features_BTD, lengths_B), labels_BC, lengths_B, "paper")
-    >>> sorted(terms)
-    ['align', 'bkg', 'compact', 'consist', 'det', 'event', 'sep']
+    >>> import torch
+    >>> from dsanet import DSANet, loss_terms
+    >>> from dsanet.detectors.dsanet.config import ModelConfig
+    >>> model = DSANet(ModelConfig(classes=("normal", "fire"), clip_weights="random"))
+    >>> lengths_B, labels_BC = torch.tensor([64, 40]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> terms = loss_terms(model(torch.randn(2, 64, 512), lengths_B), labels_BC, lengths_B, "paper")
+    >>> list(terms)
+    ['det', 'align', 'consist', 'compact', 'event', 'bkg', 'sep']
     """
     rules = variant_rules(variant)
     labels_BC = labels_BC.float()

@@ -26,6 +26,9 @@ class DSANet(TwoBranch[DSANetOutput]):
     Without it, CLIP's text tower is loaded from `config.clip_weights`. Raises FileNotFoundError if these are
     not available, and ValueError for a config without classes.
 
+    >>> import torch
+    >>> from dsanet import DSANet
+    >>> from dsanet.detectors.dsanet.config import ModelConfig
     >>> model = DSANet(ModelConfig(classes=("normal", "fire"), clip_weights="random"))
     >>> output = model(torch.zeros(2, 256, 512), torch.tensor([256, 40]))  # bags, and their valid lengths
     >>> output.anomaly_BT.shape, output.classes_BTC.shape

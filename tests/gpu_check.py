@@ -1,0 +1,183 @@
+"""Check of a machine with a CUDA card: the tests marked `gpu`, then the extraction and training benchmarks.
+
+    make gpu-check [WHEELS=folder]
+    python tests/gpu_check.py [--wheels FOLDER] [--minutes 7] [--device cuda]
+
+Needs Python with torch; the other packages may come as wheels in a folder, which are installed for this run
+only, without network access. Ends with Markdown tables of the results, which state card, driver and versions.
+Exit code 0: everything passed; 1: a check failed or ran out of time; 2: the check cannot run here.
+`--device cpu` tries the program itself on a machine without a card; the tests marked `gpu` are then left out.
+"""
+
+import argparse
+import importlib.util
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = {
+    "av": "av", "decord": "decord", "ftfy": "ftfy", "h5py": "h5py", "hypothesis": "hypothesis",
+    "open_clip": "open_clip_torch", "pydantic": "pydantic", "pytest": "pytest", "safetensors": "safetensors",
+    "sklearn": "scikit-learn", "torch": "torch", "torchvision": "torchvision",
+}  # fmt: skip
+"""Modules that the tests and benchmarks import, and the packages on PyPI that provide them."""
+RATES = "tests/benchmarks/extract_rates.py"
+SPEED = "tests/benchmarks/dsanet_speed.py"
+
+
+@dataclass
+class Check:
+    """One command: its result as table cells, and as lines of a table of its own."""
+
+    title: str
+    arguments: list[str]
+    seconds: float = 0.0
+    passed: bool = False
+    lines: list[str] = field(default_factory=list)
+    """The last lines of its output."""
+
+    def run(self, environment: dict[str, str], limit_s: float) -> None:
+        """Run it for at most `limit_s`; what it printed until then is kept."""
+        print(f"\n== {self.title}: {' '.join(self.arguments)} (at most {limit_s:.0f} s)", flush=True)
+        started = time.monotonic()
+        with tempfile.TemporaryFile("w+") as output:
+            process = subprocess.Popen(
+                [sys.executable, *self.arguments],
+                cwd=ROOT,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # so that the benchmark's own processes end with it
+            )
+            try:
+                code = process.wait(timeout=limit_s)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                code = None
+            output.seek(0)
+            self.lines = output.read().splitlines()
+        self.seconds, self.passed = time.monotonic() - started, code == 0
+        if code is None:
+            self.lines.append(f"stopped after {limit_s:.0f} s")
+        print("\n".join(self.lines), flush=True)
+
+    @property
+    def summary(self) -> str:
+        last = next((line for line in reversed(self.lines) if line.strip()), "no output").strip(" =")
+        return ("passed" if self.passed else f"FAILED: {last}").replace("|", "\\|")
+
+
+def checks(device: str) -> list[Check]:
+    """The commands for a device; small ones for a trial on a CPU."""
+    if device == "cpu":
+        return [
+            Check(
+                "extraction", [RATES, "--device=cpu", "--frames=32", "--clips=1", "--crops=1", "--rounds=1"]
+            ),
+            Check("detector", [SPEED, "--device", "cpu", "--batch", "1", "--repeats", "1"]),
+        ]
+    pytest = ["-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "-o", "filterwarnings=default"]
+    return [
+        Check("tests", [*pytest, "tests/extract", "tests/dsanet"]),
+        Check("extraction", [RATES, "--device", device, "--frames", "3200", "--clips", "16"]),
+        Check("detector", [SPEED, "--device", device, "--batch", "32", "--repeats", "2"]),
+    ]
+
+
+def environment_with(wheels: Path | None, target: str) -> dict[str, str]:
+    """The environment of the checks; the wheels are installed into `target`, which their Python searches."""
+    environment = dict(os.environ, PYTHONUNBUFFERED="1", PYTHONDONTWRITEBYTECODE="1")
+    if wheels is not None:
+        files = sorted(str(path) for path in wheels.glob("*.whl"))
+        if not files:
+            sys.exit(_refusal(f"no wheels (*.whl) in {wheels}"))
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
+        subprocess.run([*pip, "--target", target, *files], check=True)
+        sys.path.insert(0, target)
+    paths = [target, str(ROOT), environment.get("PYTHONPATH", "")]
+    return environment | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+
+
+def require_modules() -> None:
+    """Exit with the names of the packages that are missing, and how to get them."""
+    missing = [package for module, package in MODULES.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        version = ".".join(platform.python_version_tuple()[:2])
+        sys.exit(
+            _refusal(
+                f"missing packages: {' '.join(missing)}; collect their wheels with `python -m pip download "
+                f"--only-binary=:all: --python-version {version} -c constraints.txt -d wheels "
+                f"{' '.join(missing)}` where there is a network, and give --wheels wheels"
+            )
+        )
+
+
+def describe_machine(device: str) -> str:
+    """Card, driver and versions. Exits if there is no usable card."""
+    import torch
+
+    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
+    if device == "cpu":
+        return f"CPU, {os.cpu_count()} cores, {versions}"
+    if not torch.cuda.is_available():
+        sys.exit(_refusal("torch finds no CUDA card (torch.cuda.is_available() is False)"))
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        driver = subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        driver = "unknown"
+    return f"{torch.cuda.get_device_name()}, driver {driver}, CUDA {torch.version.cuda}, {versions}"
+
+
+def report(machine: str, results: list[Check]) -> str:
+    """The results as Markdown: one row per check, and the tables and figures that the benchmarks printed."""
+    rows = [
+        f"| {check.title} | `python {' '.join(check.arguments)}` | {check.summary} | {check.seconds:.0f} |"
+        for check in results
+    ]
+    text = [f"### {machine}", "", "| check | command | result | seconds |", "|---|---|---|---|", *rows]
+    for check in results:
+        if check.title == "extraction":
+            figures = [line for line in check.lines if "/s" in line]
+            text += ["", "| extraction |", "|---|", *(f"| {line} |" for line in figures)]
+        elif check.title == "detector":
+            text += ["", *(line for line in check.lines if line.startswith("|"))]
+    return "\n".join(text)
+
+
+def _refusal(reason: str) -> int:
+    print(f"gpu-check: {reason}", file=sys.stderr)
+    return 2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--wheels", type=Path, help="folder of wheels to install for this run")
+    parser.add_argument("--minutes", type=float, default=7, help="time for everything")
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:1, or cpu to try the program")
+    options = parser.parse_args()
+    deadline = time.monotonic() + 60 * options.minutes - 5
+    with tempfile.TemporaryDirectory() as target:
+        environment = environment_with(options.wheels, target)
+        require_modules()
+        machine = describe_machine(options.device)
+        print(machine, flush=True)
+        results = checks(options.device)
+        for check in results:
+            check.run(environment, max(1.0, deadline - time.monotonic()))
+    print(f"\n{report(machine, results)}")
+    sys.exit(not all(check.passed for check in results))
+
+
+if __name__ == "__main__":
+    main()
