@@ -1,0 +1,1 @@
+"""Synthetic footage, for `dsanet demo` and for the tests."""

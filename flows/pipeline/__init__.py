@@ -1,0 +1,1 @@
+"""The pipeline: its flows, stages, cache and Prefect artifacts; `dsanet score` and `dsanet bench`."""

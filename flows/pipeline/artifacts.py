@@ -1,6 +1,7 @@
 """The Prefect artifacts of a run: progress, failed videos, training curves, metrics.
 
-They only show what is in the workspace: without a server, or if the server refuses one, the run continues.
+They show files of the workspace and are optional: without a server, or if the server refuses an artifact, the
+run continues.
 """
 
 import base64

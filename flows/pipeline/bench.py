@@ -149,7 +149,7 @@ def _run_entry(
 def _seeded_run(
     run: Run, entry: BenchmarkEntry, config: PipelineConfig, seed: int, folder: Path, shuffle_labels: bool
 ) -> Run:
-    """The run of one entry and seed: a workspace of its own with the feature files of `run`."""
+    """The run of one entry and seed, in its own workspace with the feature files of `run`."""
     workspace = Workspace(folder / entry.name / f"seed-{seed}")
     workspace.features = run.workspace.features
     title = f"{run.inputs.title}: {entry.name}, seed {seed}"

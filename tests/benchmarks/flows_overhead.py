@@ -1,12 +1,12 @@
-"""What the orchestration costs: the whole flow over many videos of which none has changed.
+"""Overhead of the orchestration: the whole flow over many unchanged videos, with and without Prefect.
 
     python tests/benchmarks/flows_overhead.py [--videos 200 2000 --folder DIR]
 
-Tiny real clips (their bytes differ, their pictures repeat) go through the real flow once, against a Prefect
-server of its own; that is not measured, and only a few are encoded: their copies get copies of the features,
-with their own sources, by the store. Then the flow runs again, and so do the plain functions that decide
-whether anything must be done, without Prefect, each in a process of its own. Seconds are the fastest of three
-and leave out the start of Python; memory is the process's peak.
+The videos are tiny real clips with distinct bytes but few distinct pictures. Only the distinct pictures are
+encoded; the feature files of their copies are written by the feature store. The flow first runs once, not
+measured, against a private Prefect server. Then the flow and the plain functions that compute cache keys and
+output digests run again, each in a new process. Times are the fastest of three, without the start of Python;
+memory is the peak of the process.
 """
 
 import argparse
@@ -42,7 +42,7 @@ TEST_SHARE = 0.15
 
 
 def make_pictures(folder: Path) -> tuple[list[TinyClip], list[VideoFeatures]]:
-    """The clips that differ, and their features."""
+    """Clips with distinct pictures, and their features."""
     folder.mkdir(parents=True)
     clips = [write_tiny_clip(folder / f"picture-{i}.mp4", i, burns=i % 2 == 1) for i in range(PICTURES)]
     records = [VideoRecord(clip.path.stem, clip.path, (clip.label,), "train") for clip in clips]
@@ -52,7 +52,7 @@ def make_pictures(folder: Path) -> tuple[list[TinyClip], list[VideoFeatures]]:
 
 
 def make_workspace(folder: Path, videos: int) -> Path:
-    """A described workspace with the features of `videos` clips; its number is in a box players skip."""
+    """A workspace with `videos` clips and their features. A numbered `free` box makes each clip distinct."""
     clips, features = make_pictures(folder / "pictures")
     workspace = Workspace(folder / "ws")
     workspace.features.mkdir(parents=True)
@@ -76,7 +76,7 @@ def make_workspace(folder: Path, videos: int) -> Path:
 
 
 def copied(made: VideoFeatures, path: Path) -> VideoFeatures:
-    """The same features, of the clip at `path`."""
+    """The same features, with the clip at `path` as their source."""
     status, values = path.stat(), made.meta.model_dump()
     of_file = {"file_name": path.name, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
     values["source"] |= of_file | {"sha256": file_digest(path)}
@@ -95,33 +95,33 @@ def run_flow(workspace: Path) -> None:
 
 
 def run_plain(workspace: Path) -> None:
-    """Each stage's own question, without Prefect: what do I read, is what I wrote still there?"""
+    """Compute the cache key and the output digest of each stage, without Prefect."""
     from flows.pipeline.stages import STAGES
-    from flows.workspace.run import Run, digest_of
+    from flows.workspace.run import Run
 
     run = Run.load(workspace)
     run.check()
     for stage in STAGES:
-        digest_of(stage.inputs(run))
+        stage.cache_key(run)
         stage.output_digest(run)
 
 
 WORK: dict[str, Callable[[Path], None]] = {"flow": run_flow, "plain": run_plain}
 
 
-def child(what: str, workspace: Path) -> None:
-    """Do it once; print seconds and MiB as JSON."""
-    import flows.pipeline.flows  # noqa: F401 - the start of Python is left out
+def child(kind: str, workspace: Path) -> None:
+    """Run WORK[kind] once; print seconds and MiB as JSON."""
+    import flows.pipeline.flows  # noqa: F401 - imported before the clock starts
 
     began = time.perf_counter()
-    WORK[what](workspace)
+    WORK[kind](workspace)
     seconds = time.perf_counter() - began
     print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 
 
-def in_child(what: str, workspace: Path, api: str) -> tuple[float, float]:
-    """(seconds, MiB) of one run in a fresh process."""
-    command = [sys.executable, __file__, "--child", what, str(workspace)]
+def in_child(kind: str, workspace: Path, api: str) -> tuple[float, float]:
+    """Seconds and MiB of one run in a new process."""
+    command = [sys.executable, __file__, "--child", kind, str(workspace)]
     environment = {**os.environ, "PREFECT_API_URL": api, "PREFECT_LOGGING_LEVEL": "ERROR"}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     seconds, memory = json.loads(done.stdout.splitlines()[-1])
@@ -129,7 +129,7 @@ def in_child(what: str, workspace: Path, api: str) -> tuple[float, float]:
 
 
 def task_runs(api: str) -> int:
-    """How many task runs the server knows."""
+    """Number of task runs on the server."""
     request = urllib.request.Request(f"{api}/task_runs/count", b"{}", {"Content-Type": "application/json"})
     with urllib.request.urlopen(request) as answer:
         return int(answer.read())
@@ -153,7 +153,7 @@ def measure(videos: int, folder: Path, api: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--videos", type=int, nargs="+", default=[200, 2000])
-    parser.add_argument("--folder", type=Path, help="where to work; default: a temporary folder")
+    parser.add_argument("--folder", type=Path, help="working folder; default: a temporary folder")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
