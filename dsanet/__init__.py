@@ -40,7 +40,7 @@ else:
     }
 
     def __getattr__(name: str) -> object:
-        # Not imported at the top: `dsanet.__main__` must start even if `extract` is another project's package.
+        # Imported on use: `dsanet.__main__` must start even if `extract` is another project's package.
         from extract.lazy import lazy_exports
 
         load, _ = lazy_exports(__name__, _MODULE_OF)

@@ -1,8 +1,8 @@
-"""Entry point of the `dsanet` command, also as `python -m dsanet`: check the installation, then start `flows.cli`.
+"""Entry point of the `dsanet` command and of `python -m dsanet`: check the packages, then start `flows.cli`.
 
-Other projects install packages with our names as well, for example Hugging Face's `evaluate`. In one environment
-they hide or overwrite ours, so this module imports none of them before the check. `flows.cli` is started as a
-program: `dsanet` itself does not depend on `flows`.
+Other projects install packages with the same names, for example Hugging Face's `evaluate`. In one environment
+they hide or overwrite ours. This module imports none of the packages before the check, and starts `flows.cli`
+as a program: `dsanet` does not depend on `flows`.
 """
 
 import runpy

@@ -46,7 +46,7 @@ LEVELS = {
         {"scores", "config"},
     ),
     "dsanet": (
-        {"inference"},
+        {"inference", "__main__"},
         {"training"},
         {"checkpoint"},
         {"released_weights", "released_features"},

@@ -8,7 +8,7 @@ import typer.main
 
 from flows.cli import main as cli
 
-DSANET = (sys.executable, "-c", "from flows.cli.main import main; main()")
+DSANET = (sys.executable, "-m", "dsanet")
 
 
 def _leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
