@@ -107,18 +107,28 @@ def override(config: PipelineConfig, assignments: Iterable[str]) -> PipelineConf
                 f"setting {assignment!r} has no `=`; expected key.path=value, for example train.epochs=3"
             )
         if path.strip() == "model.detector":
-            name = str(parse_value(text.strip()))
-            if name != values["model"]["detector"]:
-                values = with_detector(config_from_values(values), name).model_dump()
-            continue
-        *parents, key = path.strip().split(".")
-        node: Any = values
-        for parent in parents:
-            node = node.get(parent) if isinstance(node, Mapping) else None
-        if not isinstance(node, dict) or key not in node:
-            raise ValueError(f"no setting {path.strip()!r}; `dsanet config` lists all settings")
-        node[key] = parse_value(text)
+            values = _change_detector(values, str(parse_value(text.strip())))
+        else:
+            _set_value(values, path.strip(), parse_value(text))
     return config_from_values(values)
+
+
+def _change_detector(values: dict[str, Any], name: str) -> dict[str, Any]:
+    """The values with another detector's settings of the preset; unchanged for the same detector."""
+    if name == values["model"]["detector"]:
+        return values
+    return with_detector(config_from_values(values), name).model_dump()
+
+
+def _set_value(values: dict[str, Any], path: str, value: Any) -> None:
+    """Replace the value at a dotted path, in place. Raises ValueError if the path does not exist."""
+    *parents, key = path.split(".")
+    node: Any = values
+    for parent in parents:
+        node = node.get(parent) if isinstance(node, Mapping) else None
+    if not isinstance(node, dict) or key not in node:
+        raise ValueError(f"no setting {path!r}; `dsanet config` lists all settings")
+    node[key] = value
 
 
 def config_from_values(values: Mapping[str, Any]) -> PipelineConfig:
