@@ -1,7 +1,6 @@
-"""Start of every container: NAME takes what is in the file that NAME_FILE names, then the command takes over.
+"""Entry point of every container: set PREFECT_X from the file PREFECT_X_FILE, then run the command.
 
-So a secret comes from a file and stands in no image, compose file or list of processes, as in PostgreSQL's
-own image. Only Prefect's settings are looked at.
+A secret given as a file appears in no image, compose file or process list. PostgreSQL's image does the same.
 
     PREFECT_SERVER_DATABASE_PASSWORD_FILE=/run/secrets/database_password entrypoint.py prefect server start
 """
@@ -14,8 +13,8 @@ from pathlib import Path
 PREFIX, SUFFIX = "PREFECT_", "_FILE"
 
 
-def from_files(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables whose values lie in files, stripped. Raises OSError for a file that cannot be read."""
+def variables_from_files(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables whose values are in files, stripped. Raises OSError for a file that cannot be read."""
     return {
         name.removesuffix(SUFFIX): Path(path).read_text().strip()
         for name, path in environment.items()
@@ -25,9 +24,9 @@ def from_files(environment: Mapping[str, str]) -> dict[str, str]:
 
 def main() -> None:
     try:
-        os.environ.update(from_files(os.environ))
+        os.environ.update(variables_from_files(os.environ))
     except OSError as error:
-        sys.exit(f"a secret cannot be read: {error}; it must be readable for user {os.getuid()}")
+        sys.exit(f"cannot read a secret: {error}; the file must be readable for user {os.getuid()}")
     os.execvp(sys.argv[1], sys.argv[1:])
 
 

@@ -1,4 +1,4 @@
-"""Is the service of this container well? Asks the URL that is given; exits with 1 unless it answers 200.
+"""Health check of a container: exit with code 1 unless the given URL answers with a success status.
 
 The slim image has no curl.
 """

@@ -1,7 +1,7 @@
-"""Runs Prefect's worker; told to stop, it first tells the worker's runs, waits for them, and then the worker.
+"""Run Prefect's worker; on SIGTERM stop its runs first, and the worker when they have ended.
 
-A worker that is told to stop ends at once and kills its runs: the server would take them for running for
-ever, and keep their place in the queue for five minutes. A run that is told to stop says so to the server.
+A worker that gets SIGTERM kills its runs at once. A run that gets SIGTERM itself reports its state Crashed to
+the server, which otherwise keeps the run in state Running and its concurrency slot taken for five minutes.
 
     stop_in_order.py prefect worker start --pool dsanet
 """
@@ -12,16 +12,14 @@ from contextlib import suppress
 
 import psutil
 
+from flows.server.processes import terminate_children
+
 
 def main() -> int:
     worker = psutil.Popen(sys.argv[1:])
 
     def stop(*_: object) -> None:
-        runs = worker.children() if worker.is_running() else []
-        for run in runs:
-            with suppress(psutil.NoSuchProcess):  # it is just ending by itself
-                run.terminate()
-        psutil.wait_procs(runs)
+        terminate_children(worker)
         with suppress(psutil.NoSuchProcess):
             worker.terminate()
 

@@ -149,7 +149,7 @@ def test_the_entrypoint_takes_secrets_from_files_whatever_is_in_them(tmp_path: P
     (tmp_path / "secret").unlink()
     refused = run(DOCKER / "entrypoint.py", sys.executable, "-c", SHOW, **path)
     assert refused.returncode == 1
-    assert refused.stderr.startswith("a secret cannot be read")
+    assert refused.stderr.startswith("cannot read a secret")
     assert len(refused.stderr.splitlines()) == 1
 
 

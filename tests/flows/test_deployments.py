@@ -257,6 +257,22 @@ def test_a_worker_killed_in_the_middle_of_a_stage_and_the_rerun_completes(
 
 
 @pytest.mark.slow
+def test_down_stops_a_run_which_reports_its_end_and_resumes(
+    machine: Machine, finished: dict[str, Any], tmp_path: Path
+) -> None:
+    workspace, given, run = begun(machine, tmp_path)
+    down = machine.dsanet("down")
+    assert "stopped: worker, server" in down.stdout, down.stdout + down.stderr
+    assert is_free(workspace)
+    kept = feature_times(workspace)
+    machine.up()
+    (stopped,) = machine.runs(id={"any_": [run["id"]]})
+    assert stopped["state_type"] == "CRASHED"
+    assert "the run's process has ended" not in stopped["state"]["message"]  # as `up` marks stale runs
+    completes_from_there(machine, workspace, given, kept)
+
+
+@pytest.mark.slow
 def test_a_run_works_on_while_its_server_is_gone(
     machine: Machine, finished: dict[str, Any], tmp_path: Path
 ) -> None:
