@@ -18,6 +18,7 @@ import pytest
 from dsanet.checkpoint import INFO_FILE, WEIGHTS_FILE
 from dsanet.training.resume import RESUME_FILE
 from evaluate.scores import read_scores
+from extract.source import file_digest
 from extract.store import content_digest as features_digest
 from flows.library.from_manifest import import_manifest
 from flows.library.inbox import scan
@@ -27,7 +28,6 @@ from flows.pipeline.flows import extract_train_eval
 from flows.workspace.inputs import configure_workspace
 from flows.workspace.model_registry import Registry
 from flows.workspace.run import Run
-from flows.workspace.workspace import file_digest
 from tests.flows.commands import DSANET
 from tests.flows.library_footage import first_footage, new_footage
 
