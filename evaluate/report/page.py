@@ -13,7 +13,7 @@ from evaluate.evaluation import Evaluation
 from evaluate.report.chart_data import class_hue, peaks
 from evaluate.report.charts import RawFeatures, curve_charts, feature_charts
 from evaluate.report.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Headline, Metrics
-from evaluate.report.svg import timeline
+from evaluate.report.timeline import timeline
 from evaluate.scores import seconds_at
 
 Thumbnail = Callable[[str, int], bytes | None]

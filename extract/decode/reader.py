@@ -1,27 +1,12 @@
-"""Reading exact frames of a video, with the fastest decoder that returns correct frames for it.
-
-* `pyav-sparse` for H.264 and H.265 with unique timestamps, and for codecs of key frames only: decodes only
-  the packets between an entry point and a wanted frame; 1.3 to 3 times as fast as decord or a full pass.
-* `decord` for VP9 if it returns correct frames (`_decord_refusal`).
-* `pyav-full` otherwise, and whenever another decoder fails: decodes every frame in order.
-"""
+"""Reading exact frames of a video by number; `decoder_choice` says which decoder reads which video."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
-from extract.decode.bitstream import NAL_CODECS
+from extract.decode.decoder_choice import Choice, choose_decoder
 from extract.decode.decoders import Frames, Picture, decode_all, decode_sparse, decode_with_decord
 from extract.decode.packets import VideoError
-from extract.decode.probe import INTRA_ONLY, VideoInfo, probe
-
-Decoder = Literal["decord", "pyav-sparse", "pyav-full"]
-Choice = Literal["auto", "decord", "pyav"]
-# decord decodes ahead without a limit: up to the whole video while the consumer of its frames waits.
-_DECORD_READ_AHEAD_BYTES = 1_000_000_000
-_DECORD_PREFERRED = {"vp9"}
-_DECORD_CORRECT = {"h264", "hevc", "vp9", "mjpeg"}
-_SPARSE_CODECS = {*NAL_CODECS, *INTRA_ONLY}
+from extract.decode.probe import VideoInfo, probe
 
 
 class FrameReader:
@@ -84,43 +69,3 @@ def read_frames(
         [(8, (96, 128, 3)), (24, (96, 128, 3))]
     """
     return FrameReader(probe(path), decoder).frames(indices)
-
-
-def choose_decoder(info: VideoInfo, choice: Choice) -> tuple[Decoder, str]:
-    """The decoder for a video, and the reason.
-
-    Both are stored in the feature file, whose bytes must not change: do not reword the reasons. Raises
-    VideoError if `choice` is decord and decord can't read this video correctly.
-    """
-    refusal = _decord_refusal(info)
-    if choice == "decord":
-        if refusal:
-            raise VideoError(f"decord was requested, but {refusal}; use decoder auto or pyav")
-        return "decord", "asked for"
-    if not info.full_decode_reason and info.codec in _SPARSE_CODECS:
-        return "pyav-sparse", f"{info.codec} with unique timestamps and known entry points"
-    if choice == "auto" and not refusal and info.codec in _DECORD_PREFERRED:
-        container = info.container.split(",")[0]
-        return "decord", f"right for {info.codec} in {container}, and sparse decoding is not"
-    return "pyav-full", info.full_decode_reason or refusal or "PyAV was asked for"
-
-
-def _decord_refusal(info: VideoInfo) -> str:
-    """Reason why decord 0.6 would be wrong or use too much memory on this video, or an empty string."""
-    if info.full_decode_reason:
-        return f"decord returns wrong frames ({info.full_decode_reason})"
-    if not info.eight_bit:
-        return "decord returns wrong colours from more than 8 bits"
-    if info.container.split(",")[0] not in ("mov", "matroska"):
-        return f"decord returns wrong frames from {info.container}"
-    if info.codec not in _DECORD_CORRECT:
-        return f"decord is not known to be right for {info.codec}"
-    if not info.packets.closed_gops:
-        return "decord returns wrong frames from open GOPs and intra refresh"
-    if not info.packets.shown.all():
-        return "decord ignores edit lists"
-    if abs(info.packets.pts).max() >= 2**31:
-        return "decord returns wrong frames for timestamps above 2^31"
-    if info.n_frames * info.width * info.height * 3 > _DECORD_READ_AHEAD_BYTES:
-        return "decord's read-ahead could take more than 1 GB"
-    return ""

@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from extract.decode.decoder_choice import Choice
 from extract.decode.packets import VideoError, short_reason
 from extract.decode.probe import VideoInfo, probe
-from extract.decode.reader import Choice, FrameReader
+from extract.decode.reader import FrameReader
 from extract.snippets import Picks, Sampling, pick_frames
 from extract.source import SourceInfo, file_digest
 

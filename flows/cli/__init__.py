@@ -1,0 +1,1 @@
+"""The `dsanet` command, one module per group of subcommands."""

@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from extract.decode.decoder_choice import choose_decoder
 from extract.decode.decoders import Frames, decode_all, decode_sparse, decode_with_decord
 from extract.decode.probe import VideoInfo, probe
-from extract.decode.reader import choose_decoder
 from tests.benchmarks.extract_footage import cctv_like
 from tests.extract.numbered_clips import make_clip
 

@@ -16,7 +16,8 @@ from evaluate.report.chart_data import Axis, LineChart, Series, peaks, thin
 from evaluate.report.compare import compare_runs
 from evaluate.report.metrics_file import read_metrics
 from evaluate.report.published_results import paper_metrics_for
-from evaluate.report.svg import line_chart, timeline
+from evaluate.report.svg import line_chart
+from evaluate.report.timeline import timeline
 from evaluate.report.training_curves import read_curves
 from evaluate.report.write import write_report
 from evaluate.scores import score_path, write_scores

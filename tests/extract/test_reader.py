@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from extract.decode.decoder_choice import choose_decoder
 from extract.decode.decoders import decode_all, decode_sparse, decode_with_decord
 from extract.decode.packets import VideoError
 from extract.decode.probe import probe
-from extract.decode.reader import FrameReader, choose_decoder, read_frames
+from extract.decode.reader import FrameReader, read_frames
 from tests.extract.numbered_clips import make_clip, numbered_picture, numbers_in, read_number, remux
 
 FRAMES = 120

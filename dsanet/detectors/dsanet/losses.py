@@ -1,4 +1,5 @@
-"""DSANet's seven loss terms (eq. 1 to 9). Eq. 11 weights L_align with λ and the others with 1.
+"""DSANet's seven loss terms: L_det (eq. 1), L_align (2), L_compact (3), L_consist (4), L_sep (6), L_event (8)
+and L_bkg (9). Eq. (11) weights L_align with λ and the others with 1.
 
 The release differs in `Variant.detection_in_log_space`, `label_smoothing`, `background_floor` and
 `mean_separation`. Everything is computed in float32.
@@ -50,6 +51,7 @@ def loss_terms(
     if output.scores_rec_BT is not None:
         terms["consist"] = consistency_loss(output.anomaly_BT, output.scores_rec_BT, lengths_B)
     if output.event_BC is not None and output.background_BC is not None:
+        # Event prototype against the video's classes (eq. 8), background prototype against normal (eq. 9).
         background_BC = background_target(labels_BC, rules.background_floor)
         terms["event"] = soft_cross_entropy(output.event_BC, labels_BC, rules.label_smoothing)
         terms["bkg"] = soft_cross_entropy(output.background_BC, background_BC, rules.label_smoothing)
