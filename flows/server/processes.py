@@ -1,7 +1,8 @@
 """Processes on this machine: whether a recorded one is still running, and how it is stopped."""
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import psutil
 
@@ -18,6 +19,25 @@ def running_process(pid: int, is_same: Callable[[float], bool]) -> psutil.Proces
     except psutil.NoSuchProcess:
         return None
     return None if ended else process
+
+
+@contextmanager
+def default_sigint_in_children() -> Iterator[None]:
+    """Start child processes with SIGINT's default action even if this process ignores it (`dsanet up &`).
+
+    Prefect's worker reacts to SIGTERM by sending SIGINT to itself, so it would not stop while it ignores
+    SIGINT.
+    """
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored:
+        signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        )  # exec resets a handler to the default action
+    try:
+        yield
+    finally:
+        if ignored:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def terminate_children(process: psutil.Process, timeout_s: float | None = None) -> None:

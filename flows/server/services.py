@@ -17,7 +17,12 @@ from pydantic import BaseModel, ValidationError
 
 from flows.server.connection import server_answers
 from flows.server.deployments import PREFECT_YAML, declared_deployments
-from flows.server.processes import running_process, stop_tree, terminate_children
+from flows.server.processes import (
+    default_sigint_in_children,
+    running_process,
+    stop_tree,
+    terminate_children,
+)
 from flows.server.stale_runs import mark_stale_runs_crashed
 
 HOST = "127.0.0.1"
@@ -188,7 +193,7 @@ def _start_worker(services: Services, environment: dict[str, str]) -> None:
 def _start(services: Services, name: str, command: list[str], environment: dict[str, str]) -> Service:
     """Start `prefect COMMAND` in the background and record it."""
     prefect_home().mkdir(parents=True, exist_ok=True)
-    with log_file(name).open("wb") as log:
+    with log_file(name).open("wb") as log, default_sigint_in_children():
         process = subprocess.Popen(
             [sys.executable, "-m", "prefect", *command],
             stdin=subprocess.DEVNULL,

@@ -10,7 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.server.processes import running_process, stop_tree, terminate_children
+from flows.server.processes import (
+    default_sigint_in_children,
+    running_process,
+    stop_tree,
+    terminate_children,
+)
 
 WORKER = """
 import subprocess, sys, time
@@ -37,16 +42,10 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture(params=["default", "ignored"])
-def worker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[psutil.Process]:
-    """A process with a child, started with SIGINT's default action and as by a shell that ignores SIGINT."""
-    previous = signal.getsignal(signal.SIGINT)
-    if request.param == "ignored":
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        process = subprocess.Popen([sys.executable, "-c", WORKER, RUN, str(tmp_path)])
-    finally:
-        signal.signal(signal.SIGINT, previous)
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[psutil.Process]:
+    """A process with a child that takes half a second to end."""
+    process = subprocess.Popen([sys.executable, "-c", WORKER, RUN, str(tmp_path)])
     wait_for((tmp_path / "started").exists)
     yield psutil.Process(process.pid)
     process.kill()
@@ -77,3 +76,21 @@ def test_a_process_is_recognised_by_its_start_time(worker: psutil.Process) -> No
     created = worker.create_time()
     assert running_process(worker.pid, lambda found: found == created) == worker
     assert running_process(worker.pid, lambda found: found < created) is None
+
+
+@pytest.fixture
+def ignored_sigint() -> Iterator[None]:
+    """SIGINT ignored, as in a command that a shell script starts with `&`."""
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+@pytest.mark.usefixtures("ignored_sigint")
+def test_a_service_gets_the_default_action_of_sigint_back() -> None:
+    command = [sys.executable, "-c", "import signal; print(signal.getsignal(signal.SIGINT).name)"]
+    assert subprocess.check_output(command, text=True) == "SIG_IGN\n"
+    command = [sys.executable, "-c", "import signal; print(signal.getsignal(signal.SIGINT).__name__)"]
+    with default_sigint_in_children():
+        assert subprocess.check_output(command, text=True) == "default_int_handler\n"
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
