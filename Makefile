@@ -49,7 +49,7 @@ gpu-check:
 	$(PYTHON) tests/gpu_check.py $(if $(WHEELS),--wheels $(WHEELS))
 
 docs: .venv/.docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict # with --quiet, strict would not see warnings
 
 .venv/.docs: .venv/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
