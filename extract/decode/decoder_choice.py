@@ -6,6 +6,7 @@
 * `pyav-full` otherwise, and whenever another decoder fails: decodes every frame in order.
 """
 
+from importlib.util import find_spec
 from typing import Literal
 
 from extract.decode.bitstream import NAL_CODECS
@@ -41,7 +42,9 @@ def choose_decoder(info: VideoInfo, choice: Choice) -> tuple[Decoder, str]:
 
 
 def _decord_refusal(info: VideoInfo) -> str:
-    """Reason why decord 0.6 would be wrong or use too much memory on this video, or an empty string."""
+    """Reason why decord 0.6 is missing, wrong or uses too much memory on this video, or an empty string."""
+    if find_spec("decord") is None:  # no wheels for arm64
+        return "decord is not installed"
     if info.full_decode_reason:
         return f"decord returns wrong frames ({info.full_decode_reason})"
     if not info.eight_bit:

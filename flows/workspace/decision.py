@@ -1,6 +1,6 @@
 """The gate's decision on a challenger, as the model registry stores it with a version.
 
-`flows.retraining.decision` makes it.
+`flows.retraining.promotion` makes it.
 """
 
 from pydantic import ConfigDict, Field

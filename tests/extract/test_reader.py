@@ -167,6 +167,18 @@ def test_decord_is_refused_where_it_returns_wrong_frames(name: str, reason: str,
         choose_decoder(info, "decord")
 
 
+def test_without_decord_every_video_is_read_with_pyav(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file_name, options, decoder = CLIPS["vp9 with hidden frames"]
+    info = probe(make_clip(tmp_path / file_name, FRAMES, **options))
+    assert choose_decoder(info, "auto")[0] == decoder == "decord"
+    monkeypatch.setattr("extract.decode.decoder_choice.find_spec", lambda name: None)
+    assert choose_decoder(info, "auto") == ("pyav-full", "decord is not installed")
+    with pytest.raises(VideoError, match="decord was requested, but decord is not installed; use decoder"):
+        choose_decoder(info, "decord")
+
+
 def test_the_reason_after_a_failure_of_decord_is_the_same_at_any_time(tmp_path: Path) -> None:
     """decord puts the time of day before its messages; the reason is stored in the feature file."""
     info = probe(make_clip(tmp_path / "tiny.mp4", 40, size=(16, 16), pix_fmt="yuv444p"))
