@@ -1,4 +1,4 @@
-"""A real headless browser for the tests that look at a page as a person would."""
+"""A real headless browser for tests of HTML pages and of Prefect's UI."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ FLAGS = (
 
 
 def find_browser() -> tuple[str, str] | None:
-    """Chromium and its driver, None unless both are installed."""
+    """Paths of Chromium and its driver; None unless both are installed."""
     browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
     return (browser, driver) if browser and driver else None
 
 
 @contextmanager
 def running_browser(browser: str, driver: str, profile: Path) -> Iterator[Any]:
-    """A Selenium driver that keeps the page's console and its requests."""
+    """A Selenium driver that records the console and the requests of each page."""
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()

@@ -1,4 +1,4 @@
-"""Shared by all tests: where optional shared data lies, and Prefect kept to a temporary home."""
+"""Fixtures of all tests; Prefect and MLflow are configured before anything imports them."""
 
 import atexit
 import logging
@@ -19,7 +19,7 @@ from tests.postgres import PostgresServer, find_binaries, running_postgres
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
-# Before anything imports Prefect, which reads its settings once: no look-ups, the user's home untouched.
+# Prefect reads its settings when it is imported. Its files go to a temporary folder, not to the user's home.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-")
 atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
 set_environment_defaults()
@@ -35,15 +35,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real annotations and footage; the test skips where it is missing."""
+    """Folder of real annotations and footage; the test is skipped if it is missing."""
     if not SHARED.is_dir():
-        pytest.skip("no ../shared beside the project: real annotations and footage are not at hand")
+        pytest.skip("no folder ../shared with real annotations and footage")
     return SHARED
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL server; the test skips where none is installed."""
+    """A PostgreSQL server; the test is skipped if PostgreSQL is not installed."""
     binaries = find_binaries()
     if binaries is None:
         pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
@@ -52,8 +52,8 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def nobody() -> Iterator[str]:
-    """The address of a Prefect server that is not there: a port is bound, but nobody listens."""
+def absent_server() -> Iterator[str]:
+    """API URL of a Prefect server that does not run: the port is bound, but nothing listens."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/api"
@@ -61,7 +61,7 @@ def nobody() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A headless Chromium; the test skips where none is installed."""
+    """A headless Chromium; the test is skipped if it is not installed."""
     pytest.importorskip("selenium", reason="selenium is not installed")
     found = find_browser()
     if found is None:
@@ -72,6 +72,6 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture
 def browser(chromium: Any) -> Iterator[Any]:
-    """The browser for one test. A page left open would go on drawing: Prefect's UI takes a whole core."""
+    """The browser for one test. The page is closed afterwards: Prefect's UI uses a whole core while open."""
     yield chromium
     chromium.get("about:blank")

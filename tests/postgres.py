@@ -1,6 +1,7 @@
-"""A real PostgreSQL server for tests: its own folder, port and password, gone when the tests end.
+"""A real PostgreSQL server for tests, in a temporary folder, on a free port and with a random password.
 
-PostgreSQL refuses to run as root, so there it becomes the system's `postgres` (or `nobody`).
+PostgreSQL refuses to run as root. If the tests run as root, the server runs as the user `postgres`, else
+`nobody`.
 """
 
 import os
@@ -30,14 +31,14 @@ USER = "postgres"
 
 @dataclass(frozen=True)
 class PostgresServer:
-    """A running server, which makes an empty database for whoever asks."""
+    """A running server; each test asks it for a new database."""
 
     port: int
     password: str
     _numbers: Iterator[int] = field(default_factory=count)
 
     def new_database(self, driver: str | None = None) -> str:
-        """The URL of a new, empty database; `driver` is what SQLAlchemy calls it: psycopg, asyncpg."""
+        """URL of a new, empty database; `driver` is SQLAlchemy's name of the driver: psycopg, asyncpg."""
         name = f"test_{next(self._numbers)}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -50,7 +51,7 @@ class PostgresServer:
 
 
 def find_binaries() -> Path | None:
-    """The folder of `initdb` and `postgres`: the newest of Debian's, else what PATH has, else None."""
+    """Folder of `initdb` and `postgres`: Debian's newest version, else the one in PATH, else None."""
     packaged = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: float(p.parts[-3]))
     found = packaged[-1] if packaged else shutil.which("initdb")
     return Path(found).resolve().parent if found else None
@@ -59,8 +60,8 @@ def find_binaries() -> Path | None:
 @contextmanager
 def running_postgres(binaries: Path) -> Iterator[PostgresServer]:
     """Start a server in a temporary folder; stop it and remove the folder at the end."""
-    server = PostgresServer(free_port(), f"{secrets.token_hex(16)}@/:%")  # what a URL must quote
-    folder = Path(tempfile.mkdtemp(prefix="postgres-"))  # not below pytest's folder, which is root's alone
+    server = PostgresServer(free_port(), f"{secrets.token_hex(16)}@/:%")  # characters that a URL has to quote
+    folder = Path(tempfile.mkdtemp(prefix="postgres-"))  # pytest's folder may be readable for root only
     try:
         (folder / PASSWORD_FILE).write_text(server.password)
         account = _account()
@@ -75,14 +76,14 @@ def running_postgres(binaries: Path) -> Iterator[PostgresServer]:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
+    """A port of 127.0.0.1 that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def _account() -> dict[str, Any]:
-    """The options that make a child process another user, where this one is root."""
+    """Options of subprocess that start a child as another user, if this process runs as root."""
     if os.getuid() != 0:
         return {}
     names = {entry.pw_name: entry for entry in pwd.getpwall()}
@@ -109,7 +110,7 @@ def _serving(binaries: Path, folder: Path, server: PostgresServer, account: dict
         _wait_until_it_answers(server, process, folder / "log")
         yield
     finally:
-        process.send_signal(signal.SIGINT)  # PostgreSQL's "fast shutdown": clients are disconnected
+        process.send_signal(signal.SIGINT)  # PostgreSQL's "fast shutdown", which disconnects clients
         process.wait(timeout=STOP_TIMEOUT_S)
 
 

@@ -1,4 +1,4 @@
-"""A real Prefect server for tests, as a process of its own on a free port of 127.0.0.1."""
+"""A real Prefect server for tests, in a separate process, on a free port of 127.0.0.1."""
 
 import os
 import subprocess
@@ -12,16 +12,16 @@ from pathlib import Path
 
 from tests.postgres import free_port
 
-START_TIMEOUT_S = 180  # a new database is made first
+START_TIMEOUT_S = 180  # includes the creation of the database
 STOP_TIMEOUT_S = 30
 PREFECT = [sys.executable, "-m", "prefect"]
 
 
 @contextmanager
 def running_server(home: Path, *, entrypoint: Path | None = None, **settings: str) -> Iterator[str]:
-    """Start a server whose files are below `home`; yields its API's URL.
+    """Start a server with its files in `home`; yields the URL of its API.
 
-    `settings` are Prefect's variables; `entrypoint` is a script that starts the server, as in a container.
+    `settings` are environment variables of Prefect; `entrypoint` is a script that starts the server command.
     """
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"
@@ -39,7 +39,7 @@ def running_server(home: Path, *, entrypoint: Path | None = None, **settings: st
 
 
 def wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Raises RuntimeError with the log if the process ends, or says nothing for too long."""
+    """Raises RuntimeError with the log if the process ends or does not answer in time."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while True:
         try:
@@ -52,7 +52,7 @@ def wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process kindly, and then not."""
+    """Stop a process by SIGTERM, or by SIGKILL if that takes too long."""
     process.terminate()
     try:
         process.wait(timeout=STOP_TIMEOUT_S)

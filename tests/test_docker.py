@@ -1,4 +1,4 @@
-"""The container files, as far as they can be checked without a container engine."""
+"""Checks of the container files that need no container engine."""
 
 import http.server
 import importlib.util
@@ -29,7 +29,7 @@ def run(*words: str | Path, **variables: str) -> subprocess.CompletedProcess[str
 
 
 def stage(name: str) -> str:
-    """The text of a stage of the Dockerfile and of the stages that it begins with."""
+    """The text of a stage of the Dockerfile, preceded by the stages that it builds on."""
     found = re.search(rf"^FROM (\S+) AS {name}\n(.*?)(?=^FROM|\Z)", DOCKERFILE, re.MULTILINE | re.DOTALL)
     if found is None:
         return f"FROM {name}\n"
@@ -37,18 +37,18 @@ def stage(name: str) -> str:
 
 
 @pytest.mark.parametrize("target", ["cpu", "cuda"])
-def test_both_images_are_made_by_make_setup_as_no_root_and_say_how_they_are(target: str) -> None:
+def test_images_are_built_by_make_setup_without_root_and_have_a_health_check(target: str) -> None:
     steps = stage(target)
     assert re.match(r"FROM python:\d+\.\d+\.\d+-slim-\w+\n", steps)  # pinned
     user, setup = steps.index("USER 1000"), steps.index("make setup")
     assert user < setup
     assert "USER root" not in steps
     assert re.search(r"^HEALTHCHECK .*healthy\.py", steps, re.MULTILINE)
-    assert setup < steps.index("COPY . .")  # editing the code leaves the dependencies' layer alone
+    assert setup < steps.index("COPY . .")  # editing the code does not rebuild the dependencies
     assert "constraints.txt" in steps[:setup]
 
 
-def test_what_the_images_run_is_in_them_and_as_prefect_yaml_has_it() -> None:
+def test_the_images_contain_what_they_run_and_use_the_work_pool_of_prefect_yaml() -> None:
     allowed = [line[1:] for line in (PROJECT / ".dockerignore").read_text().splitlines() if line[:1] == "!"]
     assert {"dsanet", "evaluate", "extract", "flows", "prefect.yaml", "docker/*.py"} <= set(allowed)
     assert all(list(PROJECT.glob(pattern)) for pattern in allowed)
@@ -61,17 +61,17 @@ def test_what_the_images_run_is_in_them_and_as_prefect_yaml_has_it() -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_is_pinned_checked_and_waits_for_what_it_needs(name: str) -> None:
+def test_a_service_is_pinned_has_a_health_check_and_waits_for_its_dependencies(name: str) -> None:
     service = SERVICES[name]
     assert re.fullmatch(r"\S+:(?!latest)\S+", service["image"])
-    assert "healthcheck" in service or name == "worker"  # whose image has one
+    assert "healthcheck" in service or name == "worker"  # its image has one
     for needed, how in service.get("depends_on", {}).items():
         assert needed in SERVICES
         assert how == {"condition": "service_healthy"}
     for port in service.get("ports", []):
         assert port.startswith("${DSANET_BIND:-127.0.0.1}:")
     for variable in service.get("environment", {}):
-        assert not re.search(r"(PASSWORD|SECRET|TOKEN|CONNECTION_URL)$", variable)  # those are named ..._FILE
+        assert not re.search(r"(PASSWORD|SECRET|TOKEN|CONNECTION_URL)$", variable)  # secrets: ..._FILE
     assert not service.get("privileged")
     assert "network_mode" not in service
 
@@ -87,7 +87,7 @@ def test_secrets_are_files_and_footage_is_read_only() -> None:
     assert set(gpu) <= set(SERVICES)
 
 
-def test_links_lead_to_where_the_server_is_published() -> None:
+def test_links_use_the_address_at_which_the_server_is_published() -> None:
     (port,) = SERVICES["server"]["ports"]
     clients = [service["environment"] for service in SERVICES.values() if "PREFECT_API_URL" in str(service)]
     assert len(clients) == 2
@@ -96,19 +96,19 @@ def test_links_lead_to_where_the_server_is_published() -> None:
 
 
 @pytest.mark.parametrize("file", ["compose.yaml", "compose.gpu.yaml", "../docs/scheduled-runs.md"])
-def test_the_command_that_starts_all_takes_an_end_for_no_failure(file: str) -> None:
+def test_no_documented_start_command_waits_for_the_service_that_ends(file: str) -> None:
     ends = [name for name, service in SERVICES.items() if str(service["restart"]).startswith("on-failure")]
     assert ends == ["deploy"]
     started = re.findall(r"docker compose .* up (.*?)[`\n]", (DOCKER / file).read_text() + "\n")
     assert started
-    assert all("--wait" not in options for options in started)  # which fails for a service that ends
+    assert all("--wait" not in options for options in started)  # it reports a service that ends as a failure
 
 
-def test_starting_again_finds_the_images_that_the_containers_run() -> None:
+def test_starting_again_keeps_the_running_images() -> None:
     gpu = yaml.safe_load((DOCKER / "compose.gpu.yaml").read_text())["services"]
     services = {**SERVICES, **{f"{name} with a GPU": service for name, service in gpu.items()}}
     built = [service["image"] for service in services.values() if "build" in service]
-    # By one service each: Compose labels an image with the service that it builds it for.
+    # One service builds each image: Compose labels an image with the service, so two would build it twice.
     assert sorted(built) == ["dsanet:cpu", "dsanet:cuda"]
     for name, service in SERVICES.items():
         assert (service["image"] in built) == (service.get("pull_policy") == "never"), name
@@ -122,14 +122,14 @@ def test_compose_files_satisfy_the_compose_specification(file: str) -> None:
     assert checked.returncode == 0, checked.stdout
 
 
-def test_a_linter_has_nothing_to_say_about_the_dockerfile() -> None:
+def test_hadolint_accepts_the_dockerfile() -> None:
     linter = Path(sys.executable).with_name("hadolint")
     linted = subprocess.run([linter, DOCKER / "Dockerfile"], capture_output=True, text=True)
     assert linted.returncode == 0, linted.stdout
 
 
 @pytest.mark.parametrize("name", [n for n, service in SERVICES.items() if service.get("command")])
-def test_a_services_command_is_one_that_prefect_has(name: str) -> None:
+def test_prefect_has_the_command_and_options_of_every_service(name: str) -> None:
     program, *words = SERVICES[name]["command"]
     assert program == "prefect"
     shown = run("-m", "prefect", *words, "--help")
@@ -141,7 +141,7 @@ def test_a_services_command_is_one_that_prefect_has(name: str) -> None:
 SHOW = "import os; print(os.environ['PREFECT_SERVER_DATABASE_PASSWORD'])"
 
 
-def test_the_entrypoint_takes_secrets_from_files_whatever_is_in_them(tmp_path: Path) -> None:
+def test_the_entrypoint_reads_secrets_with_any_characters_from_files(tmp_path: Path) -> None:
     secret = "a b'c\"$(touch x)`;@:/%"
     (tmp_path / "secret").write_text(f"{secret}\n")
     path = {"PREFECT_SERVER_DATABASE_PASSWORD_FILE": str(tmp_path / "secret")}
@@ -188,7 +188,7 @@ def test_a_stopped_worker_waits_for_its_runs_to_end(tmp_path: Path) -> None:
 
 @pytest.fixture
 def answering() -> Iterator[str]:
-    """A server that is well at /health and not elsewhere."""
+    """A server that answers /health with 200 and any other path with 503."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -206,7 +206,7 @@ def answering() -> Iterator[str]:
         thread.join()
 
 
-def test_health_is_what_the_service_answers(answering: str) -> None:
+def test_the_health_check_depends_on_the_status_of_the_answer(answering: str) -> None:
     assert run(DOCKER / "healthy.py", f"{answering}/health").returncode == 0
     assert run(DOCKER / "healthy.py", f"{answering}/ready").returncode == 1
     assert run(DOCKER / "healthy.py", "http://127.0.0.1:9/health").returncode == 1

@@ -29,7 +29,7 @@ def bench(
     shuffle_labels: Annotated[
         bool,
         typer.Option(
-            "--shuffle-labels", help="Check: train on shuffled labels, with which AUC must fall to about 0.5."
+            "--shuffle-labels", help="Check: train on shuffled labels. AUC must fall to about 0.5."
         ),
     ] = False,
 ) -> None:

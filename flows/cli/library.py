@@ -91,7 +91,7 @@ def label_queue(
     out: ExistingOut = DEFAULT_WORKSPACE,
     most: Annotated[int, typer.Option(help="Number of rows to print.", min=1)] = 30,
 ) -> None:
-    """List the videos without labels; first those that the champion is least certain of (highest entropy)."""
+    """List the videos without labels: unscored ones, then by decreasing entropy of the champion's score."""
     from flows.cli.output import print_label_queue
     from flows.library.labels import label_queue
     from flows.workspace.model_registry import Registry

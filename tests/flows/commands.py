@@ -1,12 +1,15 @@
-"""The `dsanet` command for tests: to run as a process of its own, and its tree, flattened, to walk."""
+"""The `dsanet` command for tests: as a separate process, and all subcommands by name."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import typer.main
 
 from flows.cli import main as cli
+
+Dsanet = Callable[..., tuple[int, str, str]]
+"""The fixture `dsanet`: takes arguments, returns exit code, standard output and standard error."""
 
 DSANET = (sys.executable, "-m", "dsanet")
 
@@ -20,4 +23,4 @@ def _leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 COMMANDS: dict[str, Any] = dict(_leaves(typer.main.get_command(cli.app), ""))
-"""Every command by its words (`features show`), without groups."""
+"""Every subcommand by its full name, for example `features show`."""

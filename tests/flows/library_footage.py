@@ -1,4 +1,4 @@
-"""A first training's footage and what arrives later: clips of two snippets, some with an event in one."""
+"""Footage for retraining tests: clips of two snippets, an event in the second one of anomalous clips."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from flows.demo.footage import ClipPlan, write_clip
 N_FRAMES, EVENT = 32, (16, 32)
 EVENTS = ("fire", "explosion")
 FIRST = {"train": (2, 1), "test": (2, 2)}
-"""Clips by split: normal ones, and those of each event."""
+"""Number of normal clips and of clips per event, by split."""
 
 
 def first_footage(folder: Path) -> Path:
-    """The manifest of the first training, its annotations beside it."""
+    """Write the clips of the first training, with manifest and annotations; returns the manifest."""
     records = []
     for split, (normal, per_event) in FIRST.items():
         for label, count in ((NORMAL, normal), *((event, per_event) for event in EVENTS)):
@@ -31,7 +31,7 @@ def first_footage(folder: Path) -> Path:
 
 
 def new_footage(folder: Path, per_label: int) -> dict[str, str]:
-    """Clips that arrive later, unlabelled; returns the label that each would have, by name."""
+    """Write clips that arrive later, without labels; returns their true labels by name."""
     labels = {f"new-{label}-{i}": label for label in (NORMAL, *EVENTS) for i in range(per_label)}
     for seed, (name, label) in enumerate(labels.items(), start=1000):
         _clip(folder, name, "train", label, seed)

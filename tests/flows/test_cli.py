@@ -1,36 +1,15 @@
-"""The command line: help for everything, and one clear line with exit code 2 for input that is wrong."""
+"""The command line: help for every command, and one line with exit code 2 for invalid input."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from extract.manifest import VideoRecord, write_manifest
-from flows.cli import main as cli
 from flows.demo.footage import ClipPlan, write_clip
-from tests.flows.commands import COMMANDS
-
-Dsanet = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def dsanet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Dsanet:
-    """Run the command in this process; returns exit code, standard output and standard error."""
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["dsanet", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out = capsys.readouterr()
-        return code, out.out, out.err
-
-    return run
+from tests.flows.commands import COMMANDS, Dsanet
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +64,7 @@ HEADER = "path,labels,split\n"
     ],
     ids=["column", "split", "missing", "duplicate", "no-train", "one-class", "no-test", "empty"],
 )
-def test_a_wrong_manifest_is_one_line_and_exit_code_2(
+def test_an_invalid_manifest_is_reported_in_one_line_with_exit_code_2(
     manifest: str, complaint: str, clips: dict[str, Path], tmp_path: Path, dsanet: Dsanet
 ) -> None:
     path = clips["calm"].parent / f"{tmp_path.name}.csv"
@@ -110,7 +89,7 @@ def test_a_wrong_manifest_is_one_line_and_exit_code_2(
         (["import-dataset", "ucf", "--lists", ".", "--videos", ".", "--out", "m.csv"], "no data set 'ucf'"),
     ],
 )
-def test_wrong_arguments_are_one_line_and_exit_code_2(
+def test_invalid_arguments_are_reported_in_one_line_with_exit_code_2(
     arguments: list[str], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dsanet: Dsanet
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -120,7 +99,7 @@ def test_wrong_arguments_are_one_line_and_exit_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_weights_that_cannot_be_had_name_the_ways_to_give_them(
+def test_the_error_for_missing_weights_names_all_ways_to_give_them(
     clips: dict[str, Path], tmp_path: Path, dsanet: Dsanet
 ) -> None:
     manifest = tmp_path / "m.csv"
@@ -140,7 +119,7 @@ def test_debug_shows_the_traceback(dsanet: Dsanet) -> None:
         dsanet("--debug", "config", "--preset", "shanghai")
 
 
-def test_config_prints_settings_that_set_takes_back(dsanet: Dsanet) -> None:
+def test_set_accepts_every_line_that_config_prints(dsanet: Dsanet) -> None:
     code, out, _ = dsanet("config", "--preset", "xd-violence", "--set", "train.epochs=3")
     assert code == 0
     assert "train.epochs=3" in out.splitlines()
@@ -150,7 +129,7 @@ def test_config_prints_settings_that_set_takes_back(dsanet: Dsanet) -> None:
     assert [line for line in again.splitlines() if not line.startswith("preset=")] == settings
 
 
-def test_videos_that_cannot_be_read_decide_the_exit_code_only_when_asked_or_when_all_fail(
+def test_unreadable_videos_change_the_exit_code_with_strict_or_if_all_fail(
     clips: dict[str, Path], tmp_path: Path, dsanet: Dsanet
 ) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"no video")

@@ -1,4 +1,4 @@
-"""A Prefect server that does not answer: known within seconds, said in one line, nothing waits for it."""
+"""A Prefect server that does not answer is detected within seconds and reported in one line."""
 
 import logging
 import socket
@@ -13,25 +13,27 @@ from flows.workspace.inputs import configure_workspace
 from tests.flows.tiny import tiny_footage
 
 
-def test_a_command_with_a_server_that_is_not_there_begins_nothing(nobody: str, tmp_path: Path) -> None:
+def test_a_command_whose_server_does_not_answer_starts_no_work(absent_server: str, tmp_path: Path) -> None:
     configure_workspace(tmp_path / "ws", tiny_footage(tmp_path / "footage"), preset="small", weights="random")
     with (
-        temporary_settings({PREFECT_API_URL: nobody}),
-        pytest.raises(ValueError, match=f"no Prefect server answers at {nobody}.*dsanet up.*unset"),
+        temporary_settings({PREFECT_API_URL: absent_server}),
+        pytest.raises(ValueError, match=f"no Prefect server answers at {absent_server}.*dsanet up.*unset"),
     ):
         run_stage("extract", tmp_path / "ws", refresh=False)
     assert not (tmp_path / "ws" / "features").exists()
 
 
-def test_a_lost_server_is_spoken_of_once(nobody: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unavailable_server_is_logged_once(absent_server: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="flows.server.connection")
-    with temporary_settings({PREFECT_API_URL: nobody}):
+    with temporary_settings({PREFECT_API_URL: absent_server}):
         assert [connection.server_is_available() for _ in range(2)] == [False, False]
     (line,) = caplog.messages
-    assert line == f"Prefect's server at {nobody} does not answer; the run continues without it"
+    assert line == f"Prefect's server at {absent_server} does not answer; the run continues without it"
 
 
-def test_one_that_is_silent_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_accepts_connections_but_stays_silent_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(connection, "TIMEOUT_S", 0.2)
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the question and says nothing
+    with socket.create_server(("127.0.0.1", 0)) as silent:
         assert not connection.server_answers(f"http://127.0.0.1:{silent.getsockname()[1]}/api")

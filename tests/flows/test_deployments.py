@@ -1,4 +1,4 @@
-"""The deployments as people run them: a real server and worker, runs started by the command line.
+"""The deployments on a real server and worker, with runs started from the command line.
 
 Everything is a process of its own, started by `dsanet up`; runs are watched, refused, scheduled, killed,
 cancelled, and looked at in a browser.
@@ -36,7 +36,7 @@ CONFIG = {
 }
 ARTIFACTS = {"metrics", "curves", "extract-progress", "train-progress"}
 ARTIFACTS_TAB = "//li[normalize-space()='Artifacts']"
-FOR_BROWSERS = "http://prefect.example:4200"  # as PREFECT_UI_URL says, where clients use another address
+FOR_BROWSERS = "http://prefect.example:4200"  # PREFECT_UI_URL, if browsers need another address than clients
 STAGES = ("extract", "train", "infer", "evaluate")
 PATIENCE_S = 240
 SECONDS_TO_STOP = 30
@@ -44,7 +44,7 @@ SECONDS_TO_STOP = 30
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine after `dsanet up`: its server's address and its workspace."""
+    """The services of `dsanet up`: Prefect's home folder, the server's URL, the workspace."""
 
     home: Path
     url: str
@@ -71,7 +71,7 @@ class Machine:
         assert up.returncode == 0, up.stdout + up.stderr
 
     def ask(self, path: str, body: Any) -> Any:
-        """The server's answer; SQLite may be locked for a moment, and Prefect's own clients try again too."""
+        """Response of the server's API. Retried while SQLite is locked, as Prefect's clients do."""
         answer = httpx.post(f"{self.url}/api/{path}", json=body, timeout=30)
         if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
             time.sleep(1)
@@ -79,29 +79,29 @@ class Machine:
         return answer.raise_for_status().json()
 
     def runs(self, **wanted: Any) -> list[dict[str, Any]]:
-        """The runs that `wanted` filters, newest first."""
+        """The runs that match the filter, newest first."""
         return list(self.ask("flow_runs/filter", {"flow_runs": wanted, "sort": "EXPECTED_START_TIME_DESC"}))
 
     def stage_lines(self, run: dict[str, Any]) -> list[str]:
-        """What the stages of a run logged."""
+        """The log lines of a run's stages."""
         logs = self.ask("logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}})
         return [log["message"] for log in logs if log["name"] == "flows.pipeline.cache"]
 
     def processes(self) -> dict[str, psutil.Process]:
-        """What `dsanet up` has noted, by name."""
+        """The recorded services by name."""
         noted = json.loads((self.home / "dsanet-up.json").read_text())
         return {service["name"]: psutil.Process(service["pid"]) for service in noted["started"]}
 
 
 def finished_process(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
-    """Its end and what it said."""
+    """Wait for a process; returns its exit code and output."""
     out, errors = process.communicate(timeout=2 * PATIENCE_S)
     return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
 
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """Up for this module's tests; at the end `dsanet down` leaves no process."""
+    """The services, for all tests of this module; at the end `dsanet down` leaves no process."""
     folder = tmp_path_factory.mktemp("machine")
     machine = Machine(folder / "prefect", f"http://127.0.0.1:{free_port()}", folder / "ws")
     machine.up()
@@ -115,7 +115,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def watched(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What `dsanet trigger` told of a run that it started and watched to its end."""
+    """The output of `dsanet trigger --watch` for a run that completes."""
     manifest = tiny_footage(tmp_path_factory.mktemp("tiny") / "footage")
     given = ["--param", f"source.manifest={manifest}", "--param", f"config={json.dumps(CONFIG)}"]
     with pytest.MonkeyPatch.context() as patch:
@@ -127,13 +127,13 @@ def watched(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> list[
 
 @pytest.fixture(scope="module")
 def finished(machine: Machine, watched: list[str]) -> dict[str, Any]:
-    """The watched run, as the server knows it."""
+    """The watched run, from the server's API."""
     (run,) = machine.runs()
     return run
 
 
 def until(what: str, reached: Callable[[], Any]) -> Any:
-    """The first true value of `reached`."""
+    """Poll `reached` until it returns a true value, which is returned."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         if found := reached():
@@ -146,7 +146,7 @@ def feature_times(workspace: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in (workspace / "features").glob("*.h5")}
 
 
-def test_a_run_from_the_command_line_finishes_and_shows_itself(
+def test_a_triggered_run_completes_and_publishes_its_artifacts(
     machine: Machine, finished: dict[str, Any]
 ) -> None:
     assert finished["state_type"] == "COMPLETED"
@@ -157,7 +157,7 @@ def test_a_run_from_the_command_line_finishes_and_shows_itself(
     assert [line.split()[0] for line in machine.stage_lines(finished)] == list(STAGES)
 
 
-def test_watching_a_run_tells_its_page_its_stages_and_its_end(
+def test_watching_a_run_prints_its_page_its_stages_and_its_end(
     finished: dict[str, Any], watched: list[str]
 ) -> None:
     assert watched[0] == f"run {FOR_BROWSERS}/runs/flow-run/{finished['id']}"
@@ -166,14 +166,16 @@ def test_watching_a_run_tells_its_page_its_stages_and_its_end(
     assert told[-1] == "Completed"
 
 
-def test_a_bad_value_is_refused_before_anything_runs(machine: Machine, finished: dict[str, Any]) -> None:
+def test_an_invalid_parameter_is_refused_before_anything_runs(
+    machine: Machine, finished: dict[str, Any]
+) -> None:
     done = machine.prefect("deployment", "run", DEPLOYMENT, "-p", 'config={"train": {"epochs": -1}}')
     assert done.returncode != 0
     assert [run["id"] for run in machine.runs()] == [finished["id"]]
 
 
 @pytest.mark.slow
-def test_watching_a_run_that_fails_ends_non_zero(machine: Machine, finished: dict[str, Any]) -> None:
+def test_watching_a_failing_run_exits_non_zero(machine: Machine, finished: dict[str, Any]) -> None:
     given = ["-p", 'source={"manifest": "/nowhere/videos.csv"}']
     assert machine.prefect("deployment", "run", DEPLOYMENT, *given, "--watch").returncode == 1
     (failed,) = machine.runs(state={"type": {"any_": ["FAILED"]}})
@@ -182,7 +184,7 @@ def test_watching_a_run_that_fails_ends_non_zero(machine: Machine, finished: dic
 
 @pytest.mark.slow
 def test_a_schedule_fires(machine: Machine, finished: dict[str, Any]) -> None:
-    # The scheduler looks once a minute and plans nothing that is past by then.
+    # The scheduler works once a minute and skips times that have passed by then.
     soon = (datetime.now(timezone.utc) + timedelta(seconds=90)).isoformat()
     schedule = {"schedule": {"interval": 86400, "anchor_date": soon}, "active": True}
     machine.ask(f"deployments/{finished['deployment_id']}/schedules", [schedule])
@@ -193,7 +195,7 @@ def test_a_schedule_fires(machine: Machine, finished: dict[str, Any]) -> None:
 
 
 def begun(machine: Machine, tmp_path: Path) -> tuple[Path, list[str], dict[str, Any]]:
-    """A run in the middle of its extraction: its workspace, its parameters, what the server knows of it."""
+    """Start a run and wait until it has extracted two videos; returns workspace, parameters and run."""
     manifest, _ = make_footage(tmp_path / "footage", seed=2, normal=2, per_event=1)
     workspace = tmp_path / "ws"
     config = CONFIG | {"extract": {"weights": "random", "snippet_length": 8}}
@@ -205,8 +207,8 @@ def begun(machine: Machine, tmp_path: Path) -> tuple[Path, list[str], dict[str, 
     return workspace, given, newest
 
 
-def completes_from_there(machine: Machine, workspace: Path, given: list[str], kept: dict[str, int]) -> None:
-    """The same run again ends well, and what was extracted before is as it was."""
+def assert_rerun_resumes(machine: Machine, workspace: Path, given: list[str], kept: dict[str, int]) -> None:
+    """Run it again: it completes, and the feature files in `kept` are not written again."""
     again = machine.prefect("deployment", "run", DEPLOYMENT, *given, "--watch")
     assert again.returncode == 0, again.stdout + again.stderr
     assert (workspace / "report" / "index.html").is_file()
@@ -215,11 +217,11 @@ def completes_from_there(machine: Machine, workspace: Path, given: list[str], ke
     assert {name: after[name] for name in kept} == kept
 
 
-def test_the_ui_shows_a_runs_artifacts_and_asks_nobody_else(
+def test_the_ui_shows_a_runs_artifacts_without_requests_to_other_hosts(
     machine: Machine, finished: dict[str, Any], browser: Any
 ) -> None:
     size = {"width": 1400, "height": 2400, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)  # cards out of sight aren't loaded
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)  # the UI loads visible cards only
     browser.get_log("performance")
     browser.get(machine.url)
     until("the dashboard is there", lambda: "Flow Runs" in text_of(browser))
@@ -232,28 +234,28 @@ def test_the_ui_shows_a_runs_artifacts_and_asks_nobody_else(
 
 
 def text_of(browser: Any) -> str:
-    """What a person sees."""
+    """The visible text of the page."""
     return str(browser.execute_script("return document.body.innerText"))
 
 
 def requests(browser: Any) -> list[str]:
-    """The addresses that the pages asked since the log was last read."""
+    """The URLs requested since the log was last read."""
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     sent = [each["params"] for each in messages if each["method"] == "Network.requestWillBeSent"]
     return [url for url in (each["request"]["url"] for each in sent) if url.startswith("http")]
 
 
 @pytest.mark.slow
-def test_a_worker_killed_in_the_middle_of_a_stage_and_the_rerun_completes(
+def test_after_a_worker_was_killed_in_a_stage_the_rerun_completes(
     machine: Machine, finished: dict[str, Any], tmp_path: Path
 ) -> None:
     workspace, given, _ = begun(machine, tmp_path)
     worker = machine.processes()["worker"]
-    for process in [worker, *worker.children(recursive=True)]:  # as when the machine loses its power
+    for process in [worker, *worker.children(recursive=True)]:  # as a power cut does
         process.kill()
     kept = feature_times(workspace)
     machine.up()
-    completes_from_there(machine, workspace, given, kept)
+    assert_rerun_resumes(machine, workspace, given, kept)
 
 
 @pytest.mark.slow
@@ -269,25 +271,25 @@ def test_down_stops_a_run_which_reports_its_end_and_resumes(
     (stopped,) = machine.runs(id={"any_": [run["id"]]})
     assert stopped["state_type"] == "CRASHED"
     assert "the run's process has ended" not in stopped["state"]["message"]  # as `up` marks stale runs
-    completes_from_there(machine, workspace, given, kept)
+    assert_rerun_resumes(machine, workspace, given, kept)
 
 
 @pytest.mark.slow
-def test_a_run_works_on_while_its_server_is_gone(
+def test_a_run_continues_while_its_server_is_down(
     machine: Machine, finished: dict[str, Any], tmp_path: Path
 ) -> None:
     workspace, given, run = begun(machine, tmp_path)
     machine.processes()["server"].kill()
     kept = feature_times(workspace)
-    until("another video is extracted without it", lambda: len(feature_times(workspace)) > len(kept))
+    until("another video is extracted without the server", lambda: len(feature_times(workspace)) > len(kept))
     machine.up()  # the worker and its run are left alone
     completed = {"id": {"any_": [run["id"]]}, "state": {"type": {"any_": ["COMPLETED"]}}}
-    until("the server is told of the end", lambda: machine.runs(**completed))
-    completes_from_there(machine, workspace, given, kept)
+    until("the run's end is reported", lambda: machine.runs(**completed))
+    assert_rerun_resumes(machine, workspace, given, kept)
 
 
 @pytest.mark.slow
-def test_a_command_whose_server_is_gone_ends_soon_and_goes_on_when_run_again(
+def test_a_command_that_loses_its_server_ends_soon_and_resumes_when_run_again(
     machine: Machine, finished: dict[str, Any], tmp_path: Path
 ) -> None:
     workspace = tmp_path / "ws"
@@ -316,16 +318,16 @@ def test_a_cancelled_run_stops_within_seconds_and_resumes(
     workspace, given, run = begun(machine, tmp_path)
     assert machine.prefect("flow-run", "cancel", run["id"]).returncode == 0
     asked = time.monotonic()
-    until("nobody works in the folder", lambda: is_free(workspace))
+    until("the workspace is free", lambda: is_free(workspace))
     assert time.monotonic() - asked < SECONDS_TO_STOP
     cancelled = {"id": {"any_": [run["id"]]}, "state": {"type": {"any_": ["CANCELLED"]}}}
     until("the run is cancelled", lambda: machine.runs(**cancelled))
     kept = feature_times(workspace)
-    completes_from_there(machine, workspace, given, kept)
+    assert_rerun_resumes(machine, workspace, given, kept)
 
 
 def is_free(workspace: Path) -> bool:
-    """Whether no run holds it."""
+    """True if no process holds the workspace's lock."""
     try:
         with Workspace(workspace).locked():
             return True

@@ -1,4 +1,4 @@
-"""The gate and the drift: what is let through, what is refused, what is worth a warning."""
+"""The promotion rule and drift: which challengers are promoted, which footage causes a warning."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,8 +22,8 @@ from tests.evaluate.videos import informed_scores, small_test_set, write_run
 Truths = list[VideoTruth]
 
 
-def run_of(folder: Path, skill: float) -> Truths:
-    """Scores that know the truth as far as `skill` says: 1 fully, 0 not, -1 the other way round."""
+def write_scores_of(folder: Path, skill: float) -> Truths:
+    """Write scores that follow the annotations with `skill` 1, ignore them with 0, invert them with -1."""
     videos = small_test_set()
     for index, (truth, n_frames) in enumerate(videos):
         scores = informed_scores(truth, n_frames, seed=index)
@@ -33,18 +33,18 @@ def run_of(folder: Path, skill: float) -> Truths:
 
 
 @pytest.mark.parametrize(("skill", "promoted"), [(1.0, True), (0.5, True), (0.0, False), (-1.0, False)])
-def test_only_a_challenger_that_is_not_worse_gets_through(
+def test_only_a_challenger_that_is_not_worse_is_promoted(
     skill: float, promoted: bool, tmp_path: Path
 ) -> None:
-    run_of(tmp_path / "champion", 1.0)
-    truths = run_of(tmp_path / "challenger", skill)
+    write_scores_of(tmp_path / "champion", 1.0)
+    truths = write_scores_of(tmp_path / "challenger", skill)
     decision = decide_promotion("key", tmp_path / "champion", tmp_path / "challenger", truths, GateConfig())
     assert decision.promoted is promoted
     assert set(decision.figures) == {"auc", "map_corrected"}
     assert ("not worse" in decision.reason) is promoted
 
 
-def test_a_gate_that_asks_for_proof_is_harder_to_pass(tmp_path: Path) -> None:
+def test_a_lower_quantile_is_harder_to_pass(tmp_path: Path) -> None:
     truths = write_run(tmp_path / "champion", small_test_set(), seed=1)
     write_run(tmp_path / "challenger", small_test_set(), seed=2)
     places = (tmp_path / "champion", tmp_path / "challenger", truths)
@@ -56,15 +56,15 @@ def test_a_gate_that_asks_for_proof_is_harder_to_pass(tmp_path: Path) -> None:
     assert (strict.champion, strict.challenger) == (lenient.champion, lenient.challenger)
 
 
-def test_a_question_is_the_test_split_and_the_settings(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_the_test_split_and_the_settings(tmp_path: Path) -> None:
     truths = [truth for truth, _ in small_test_set()]
-    asked = gate_fingerprint(truths, GateConfig())
-    assert asked == gate_fingerprint(truths, GateConfig())
-    assert asked != gate_fingerprint(truths[1:], GateConfig())
-    assert asked != gate_fingerprint(truths, GateConfig(margins={"auc": 0.005}))
+    fingerprint = gate_fingerprint(truths, GateConfig())
+    assert fingerprint == gate_fingerprint(truths, GateConfig())
+    assert fingerprint != gate_fingerprint(truths[1:], GateConfig())
+    assert fingerprint != gate_fingerprint(truths, GateConfig(margins={"auc": 0.005}))
 
 
-def test_a_test_split_without_annotations_can_be_asked_for_whole_videos_only() -> None:
+def test_without_annotations_the_gate_takes_video_level_figures_only() -> None:
     blurred = [replace(truth, segments=None) for truth, _ in small_test_set() if not truth.is_normal]
     with pytest.raises(ValueError, match=r"auc, map_corrected, which need temporal annotations"):
         check_gate(blurred, GateConfig())
@@ -72,7 +72,7 @@ def test_a_test_split_without_annotations_can_be_asked_for_whole_videos_only() -
 
 
 def around(centre: np.ndarray, spread: float) -> Callable[[Path, str, int, int], list[str]]:
-    """Writes feature files of videos around a scene; returns their names."""
+    """A function that writes feature files of videos scattered around a scene and returns their names."""
 
     def write(folder: Path, prefix: str, count: int, seed: int) -> list[str]:
         random = np.random.default_rng(seed)
@@ -85,7 +85,7 @@ def around(centre: np.ndarray, spread: float) -> Callable[[Path, str, int, int],
     return write
 
 
-def test_footage_of_another_place_is_a_drift_and_of_the_same_is_none(tmp_path: Path) -> None:
+def test_only_footage_of_another_place_is_a_feature_drift(tmp_path: Path) -> None:
     here, elsewhere = np.random.default_rng(0).normal(size=(2, 512))
     training = around(here, 0.3)(tmp_path, "training", 30, 1)
     same = around(here, 0.3)(tmp_path, "same", 12, 2)
@@ -105,14 +105,14 @@ def test_footage_of_another_place_is_a_drift_and_of_the_same_is_none(tmp_path: P
     assert feature_drift(tmp_path, training, [], config) is None
 
 
-def test_other_scores_are_a_drift_unless_chance_explains_them() -> None:
+def test_different_scores_are_a_drift_if_they_are_significant() -> None:
     random = np.random.default_rng(0)
     training = random.uniform(0, 0.3, 50).tolist()
     config = DriftConfig()
     for new, warns in (
         (random.uniform(0, 0.3, 20), False),
         (random.uniform(0.3, 0.9, 20), True),
-        (np.array([0.9]), False),  # far away, but a single one
+        (np.array([0.9]), False),  # a large distance, but a single video
     ):
         drift = score_drift(training, new.tolist(), config)
         assert drift is not None
@@ -120,7 +120,7 @@ def test_other_scores_are_a_drift_unless_chance_explains_them() -> None:
     assert score_drift(training, [], config) is None
 
 
-def test_the_surprise_is_greatest_where_the_model_cannot_tell() -> None:
+def test_the_entropy_is_highest_for_equal_class_probabilities() -> None:
     (truth, n_frames), *_ = small_test_set()
     scores = informed_scores(truth, n_frames, seed=0)
     length = len(scores.anomaly_T)
@@ -131,7 +131,7 @@ def test_the_surprise_is_greatest_where_the_model_cannot_tell() -> None:
     assert summarise(torn).anomaly == summarise(sure).anomaly
 
 
-def test_newly_labelled_are_videos_that_a_version_has_not_seen_with_these_labels() -> None:
+def test_newly_labelled_videos_are_those_not_trained_on_with_these_labels() -> None:
     def video(name: str, labels: tuple[str, ...] | None, split: str = "train") -> Video:
         return Video(name, name, split, labels, "", (Path(name),))
 

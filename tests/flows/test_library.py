@@ -1,4 +1,4 @@
-"""The library, on SQLite and on a real PostgreSQL: what is known of a video, and what is never lost."""
+"""The library on SQLite and on a real PostgreSQL: videos by content, label history, inbox, migrations."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ KNOWN = ("normal", "fire", "riot")
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Four tiny videos of different content."""
+    """Four short videos with different contents."""
     folder = tmp_path_factory.mktemp("clips")
     paths = {name: folder / f"{name}.mp4" for name in ("calm", "burns", "later", "exam")}
     for seed, (name, path) in enumerate(paths.items()):
@@ -41,7 +41,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def library(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Library]:
-    """An empty library in each kind of database."""
+    """An empty library, in SQLite and in PostgreSQL."""
     if request.param == "postgresql":
         server: PostgresServer = request.getfixturevalue("postgres")
         monkeypatch.setenv(URL_VARIABLE, server.new_database())
@@ -49,8 +49,8 @@ def library(
         yield opened
 
 
-def found(library: Library, clips: dict[str, Path]) -> None:
-    """The manifest of a first training: two videos to learn from, one to measure on."""
+def import_first_manifest(library: Library, clips: dict[str, Path]) -> None:
+    """Import a manifest with two training videos and a test video."""
     records = [
         VideoRecord("calm", clips["calm"], ("normal",), "train"),
         VideoRecord("burns", clips["burns"], ("fire",), "train"),
@@ -59,7 +59,7 @@ def found(library: Library, clips: dict[str, Path]) -> None:
     import_manifest(library, records, Path("no-features"))
 
 
-def test_migrations_make_the_tables_that_the_code_wants(library: Library) -> None:
+def test_the_migrations_create_the_tables_of_the_code(library: Library) -> None:
     options = {"compare_type": True, "compare_server_default": True}
     with library._engine.connect() as connection:
         context = MigrationContext.configure(connection, opts=options)
@@ -68,14 +68,12 @@ def test_migrations_make_the_tables_that_the_code_wants(library: Library) -> Non
         for table in Base.metadata.tables.values():
             table.to_metadata(more)
         more.tables["videos"].append_column(sa.Column("forgotten", sa.Integer))
-        assert len(compare_metadata(context, more)) == 1  # so the first assertion could have failed
+        assert len(compare_metadata(context, more)) == 1  # the comparison does find a difference
 
 
-def test_a_manifest_fills_the_library_and_again_changes_nothing(
-    library: Library, clips: dict[str, Path]
-) -> None:
-    found(library, clips)
-    found(library, clips)
+def test_importing_a_manifest_twice_changes_nothing(library: Library, clips: dict[str, Path]) -> None:
+    import_first_manifest(library, clips)
+    import_first_manifest(library, clips)
     videos = {video.name: video for video in library.videos()}
     assert {name: (v.split, v.labels) for name, v in videos.items()} == {
         "calm": ("train", ("normal",)),
@@ -86,10 +84,10 @@ def test_a_manifest_fills_the_library_and_again_changes_nothing(
     assert [entry.source for entry in library.label_history(videos["calm"].digest)] == ["manifest"]
 
 
-def test_a_test_video_stays_one_under_any_name_split_or_label(
+def test_a_test_video_stays_one_under_another_name_split_or_label(
     library: Library, clips: dict[str, Path], tmp_path: Path
 ) -> None:
-    found(library, clips)
+    import_first_manifest(library, clips)
     again = shutil.copy(clips["exam"], tmp_path / "again.mp4")
     records = [VideoRecord("again", Path(again), ("normal",), "train")]
     result = import_manifest(library, records, tmp_path)
@@ -110,10 +108,10 @@ def test_a_test_video_stays_one_under_any_name_split_or_label(
     assert (exam.split, exam.labels) == ("test", ("fire",))
 
 
-def test_the_inbox_gives_each_content_once_and_says_what_it_leaves(
+def test_a_scan_records_each_content_once_and_lists_the_other_files(
     library: Library, clips: dict[str, Path], tmp_path: Path
 ) -> None:
-    found(library, clips)
+    import_first_manifest(library, clips)
     inbox = tmp_path / "inbox"
     (inbox / "camera-2").mkdir(parents=True)
     for target in ("calm.mp4", "other-name.mp4", "camera-2/later.mp4", ".hidden.mp4", "notes.txt"):
@@ -123,7 +121,7 @@ def test_the_inbox_gives_each_content_once_and_says_what_it_leaves(
     (inbox / "empty.mp4").touch()
     first = scan(library, [inbox], 0)
     digest = find_video(library.videos(), str(inbox / "calm.mp4")).digest
-    # One content three times; `calm` is another video's name already.
+    # Three files with one content; the name `calm` is taken by another video.
     assert first.new == [f"calm-{digest[:8]}"]
     assert len(first.known) == 2
     assert list(first.unreadable) == [inbox / "broken.mp4"]
@@ -138,16 +136,14 @@ def test_the_inbox_gives_each_content_once_and_says_what_it_leaves(
         scan(library, [tmp_path / "nowhere"], 0)
 
 
-def test_a_file_that_is_still_being_written_is_left_for_next_time(
-    clips: dict[str, Path], tmp_path: Path
-) -> None:
+def test_a_file_that_is_still_being_written_is_deferred(clips: dict[str, Path], tmp_path: Path) -> None:
     slowly = """
 import os, sys, time
 content = open(sys.argv[1], "rb").read()
 with open(sys.argv[2], "wb") as out:
     for start in range(0, len(content), len(content) // 20):
         out.write(content[start : start + len(content) // 20]); out.flush(); time.sleep(0.1)
-os.utime(sys.argv[2], (0, 0))  # as `cp -p` does
+os.utime(sys.argv[2], (0, 0))  # old times, as `cp -p` sets them
 """
     inbox = tmp_path / "inbox"
     inbox.mkdir()
@@ -174,7 +170,7 @@ os.utime(sys.argv[2], (0, 0))  # as `cp -p` does
         )
 
 
-def test_a_file_replaced_in_place_is_another_video(
+def test_a_file_replaced_in_place_is_a_new_video(
     library: Library, clips: dict[str, Path], tmp_path: Path
 ) -> None:
     inbox = tmp_path / "inbox"
@@ -189,10 +185,10 @@ def test_a_file_replaced_in_place_is_another_video(
     assert find_video(library.videos(), str(inbox / "a.mp4")).name == new
 
 
-def test_labels_keep_who_gave_them_when_and_from_where(
+def test_the_label_history_keeps_person_time_and_source(
     library: Library, clips: dict[str, Path], tmp_path: Path
 ) -> None:
-    found(library, clips)
+    import_first_manifest(library, clips)
     video, changed = set_labels(library, "calm", "fire", allowed=KNOWN, by="ada")
     assert changed
     assert not set_labels(library, "calm", "fire", allowed=KNOWN, by="bob")[1]
@@ -207,7 +203,7 @@ def test_labels_keep_who_gave_them_when_and_from_where(
         (("normal",), "eve", "labels.csv"),
     ]
     assert all(said.at.endswith("+00:00") for said in history)
-    found(library, clips)  # the manifest has said nothing new: the person's word stands
+    import_first_manifest(library, clips)  # the manifest's labels have not changed: the person's labels stay
     assert find_video(library.videos(), "burns").labels == ("fire", "riot")
 
 
@@ -220,18 +216,18 @@ def test_labels_keep_who_gave_them_when_and_from_where(
         ("video,label\ncalm,normal\n", r"no column labels"),
     ],
 )
-def test_a_wrong_label_file_changes_nothing(
+def test_an_invalid_label_file_changes_nothing(
     rows: str, complaint: str, clips: dict[str, Path], tmp_path: Path
 ) -> None:
     (tmp_path / "labels.csv").write_text(rows)
     with Library.open(tmp_path / "ws") as library:
-        found(library, clips)
+        import_first_manifest(library, clips)
         with pytest.raises(ValueError, match=complaint):
             import_labels(library, tmp_path / "labels.csv", allowed=KNOWN)
         assert all(len(library.label_history(video.digest)) == 1 for video in library.videos())
 
 
-def test_the_queue_shows_what_nothing_has_scored_and_then_the_most_surprising(
+def test_the_queue_lists_unscored_videos_first_and_then_by_decreasing_entropy(
     library: Library, clips: dict[str, Path], tmp_path: Path
 ) -> None:
     inbox = tmp_path / "inbox"
@@ -251,23 +247,21 @@ def test_the_queue_shows_what_nothing_has_scored_and_then_the_most_surprising(
     assert library.features() == {digest["calm"]: Features("f" * 64, "e" * 16, 3, 1.5)}
 
 
-def test_what_is_done_at_once_is_done_in_whole_or_not_at_all(
-    library: Library, clips: dict[str, Path]
-) -> None:
-    found(library, clips)
+def test_a_transaction_is_applied_completely_or_not_at_all(library: Library, clips: dict[str, Path]) -> None:
+    import_first_manifest(library, clips)
     digest = find_video(library.videos(), "calm").digest
 
-    def half() -> None:
+    def fail_in_the_middle() -> None:
         with library.transaction():
             library.add_labels(digest, ("riot",), by="ada", source="test")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        half()
+        fail_in_the_middle()
     assert find_video(library.videos(), "calm").labels == ("normal",)
 
 
-def test_many_processes_may_open_a_new_library_at_once(tmp_path: Path) -> None:
+def test_several_processes_may_create_the_library_at_the_same_time(tmp_path: Path) -> None:
     script = "import sys; from pathlib import Path; from flows.library.library import Library\n"
     script += "with Library.open(Path(sys.argv[1])) as library: library.videos()"
     command = [sys.executable, "-c", script, str(tmp_path)]
@@ -275,9 +269,7 @@ def test_many_processes_may_open_a_new_library_at_once(tmp_path: Path) -> None:
     assert [(process.communicate()[1], process.returncode) for process in running] == [(b"", 0)] * 4
 
 
-def test_a_database_that_cannot_be_used_is_named_without_its_password(
-    postgres: PostgresServer, tmp_path: Path
-) -> None:
+def test_an_error_about_the_database_hides_the_password(postgres: PostgresServer, tmp_path: Path) -> None:
     url = database_url(tmp_path, postgres.new_database()).set(password="wrong-secret")
     with pytest.raises(
         ValueError, match=r"postgres:\*\*\*@127.0.0.1.*password authentication failed"

@@ -1,6 +1,6 @@
-"""The flow against a Prefect server whose database is a real PostgreSQL, each in a process of its own.
+"""The flow with a Prefect server on a real PostgreSQL database, each in a separate process.
 
-The server starts as `docker/compose.yaml` has it: by the containers' entrypoint, with the password in a file.
+The server starts as in `docker/compose.yaml`: by the containers' entry point, with the password in a file.
 """
 
 import os
@@ -20,7 +20,7 @@ STAGES = ["evaluate", "extract", "infer", "train"]
 
 
 def dsanet_run(manifest: Path, out: Path, api: str) -> str:
-    """The command's whole output. Raises AssertionError with it where the command fails."""
+    """Run `dsanet run`; returns its output. Raises AssertionError with the output if it fails."""
     command = [*DSANET, *run_arguments(manifest, out)]
     environment = {**os.environ, "PREFECT_API_URL": api}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
@@ -47,7 +47,7 @@ def test_a_run_and_its_rerun_on_a_server_with_postgresql(postgres: PostgresServe
     assert "(Cached)" not in first
     assert again.count("(Cached)") == 4
     assert (tmp_path / "ws" / "report" / "index.html").is_file()
-    with psycopg.connect(database) as connection:  # what the server kept of it, in PostgreSQL
+    with psycopg.connect(database) as connection:  # the server's records
         flows = connection.execute("SELECT state_type::text FROM flow_run").fetchall()
         tasks = connection.execute(
             "SELECT split_part(name, '-', 1), count(*) FROM task_run GROUP BY 1 ORDER BY 1"

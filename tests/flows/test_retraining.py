@@ -1,13 +1,11 @@
-"""Retraining on new footage, from the first training to a rollback: real clips, CLIP, training, registry."""
+"""Retraining on new footage, from the first training to a rollback, with real clips, CLIP and registry."""
 
 import json
-import logging
 import re
 import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +15,6 @@ from dsanet.inference import infer
 from evaluate.scores import read_provenance, score_path
 from extract.labels import NORMAL
 from extract.source import file_digest
-from flows.cli import main as cli
 from flows.library.database import URL_VARIABLE
 from flows.library.library import Library
 from flows.library.records import find_video
@@ -29,6 +26,7 @@ from flows.workspace.model_reference import checkpoint_folder
 from flows.workspace.model_registry import Registry
 from flows.workspace.run import Run
 from flows.workspace.workspace import Workspace
+from tests.flows.commands import Dsanet
 from tests.flows.library_footage import EVENTS, first_footage, new_footage
 from tests.postgres import PostgresServer
 
@@ -42,15 +40,13 @@ SETTINGS = [
     "retrain.gate.resamples=200",
 ]
 BARELY = ["train.epochs=1", "train.lr=0.00001"]
-"""A first training that has learned next to nothing: whatever is trained properly is better."""
+"""Settings of a first training that learns almost nothing, so that a proper training is better."""
 PROPERLY = ["train.epochs=40", "train.lr=0.0005"]
-
-Dsanet = Callable[..., tuple[int, str, str]]
 
 
 @dataclass(frozen=True)
 class Place:
-    """A workspace, its inbox, and the labels that the footage in it would have."""
+    """A workspace, its inbox, and the true labels of the footage that arrives, by name."""
 
     root: Path
     inbox: Path
@@ -59,7 +55,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """After the first training, with an empty inbox."""
+    """A workspace after the first training, with an empty inbox."""
     folder = tmp_path_factory.mktemp("retraining")
     place = Place(folder / "ws", folder / "inbox", new_footage(folder / "arriving", per_label=2))
     place.inbox.mkdir()
@@ -71,34 +67,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return place
 
 
-@pytest.fixture
-def dsanet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Dsanet:
-    """Run the command in this process; returns exit code, standard output and standard error."""
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["dsanet", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
-        log = logging.getLogger("flows")
-        handlers = log.handlers
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        log.handlers, log.propagate = handlers, True  # as before the command, and for caplog
-        out = capsys.readouterr()
-        return code, out.out, out.err
-
-    return run
-
-
 def arrive(place: Place) -> None:
     for path in sorted((place.inbox.parent / "arriving").iterdir()):
         shutil.copy(path, place.inbox)
 
 
 def written(root: Path) -> dict[str, int]:
-    """When each feature file was made."""
+    """Modification time of each feature file."""
     return {path.name: path.stat().st_mtime_ns for path in (root / "features").glob("*.h5")}
 
 
@@ -107,7 +82,7 @@ def champion_bytes(root: Path) -> str | None:
 
 
 def trained_names(root: Path, key: str) -> set[str]:
-    """Names of the videos that a version was trained on, from the version's own record."""
+    """Names of the videos in a version's training set."""
     digests = {one["digest"] for one in json.loads((root / "models" / key / "training.json").read_text())}
     with Library.open(root) as library:
         return {video.name for video in library.videos() if video.digest in digests}
@@ -125,9 +100,9 @@ def test_from_the_first_training_to_a_rollback(
     assert champion_bytes(root) == file_digest(root / "model" / "model.safetensors")
     before = written(root)
 
-    # New footage arrives without labels: scored, not trained on. A test video comes again, as `surprise`.
+    # New footage arrives without labels: scored, not trained on. A copy of a test video arrives too.
     arrive(place)
-    shutil.copy(root.parent / "first" / "videos" / "test-fire-0.mp4", place.inbox / "surprise.mp4")
+    shutil.copy(root.parent / "first" / "videos" / "test-fire-0.mp4", place.inbox / "copy-of-test.mp4")
     (place.inbox / "broken.mp4").write_bytes(b"no video" * 99)
     outcome = retrain_on_new_footage(root)
     assert (outcome.champion, outcome.new_videos, outcome.unlabelled) == (1, 6, 6)
@@ -139,7 +114,7 @@ def test_from_the_first_training_to_a_rollback(
         videos = library.videos()
         assert {video.digest for video in videos if not video.problem} == set(scores)
         assert set(library.features()) == set(scores)
-        assert find_video(videos, "surprise.mp4").name == "test-fire-0"
+        assert find_video(videos, "copy-of-test.mp4").name == "test-fire-0"
         assert find_video(videos, "broken.mp4").problem
     assert len(Registry(root).versions()) == 1
     page = outcome.page.read_text()
@@ -147,20 +122,20 @@ def test_from_the_first_training_to_a_rollback(
     assert "cumulative" in page
     assert not re.search(r"(src|href)=.https?:", page)
 
-    # Nothing has changed: nothing is done.
+    # Without changes, the stages are cached.
     features = written(root)
     caplog.clear()
     retrain_on_new_footage(root)
     assert sum(line.endswith("(Cached)") for line in caplog.messages) == 2
     assert written(root) == features
 
-    # Labels: the queue shows what there is, the most surprising first; the test video's are refused.
+    # Labels: the queue is sorted by decreasing entropy; labels for a test video are refused.
     code, out, _ = dsanet("label", "queue", "--out", root)
     rows = [line.split() for line in out.splitlines() if line.lstrip().startswith("new-")]
     assert {row[0] for row in rows} == set(place.labels)
     assert [float(row[1]) for row in rows] == sorted((float(row[1]) for row in rows), reverse=True)
     assert out.endswith("6 videos without labels\n")
-    code, _, err = dsanet("label", "set", "surprise.mp4", "normal", "--out", root)
+    code, _, err = dsanet("label", "set", "copy-of-test.mp4", "normal", "--out", root)
     assert (code, "test-fire-0 is a test video" in err) == (2, True)
     code, _, err = dsanet("label", "set", "new-fire-0", "fier", "--out", root)
     assert (code, "no video has the label fier yet" in err) == (2, True)
@@ -168,10 +143,10 @@ def test_from_the_first_training_to_a_rollback(
     rows_csv = [f"{name},{label}" for name, label in place.labels.items() if name != "new-fire-0"]
     csv_path.write_text("\n".join(["video,labels", *rows_csv[:3]]) + "\n")
     assert dsanet("label", "import", csv_path, "--out", root, "--by", "ada")[0] == 0
-    outcome = retrain_on_new_footage(root)  # three new labels, four are asked for
+    outcome = retrain_on_new_footage(root)  # three new labels, the minimum is four
     assert (outcome.newly_labelled, len(Registry(root).versions())) == (3, 1)
 
-    # Enough labels: a challenger is trained on old and new, and promoted.
+    # Enough labels: a challenger is trained on old and new footage, and promoted.
     csv_path.write_text("\n".join(["video,labels", *rows_csv]) + "\n")
     dsanet("label", "import", csv_path, "--out", root, "--by", "ada")
     code, out, _ = dsanet("label", "set", place.inbox / "new-fire-0.mp4", "fire", "--out", root)
@@ -194,7 +169,7 @@ def test_from_the_first_training_to_a_rollback(
     points = Registry(root)._client.get_metric_history(second.run_id, "total")
     assert max(point.step for point in points) == len(points) > 1
 
-    # Poisoned labels: the challenger is refused, the champion stays as it is, byte by byte.
+    # Wrong labels: the challenger is refused, the bytes of the champion stay the same.
     serving = champion_bytes(root)
     with Library.open(root) as library:
         names = [(video.name, video.labels) for video in library.videos() if video.split != "test"]
@@ -206,13 +181,13 @@ def test_from_the_first_training_to_a_rollback(
     assert champion_bytes(root) == serving
     assert trained_names(root, Registry(root).find("challenger").key) == training | set(place.labels)
 
-    # The same labels again: the question has been answered.
+    # The same labels again: the decision is in the registry.
     with monkeypatch.context() as patch:
-        patch.setattr("flows.retraining.flow.decide_promotion", lambda *args: pytest.fail("judged twice"))
+        patch.setattr("flows.retraining.flow.decide_promotion", lambda *args: pytest.fail("decided twice"))
         retrain_on_new_footage(root)
     assert len(Registry(root).versions()) == 3
 
-    # Rollback: one step, at once; the next run does not bring back what was taken out of service.
+    # Rollback: the next run does not promote the withdrawn version again.
     code, out, _ = dsanet("models", "rollback", "--out", root)
     assert (code, out) == (0, "version 1 is the champion again\n")
     assert champion_bytes(root) == file_digest(root / "model" / "model.safetensors")
@@ -220,15 +195,17 @@ def test_from_the_first_training_to_a_rollback(
     assert re.search(r"1 +champion", out)
     assert re.search(r"2 .*promoted, not worse.*taken out of service by hand", out)
     assert re.search(r"3 +challenger .*refused, worse than the champion: auc -0", out)
-    assert dsanet("models", "rollback", "--out", root)[0] == 2  # there is nothing before the first
+    assert dsanet("models", "rollback", "--out", root)[0] == 2  # version 1 has no predecessor
     right = {**dict(names), **{name: (label,) for name, label in place.labels.items()}}
     csv_path.write_text("video,labels\n" + "".join(f"{name},{ls[0]}\n" for name, ls in right.items() if ls))
     assert dsanet("label", "import", csv_path, "--out", root)[0] == 0
-    outcome = retrain_on_new_footage(root)  # asks again for version 2, which was good enough
+    outcome = retrain_on_new_footage(root)  # the same inputs as version 2, which passed the gate
     assert (outcome.champion, outcome.newly_labelled, len(Registry(root).versions())) == (1, 6, 3)
 
 
-def test_inference_finishes_on_the_champion_that_it_began_with(place: Place, tmp_path: Path) -> None:
+def test_inference_uses_one_version_although_another_is_promoted_meanwhile(
+    place: Place, tmp_path: Path
+) -> None:
     registry = Registry(place.root)
     registry.promote(registry.find("1"), by_hand=True)
     names = [record.name for record in Run.load(place.root).having_features("test")]
@@ -247,7 +224,7 @@ def test_inference_finishes_on_the_champion_that_it_began_with(place: Place, tmp
     assert used == {file_digest(first)} != {file_digest(second)}
 
 
-def test_the_commands_infer_by_the_champion(place: Place, dsanet: Dsanet, tmp_path: Path) -> None:
+def test_score_and_infer_use_the_champion(place: Place, dsanet: Dsanet, tmp_path: Path) -> None:
     registry = Registry(place.root)
     registry.promote(registry.find("2"), by_hand=True)
     video = place.inbox / "new-fire-0.mp4"
@@ -256,12 +233,12 @@ def test_the_commands_infer_by_the_champion(place: Place, dsanet: Dsanet, tmp_pa
     used = read_provenance(score_path(tmp_path / "scores", video.stem))["checkpoint"]
     assert used == champion_bytes(place.root) != file_digest(place.root / "model" / "model.safetensors")
     assert dsanet("score", video, "--model", "nowhere@champion")[0] == 2
-    code, _, err = dsanet("infer", "--out", place.root, "--model", "nobody")
-    assert (code, "no model 'nobody'" in err) == (2, True)
+    code, _, err = dsanet("infer", "--out", place.root, "--model", "no-such")
+    assert (code, "no model 'no-such'" in err) == (2, True)
     assert dsanet("infer", "--out", place.root, "--model", "champion")[0] == 0
 
 
-def test_two_runs_at_once_the_second_leaves_with_one_line(place: Place, dsanet: Dsanet) -> None:
+def test_a_second_run_at_the_same_time_ends_with_one_line(place: Place, dsanet: Dsanet) -> None:
     with Workspace(place.root).locked():
         with pytest.raises(BusyError, match=r"is in use by process \d+"):
             retrain_on_new_footage(place.root)
@@ -290,7 +267,7 @@ def test_a_warm_challenger_starts_from_the_champion_unless_there_is_a_new_class(
     assert set(info["model"]["classes"]) == {NORMAL, *EVENTS, "flood"}
 
 
-def test_a_gate_that_cannot_measure_says_so_before_anything_is_trained(place: Place) -> None:
+def test_a_gate_without_annotations_is_refused_before_training(place: Place) -> None:
     root = place.root
     inputs = Workspace(root).inputs_file.read_text()
     annotations = Run.load(root).inputs.annotations
@@ -307,7 +284,7 @@ def test_a_gate_that_cannot_measure_says_so_before_anything_is_trained(place: Pl
         Workspace(root).inputs_file.write_text(inputs)
 
 
-def test_a_workspace_without_a_model_is_told_what_to_run(place: Place, tmp_path: Path) -> None:
+def test_the_error_for_a_workspace_without_a_model_names_the_command(place: Place, tmp_path: Path) -> None:
     manifest = Run.load(place.root).inputs.manifest
     configure_workspace(tmp_path, manifest, preset="small", weights="random", settings=SETTINGS)
     shutil.copytree(place.root / "features", tmp_path / "features")
@@ -320,7 +297,7 @@ def test_a_password_is_kept_out_of_settings(place: Place) -> None:
         configure_workspace(place.root, settings=["retrain.library=postgresql://me:secret@host/db"])
 
 
-def test_the_library_of_the_run_is_plain_sql(place: Place) -> None:
+def test_the_library_can_be_read_with_plain_sql(place: Place) -> None:
     with sqlite3.connect(place.root / "library.db") as connection:
         rows = connection.execute(
             "SELECT labels, given_by, source FROM labels JOIN videos ON videos.id = labels.video_id"
@@ -331,7 +308,7 @@ def test_the_library_of_the_run_is_plain_sql(place: Place) -> None:
     assert len(rows) == 3
 
 
-def test_a_library_in_postgresql_serves_as_well(
+def test_a_library_in_postgresql_takes_the_place_of_the_file(
     place: Place, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (place.root / "library.db").read_bytes()
@@ -342,14 +319,14 @@ def test_a_library_in_postgresql_serves_as_well(
     with Library.open(place.root) as library:
         videos = {video.name: video.labels for video in library.videos()}
         assert library.scores(Registry(place.root).find("champion").key)
-    # A library of its own: the manifest's labels, and none yet of what has arrived.
+    # Another, new library: it has the manifest's labels, and none for the footage that arrived.
     assert [videos[name] for name in place.labels] == [None] * len(place.labels)
     assert videos["train-fire-0"] == ("fire",)
     assert outcome.newly_labelled == 0
     assert (place.root / "library.db").read_bytes() == before
 
 
-def test_help_stays_quick() -> None:
+def test_help_loads_no_large_library() -> None:
     script = "import sys; from flows.cli import main as cli; cli.app(['--help'], standalone_mode=False)\n"
     script += "print(sorted({'mlflow', 'sqlalchemy', 'torch', 'prefect'} & set(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""A retraining that is killed again and again, at every step, ends where an uninterrupted one does."""
+"""A retraining that is killed at every step ends like an uninterrupted one."""
 
 import json
 import os
@@ -40,7 +40,7 @@ Reached = Callable[[Path], bool]
 
 
 def ask(root: Path, query: str) -> list[tuple[Any, ...]]:
-    """Rows of the registry's store; none while it isn't there or can't be read."""
+    """Rows of the registry's database; none while it is missing or locked."""
     try:
         with closing(sqlite3.connect(f"file:{root / 'mlflow.db'}?mode=ro", uri=True)) as connection:
             return connection.execute(query).fetchall()
@@ -77,7 +77,7 @@ POINTS: dict[str, Reached] = {
 
 
 def start(root: Path) -> subprocess.Popen[str]:
-    """`dsanet retrain` in a process group of its own."""
+    """`dsanet retrain` in a new process group."""
     return subprocess.Popen(
         [*DSANET, "retrain", "--out", str(root)],
         stdout=subprocess.PIPE,
@@ -105,7 +105,7 @@ def finish(root: Path) -> str:
 
 
 def state(root: Path) -> dict[str, Any]:
-    """All that a retraining leaves, but for times."""
+    """All results of a retraining, without times."""
     registry = Registry(root)
     with Library.open(root) as library:
         videos = library.videos()
@@ -137,13 +137,13 @@ def state(root: Path) -> dict[str, Any]:
 
 
 def score_values(root: Path) -> dict[str, Any]:
-    """Every score file. The last bits depend on what else was in the batch, so on where it was killed."""
+    """Every score file. The last bits depend on the batches, so on the moment of the kill."""
     files = sorted(root.glob("models/*/scores/*.h5"))
     return {str(path.relative_to(root)): read_scores(path) for path in files}
 
 
 @pytest.mark.slow
-def test_killed_at_every_step_it_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_a_retraining_killed_at_every_step_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
     labels = new_footage(tmp_path / "inbox", per_label=2)
     inbox = f"retrain.inboxes={json.dumps([str(tmp_path / 'inbox')])}"
     first = tmp_path / "first" / "ws"

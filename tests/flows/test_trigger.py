@@ -1,4 +1,4 @@
-"""`dsanet trigger`: parameters from the command line, and one line for each thing that is missing."""
+"""`dsanet trigger`: parameters from the command line, and errors in one line."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from flows.server import services
 from flows.server.trigger import trigger
 
 
-def test_pairs_become_nested_parameters(tmp_path: Path) -> None:
+def test_assignments_become_nested_parameters(tmp_path: Path) -> None:
     given = ["refresh=train", "config.preset=small", "config.train.epochs=3", "source.title=Two words"]
     assert parse_parameters(tmp_path, given) == {
         "workspace": str(tmp_path),
@@ -28,12 +28,12 @@ def test_pairs_become_nested_parameters(tmp_path: Path) -> None:
         (["config=1", "config.preset=small"], "parameter config is given twice"),
     ],
 )
-def test_a_pair_that_says_nothing_is_refused(given: list[str], complaint: str) -> None:
+def test_an_invalid_assignment_is_refused(given: list[str], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         parse_parameters(None, given)
 
 
-def test_without_a_server_one_line_says_what_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_known_server_the_error_names_dsanet_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(services, "read_services", lambda: None)
     with (
         temporary_settings(restore_defaults={PREFECT_API_URL}),
@@ -42,9 +42,9 @@ def test_without_a_server_one_line_says_what_to_start(monkeypatch: pytest.Monkey
         trigger("train", {}, watch=False, echo=print)
 
 
-def test_a_server_that_does_not_answer_is_named(nobody: str) -> None:
+def test_a_server_that_does_not_answer_is_named_in_the_error(absent_server: str) -> None:
     with (
-        temporary_settings({PREFECT_API_URL: nobody}),
-        pytest.raises(ValueError, match=f"no Prefect server answers at {nobody}.*dsanet up"),
+        temporary_settings({PREFECT_API_URL: absent_server}),
+        pytest.raises(ValueError, match=f"no Prefect server answers at {absent_server}.*dsanet up"),
     ):
         trigger("train", {}, watch=False, echo=print)

@@ -1,0 +1,32 @@
+"""Fixtures of the tests of `flows`."""
+
+import logging
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.cli import main as cli
+from tests.flows.commands import Dsanet
+
+
+@pytest.fixture
+def dsanet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Dsanet:
+    """Run the command in this process; returns exit code, standard output and standard error."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["dsanet", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "200")
+        log = logging.getLogger("flows")
+        handlers = log.handlers
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        finally:
+            log.handlers, log.propagate = handlers, True  # as before the command; caplog needs propagation
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return run
