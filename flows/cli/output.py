@@ -1,4 +1,4 @@
-"""What commands print on the terminal: tables, notes and the paths of the files that were written."""
+"""Output of the commands on the terminal: tables, notes and the paths of written files."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from extract.manifest import VideoRecord
-from extract.store import FeatureFileError, feature_path, read_meta
 from flows.library.inbox import file_record
 from flows.library.library import Library
+from flows.workspace.run import recorded_digest
 
 MANIFEST = "manifest"
 """`by` and `source` of labels that come from a manifest."""
@@ -34,7 +34,7 @@ def import_manifest(library: Library, records: Sequence[VideoRecord], features_d
     result = ManifestResult()
     tests_first = sorted(records, key=lambda record: record.split != "test")
     files = [
-        file_record(library, record.path.absolute(), _digest_from_features(record, features_dir))
+        file_record(library, record.path.absolute(), recorded_digest(record, features_dir))
         for record in tests_first
     ]
     with library.transaction():
@@ -56,14 +56,3 @@ def _label(library: Library, record: VideoRecord, digest: str) -> bool:
     if imported[-1:] == [record.labels]:
         return False
     return library.add_labels(digest, record.labels, by=MANIFEST, source=MANIFEST)
-
-
-def _digest_from_features(record: VideoRecord, features_dir: Path) -> str | None:
-    """The video's digest from its feature file, if size and modification time of the video are the same."""
-    try:
-        source = read_meta(feature_path(features_dir, record.name)).source
-    except (FileNotFoundError, FeatureFileError):
-        return None
-    status = record.path.stat()
-    unchanged = (source.size, source.mtime_ns) == (status.st_size, status.st_mtime_ns)
-    return source.sha256 if unchanged else None

@@ -31,7 +31,7 @@ THRESHOLD = 0.5
 
 @dataclass(frozen=True)
 class Retraining:
-    """What every step works on. `run` is the run of the workspace; its manifest has the test split."""
+    """Run, library and registry of one workspace. The manifest of `run` has the test split."""
 
     run: Run
     library: Library

@@ -28,12 +28,9 @@ def configure_logging(*, debug: bool) -> None:
     """Send the log of `flows` to standard error; with `debug` also Prefect's and that of downloads."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
     os.environ.setdefault("PREFECT_INTERNAL_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
-    os.environ.setdefault(
-        "HF_HUB_VERBOSITY", "debug" if debug else "error"
-    )  # open_clip downloads weights with it
-    logging.raiseExceptions = (
-        debug  # False: Prefect's handler does not print a traceback when the server is gone
-    )
+    os.environ.setdefault("HF_HUB_VERBOSITY", "debug" if debug else "error")  # of downloads by open_clip
+    # False: Prefect's log handler prints no traceback for records that it cannot send to the server.
+    logging.raiseExceptions = debug
     log = logging.getLogger("flows")
     log.handlers = [logging.StreamHandler()]
     log.setLevel(logging.DEBUG if debug else logging.INFO)

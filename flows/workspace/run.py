@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord, read_manifest
 from extract.source import file_digest
-from extract.store import feature_path
+from extract.store import FeatureFileError, feature_path, read_meta
 from flows.workspace.config import PipelineConfig
 from flows.workspace.workspace import Workspace, WorkspaceInputs
 
@@ -113,6 +113,20 @@ def check_testable(records: Sequence[VideoRecord]) -> None:
     """Raises ValueError if there is no test video."""
     if not any(record.split == "test" for record in records):
         raise ValueError("the manifest has no video of split `test`; evaluation needs at least one")
+
+
+def recorded_digest(video: VideoRecord, features_dir: Path) -> str | None:
+    """sha256 of a video as its feature file records it; None without one or if size or mtime have changed.
+
+    Raises FileNotFoundError for a missing video.
+    """
+    status = video.path.stat()
+    try:
+        source = read_meta(feature_path(features_dir, video.name)).source
+    except (FileNotFoundError, FeatureFileError):
+        return None
+    unchanged = (source.size, source.mtime_ns) == (status.st_size, status.st_mtime_ns)
+    return source.sha256 if unchanged else None
 
 
 def digest_of(*values: object) -> str:

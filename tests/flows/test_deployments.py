@@ -1,6 +1,6 @@
 """The deployments on a real server and worker, with runs started from the command line.
 
-Everything is a process of its own, started by `dsanet up`; runs are watched, refused, scheduled, killed,
+`dsanet up` starts separate processes; runs are watched, refused, scheduled, killed,
 cancelled, and looked at in a browser.
 """
 

@@ -4,36 +4,26 @@ from pathlib import Path
 from typing import Any
 
 from extract.engine import extract_videos
-from extract.manifest import VideoRecord
-from extract.store import FeatureFileError, feature_path, read_meta
 from flows.pipeline.artifacts import publish_failures
 from flows.pipeline.cache import Stage
 from flows.pipeline.progress import extraction_progress
 from flows.pipeline.stages.device import computing
 from flows.pipeline.stages.digests import features_digest
-from flows.workspace.run import Run
+from flows.workspace.run import Run, recorded_digest
 
 
 def _inputs(run: Run) -> Any:
     """The videos and the weights by content, and the settings that determine the features."""
     config = run.config.extract
     return (
-        {record.name: _source_digest(run, record) for record in run.records},
+        {
+            record.name: recorded_digest(record, run.workspace.features) or run.digest(record.path)
+            for record in run.records
+        },
         config.model_dump(exclude={"weights"}),
         run.digest(Path(config.weights)) or config.weights,
         run.config.runtime.partial,
     )
-
-
-def _source_digest(run: Run, record: VideoRecord) -> str | None:
-    """sha256 of a video; read from its feature file while the video's size and modification time match."""
-    status = record.path.stat()
-    try:
-        source = read_meta(feature_path(run.workspace.features, record.name)).source
-    except (FileNotFoundError, FeatureFileError):
-        return run.digest(record.path)
-    unchanged = (source.size, source.mtime_ns) == (status.st_size, status.st_mtime_ns)
-    return source.sha256 if unchanged else run.digest(record.path)
 
 
 def _work(run: Run) -> str:
