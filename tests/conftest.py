@@ -15,7 +15,6 @@ import pytest
 
 from flows.server.prefect_defaults import configure_logging, set_environment_defaults
 from tests.browser import find_browser, running_browser
-from tests.postgres import PostgresServer, find_binaries, running_postgres
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -42,8 +41,11 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
+def postgres() -> Iterator[Any]:
     """A PostgreSQL server; the test is skipped if PostgreSQL is not installed."""
+    # Imported here: psycopg is missing on a machine that runs only `make gpu-check`.
+    from tests.postgres import find_binaries, running_postgres
+
     binaries = find_binaries()
     if binaries is None:
         pytest.skip("PostgreSQL is not installed (Debian: postgresql)")

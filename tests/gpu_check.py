@@ -10,7 +10,6 @@ Exit code 0: everything passed; 1: a check failed or ran out of time; 2: the che
 """
 
 import argparse
-import importlib.util
 import os
 import platform
 import signal
@@ -23,11 +22,29 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = {
-    "av": "av", "decord": "decord", "ftfy": "ftfy", "h5py": "h5py", "hypothesis": "hypothesis",
-    "open_clip": "open_clip_torch", "pydantic": "pydantic", "pytest": "pytest", "safetensors": "safetensors",
-    "sklearn": "scikit-learn", "torch": "torch", "torchvision": "torchvision",
+    "PIL": "pillow", "annotated_types": "annotated-types", "av": "av", "decord": "decord", "ftfy": "ftfy",
+    "h5py": "h5py", "huggingface_hub": "huggingface-hub", "hypothesis": "hypothesis",
+    "cloudpickle": "cloudpickle", "iniconfig": "iniconfig", "joblib": "joblib", "narwhals": "narwhals",
+    "numpy": "numpy", "open_clip": "open_clip_torch", "packaging": "packaging",
+    "pluggy": "pluggy", "psutil": "psutil", "pydantic": "pydantic", "pydantic_core": "pydantic-core",
+    "pygments": "pygments", "pytest": "pytest", "regex": "regex", "safetensors": "safetensors",
+    "scipy": "scipy", "sklearn": "scikit-learn", "sortedcontainers": "sortedcontainers",
+    "threadpoolctl": "threadpoolctl", "timm": "timm", "torch": "torch", "torchvision": "torchvision",
+    "tqdm": "tqdm", "typing_extensions": "typing-extensions", "typing_inspection": "typing-inspection",
+    "wcwidth": "wcwidth", "yaml": "pyyaml",
 }  # fmt: skip
 """Modules that the tests and benchmarks import, and the packages on PyPI that provide them."""
+MISSING_MODULES = """
+import importlib, importlib.util, sys
+missing = {name for name in sys.argv[1:] if importlib.util.find_spec(name) is None}
+for name in ("torch", "open_clip", "sklearn", "pydantic", "h5py", "pytest"):
+    try:
+        name in missing or importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing.add(error.name.partition(".")[0])
+print(*sorted(missing))
+"""
+"""Prints the missing modules; imports those that need many others, torch first."""
 RATES = "tests/benchmarks/extract_rates.py"
 SPEED = "tests/benchmarks/dsanet_speed.py"
 
@@ -75,6 +92,12 @@ class Check:
         return ("passed" if self.passed else f"FAILED: {last}").replace("|", "\\|")
 
 
+def gpu_tests() -> list[str]:
+    """The test files with tests marked `gpu`; the others may import packages that are missing here."""
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    return [str(path.relative_to(ROOT)) for path in files if "pytest.mark.gpu" in path.read_text()]
+
+
 def checks(device: str) -> list[Check]:
     """The commands for a device; small ones for a trial on a CPU."""
     if device == "cpu":
@@ -86,7 +109,7 @@ def checks(device: str) -> list[Check]:
         ]
     pytest = ["-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "-o", "filterwarnings=default"]
     return [
-        Check("tests", [*pytest, "tests/extract", "tests/dsanet"]),
+        Check("tests", [*pytest, *gpu_tests()]),
         Check("extraction", [RATES, "--device", device, "--frames", "3200", "--clips", "16"]),
         Check("detector", [SPEED, "--device", device, "--batch", "32", "--repeats", "2"]),
     ]
@@ -106,16 +129,21 @@ def environment_with(wheels: Path | None, target: str) -> dict[str, str]:
     return environment | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
-def require_modules() -> None:
+def require_modules(environment: dict[str, str]) -> None:
     """Exit with the names of the packages that are missing, and how to get them."""
-    missing = [package for module, package in MODULES.items() if importlib.util.find_spec(module) is None]
+    found = subprocess.run(
+        [sys.executable, "-c", MISSING_MODULES, *MODULES], env=environment, capture_output=True, text=True
+    )
+    if found.returncode:
+        sys.exit(_refusal(f"the packages can't be imported: {found.stderr.strip().splitlines()[-1]}"))
+    missing = " ".join(MODULES.get(name, name) for name in found.stdout.split())
     if missing:
         version = ".".join(platform.python_version_tuple()[:2])
         sys.exit(
             _refusal(
-                f"missing packages: {' '.join(missing)}; collect their wheels with `python -m pip download "
-                f"--only-binary=:all: --python-version {version} -c constraints.txt -d wheels "
-                f"{' '.join(missing)}` where there is a network, and give --wheels wheels"
+                f"missing packages: {missing}; collect their wheels with `python -m pip download --no-deps "
+                f"--only-binary=:all: --python-version {version} -c constraints.txt -d wheels {missing}` on "
+                "a machine with a network, and give --wheels wheels"
             )
         )
 
@@ -169,7 +197,7 @@ def main() -> None:
     deadline = time.monotonic() + 60 * options.minutes - 5
     with tempfile.TemporaryDirectory() as target:
         environment = environment_with(options.wheels, target)
-        require_modules()
+        require_modules(environment)
         machine = describe_machine(options.device)
         print(machine, flush=True)
         results = checks(options.device)

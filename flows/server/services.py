@@ -12,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-from prefect.settings import get_current_settings
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 from pydantic import BaseModel, ValidationError
 
 from flows.server.connection import server_answers
@@ -168,26 +170,42 @@ def _environment(services: Services, database_url: str | None, workspace: Path) 
 def _start_server(services: Services, port: int, environment: dict[str, str]) -> None:
     """Start the server and wait until it answers. Raises ValueError with its last log line if it does not."""
     server = _start(services, SERVER, ["server", "start", "--host", HOST, "--port", str(port)], environment)
+    _wait_until(lambda: server_answers(services.api), server, "did not answer")
+
+
+def _wait_until(is_ready: Callable[[], bool], service: Service, problem: str) -> None:
+    """Wait until a started service is ready. Raises ValueError with its last log line if it never is."""
     deadline = time.monotonic() + START_TIMEOUT_S
-    while not server_answers(services.api):
-        ended = server.process() is None
+    while not is_ready():
+        ended = service.process() is None
         if ended or time.monotonic() > deadline:
-            log = log_file(SERVER)
+            log = log_file(service.name)
             lines = log.read_text(errors="replace").strip().splitlines() or ["(empty)"]
-            problem = "ended" if ended else f"did not answer within {START_TIMEOUT_S:.0f} s"
-            raise ValueError(f"Prefect's server {problem}; last line of {log}: {lines[-1]}")
+            reason = "ended" if ended else f"{problem} within {START_TIMEOUT_S:.0f} s"
+            raise ValueError(f"Prefect's {service.name} {reason}; last line of {log}: {lines[-1]}")
         time.sleep(0.3)
 
 
 def _start_worker(services: Services, environment: dict[str, str]) -> None:
+    """Start the worker and wait until it has created its work pool, without which no flow can be deployed."""
     name, pool = f"dsanet on {socket.gethostname()}", declared_deployments()[0].work_pool["name"]
     mark_stale_runs_crashed(services.api, name)
-    _start(
+    worker = _start(
         services,
         WORKER,
         ["worker", "start", "--name", name, "--pool", pool, "--type", "process"],
         environment,
     )
+    _wait_until(lambda: _has_work_pool(services.api, pool), worker, f"did not create the work pool {pool}")
+
+
+def _has_work_pool(api: str, pool: str) -> bool:
+    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+        try:
+            client.read_work_pool(pool)
+        except ObjectNotFound:
+            return False
+    return True
 
 
 def _start(services: Services, name: str, command: list[str], environment: dict[str, str]) -> Service:
