@@ -28,9 +28,7 @@ def bench(
     settings: Settings = None,
     shuffle_labels: Annotated[
         bool,
-        typer.Option(
-            "--shuffle-labels", help="Check: train on shuffled labels. AUC must fall to about 0.5."
-        ),
+        typer.Option("--shuffle-labels", help="Check: train on shuffled labels. AUC must fall to about 0.5."),
     ] = False,
 ) -> None:
     """Train and evaluate detectors on the same splits over several seeds, and write one table."""

@@ -21,7 +21,7 @@ from extract.config import ExtractConfig, ExtractRuntime
 from flows.pipeline.cache import Stage, StageResult
 from flows.pipeline.stages import EVALUATE, EXTRACT, INFER, STAGES, TRAIN
 from flows.server.connection import logs_sent_to_server
-from flows.workspace.config import PipelineConfig, StageName, TrainSettings
+from flows.workspace.config import DEFAULT_PRESET, PipelineConfig, StageName, TrainSettings, preset_config
 from flows.workspace.inputs import Source, resolve_inputs
 from flows.workspace.model_reference import version_folder
 from flows.workspace.run import Run
@@ -174,11 +174,18 @@ def _run_stage(
     """Run one stage with some sections of the configuration replaced, on a registered version if given."""
     given = {name: section for name, section in sections.items() if section is not None}
     with locked_workspace(workspace) as place:
-        config = place.read_inputs().config.model_copy(update=given) if given else None
+        config = _current_config(place).model_copy(update=given) if given else None
         run = _load_run(place, source, config)
         if version is not None:
             run = version_folder(version, place).run(run, run.records)
         return stage(run, refresh=refresh)
+
+
+def _current_config(workspace: Workspace) -> PipelineConfig:
+    """The configuration in `workspace.json`, or the default one in a new workspace."""
+    if workspace.inputs_file.is_file():
+        return workspace.read_inputs().config
+    return preset_config(DEFAULT_PRESET)
 
 
 def _load_run(workspace: Workspace, source: Source | None, config: PipelineConfig | None) -> Run:

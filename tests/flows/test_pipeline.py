@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from extract.config import ExtractConfig
 from extract.labels import NORMAL
 from extract.manifest import read_manifest, write_manifest
 from flows.pipeline.cache import StageResult
 from flows.pipeline.flows import evaluate, extract, extract_train_eval, infer, train
 from flows.pipeline.score import score_videos
-from flows.workspace.inputs import configure_workspace
+from flows.workspace.config import preset_config
+from flows.workspace.inputs import Source, configure_workspace
 from flows.workspace.workspace import Workspace
 from tests.flows.tiny import SETTINGS, tiny_footage
 
@@ -140,6 +142,16 @@ def test_an_unreadable_video_is_skipped_and_listed(
     failures = (workspace.features / "failures.csv").read_text()
     assert "broken" in failures
     assert "broken" in " ".join(json.loads((workspace.report / "metrics.json").read_text())["notes"])
+
+
+def test_a_stage_begins_a_workspace_from_footage_and_settings(footage: Path, tmp_path: Path) -> None:
+    settings = ExtractConfig(weights="random", snippet_length=64)
+    extract(tmp_path / "new", Source(manifest=footage), settings)
+    workspace = Workspace(tmp_path / "new")
+    assert len(list(workspace.features.glob("*.h5"))) == len(read_manifest(footage))
+    assert workspace.read_inputs().config == preset_config("ucf-crime").model_copy(
+        update={"extract": settings}
+    )
 
 
 def test_evaluation_without_features_names_the_command_to_run(footage: Path, tmp_path: Path) -> None:
