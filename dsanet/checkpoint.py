@@ -107,13 +107,21 @@ def load_checkpoint(checkpoint_dir: Path | str, device: str | torch.device = "cp
     """The detector of a checkpoint folder on `device`, in eval mode, with its `info`.
 
     The class embeddings are the constants stored in the checkpoint: no CLIP weights are needed, and the text
-    cannot be trained further. Raises FileNotFoundError for a folder without a finished checkpoint, and
-    CheckpointError if its files are damaged or do not belong together.
+    cannot be trained further.
 
-    >>> from dsanet import load_checkpoint
-    >>> checkpoint = load_checkpoint("ws/model")
-    >>> checkpoint.info.model.classes
-    ('normal', 'fire', 'riot')
+    Args:
+        checkpoint_dir: Folder with `model.safetensors` and `model.json`.
+        device: `cpu`, `cuda`, `cuda:1`, or a torch device.
+
+    Raises:
+        FileNotFoundError: The folder has no finished checkpoint.
+        CheckpointError: The files are damaged or do not belong together.
+
+    Examples:
+        >>> from dsanet import load_checkpoint
+        >>> checkpoint = load_checkpoint("ws/model")
+        >>> checkpoint.info.model.classes
+        ('normal', 'fire', 'riot')
     """
     checkpoint_dir = Path(checkpoint_dir)
     info = read_info(checkpoint_dir)
@@ -152,15 +160,24 @@ def load_trained(model: Detector, state: Mapping[str, Tensor]) -> None:
 def import_release(path: Path, preset: str, detector: str = DEFAULT) -> Detector:
     """The detector in an authors' released `.pth` file, in float32 and eval mode on the CPU.
 
-    `preset` is `ucf-crime` or `xd-violence`; `detector` is one with released weights, `dsanet` or `vadclip`.
-    Only tensors are unpickled. Raises FileNotFoundError, and ValueError for a file that cannot be read
-    without running its code or has a missing, extra or misshapen tensor, which the message names.
+    Only tensors are unpickled; no code of the file runs.
 
-    >>> from pathlib import Path
-    >>> from dsanet import import_release
-    >>> model = import_release(Path("model_xd.pth"), "xd-violence")
-    >>> len(model.config.classes), model.config.variant
-    (7, 'release')
+    Args:
+        path: The authors' file.
+        preset: `ucf-crime` or `xd-violence`.
+        detector: A detector with released weights: `dsanet` or `vadclip`.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        ValueError: The file can't be read without running its code, or has a missing, extra or misshapen
+            tensor, which the message names.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from dsanet import import_release
+        >>> model = import_release(Path("model_xd.pth"), "xd-violence")
+        >>> len(model.config.classes), model.config.variant
+        (7, 'release')
     """
     return read_release(path, preset, detector).model
 

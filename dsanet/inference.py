@@ -43,16 +43,27 @@ def infer(
 ) -> InferResult:
     """Write `scores_dir/<name>.h5` for each video of `names` from `features_dir/<name>.h5`.
 
-    A score file with the same inputs (weights, features, settings) is kept. `device` is `auto`, `cpu`,
-    `cuda` or `cuda:1`; `on_progress` receives the number of finished videos and of all. Raises
-    FileNotFoundError for a missing checkpoint or feature file, and ValueError for features of another
-    encoder than the checkpoint's.
+    A score file with the same inputs (weights, features, settings) is kept.
 
-    >>> from pathlib import Path
-    >>> from dsanet import infer
-    >>> from dsanet.detectors.config import InferConfig
-    >>> infer(["camera1"], Path("ws/features"), Path("ws/model"), Path("ws/scores"), InferConfig())
-    InferResult(written=['camera1'], reused=[])
+    Args:
+        names: Names of the videos.
+        features_dir: Folder of the feature files.
+        checkpoint_dir: Folder of the checkpoint.
+        scores_dir: Folder of the score files.
+        config: Settings of the inference.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`.
+        on_progress: Called with the number of finished videos and of all videos.
+
+    Raises:
+        FileNotFoundError: The checkpoint or a feature file is missing.
+        ValueError: The features come from another encoder than the checkpoint's, or lack the chosen crop.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from dsanet import infer
+        >>> from dsanet.detectors.config import InferConfig
+        >>> infer(["camera1"], Path("ws/features"), Path("ws/model"), Path("ws/scores"), InferConfig())
+        InferResult(written=['camera1'], reused=[])
     """
     checkpoint = load_checkpoint(checkpoint_dir, resolve_device(device))
     result = InferResult([], [])
@@ -143,13 +154,16 @@ class _Windows:
 class Scorer:
     """Scores videos with one checkpoint; the class embeddings are computed once.
 
-    `config` are the inference settings, by default those stored in the checkpoint.
+    Args:
+        checkpoint: The result of `load_checkpoint`.
+        config: Settings of the inference; default: those stored in the checkpoint.
 
-    >>> import numpy as np
-    >>> from dsanet import Scorer, load_checkpoint
-    >>> scorer = Scorer(load_checkpoint("ws/model"))
-    >>> scorer.score_array(np.zeros((40, 512))).anomaly_T.shape
-    (40,)
+    Examples:
+        >>> import numpy as np
+        >>> from dsanet import Scorer, load_checkpoint
+        >>> scorer = Scorer(load_checkpoint("ws/model"))
+        >>> scorer.score_array(np.zeros((40, 512))).anomaly_T.shape
+        (40,)
     """
 
     def __init__(self, checkpoint: Checkpoint, config: InferConfig | None = None) -> None:
@@ -172,8 +186,8 @@ class Scorer:
     def score_array(self, features: npt.ArrayLike) -> ArrayScores:
         """Scores of one video's features, (T, 512) or (T, crops, 512), in the snippets' order.
 
-        The features must come from the checkpoint's encoder (`checkpoint.info.encoder`); an array does not
-        tell. Raises ValueError for another shape, an empty array, or values that are not finite.
+        The features must come from the checkpoint's encoder (`checkpoint.info.encoder`), which cannot be
+        checked on an array. Raises ValueError for another shape, an empty array, or non-finite values.
         """
         array = np.asarray(features)
         width = self.model.config.feature_dim

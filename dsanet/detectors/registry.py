@@ -40,17 +40,24 @@ DEFAULT = "dsanet"
 def build_detector(config: DetectorConfig, text: "nn.Module | None" = None) -> "Detector[Any]":
     """The detector that `config` describes, with freshly drawn weights, in train mode on the CPU.
 
-    `text` embeds the classes in place of the module that the config asks for: called without arguments it
-    returns (C, 512). Without it a config with text loads CLIP's text tower from `config.clip_weights`.
-    Raises FileNotFoundError if these weights are not available, and ValueError for a config without classes.
+    Args:
+        config: Settings of any registered detector, for example `detector_preset(NAME, PRESET).model`.
+        text: Replaces the text module that the config asks for: called without arguments it returns (C, 512)
+            class embeddings. Without it, a config with text loads CLIP's text tower from
+            `config.clip_weights`.
 
-    >>> import torch
-    >>> from dsanet import build_detector
-    >>> from dsanet.detectors.registry import detector_preset
-    >>> detector = build_detector(detector_preset("mil-ranking", "ucf-crime").model)
-    >>> output = detector(torch.zeros(2, 32, 512), torch.tensor([32, 20]))  # bags, and their valid lengths
-    >>> output.anomaly_BT.shape
-    torch.Size([2, 32])
+    Raises:
+        FileNotFoundError: The CLIP weights are not available.
+        ValueError: The config has no classes, or an unknown detector.
+
+    Examples:
+        >>> import torch
+        >>> from dsanet import build_detector
+        >>> from dsanet.detectors.registry import detector_preset
+        >>> detector = build_detector(detector_preset("mil-ranking", "ucf-crime").model)
+        >>> output = detector(torch.zeros(2, 32, 512), torch.tensor([32, 20]))  # bags, valid lengths
+        >>> output.anomaly_BT.shape
+        torch.Size([2, 32])
     """
     return model_class(config.detector)(config, text)
 

@@ -10,15 +10,20 @@ from torch import Tensor
 def belief_modulation(anomaly_logits_BT: Tensor, classes_BTC: Tensor, beta: float) -> Tensor:
     """(B, T, C) float32 class probabilities that sum to 1 along C.
 
-    `anomaly_logits_BT` are the detection branch's logits S_det, `classes_BTC` the alignment map S_align;
-    `beta` > 0 is the temperature β. With p = σ(S_det / β), P(normal) = 1 − p, and p is distributed over the
-    anomaly classes by softmax(S_align / β) among them. 1 − P(normal) is monotone in S_det, so it has the
+    With p = σ(S_det / β), P(normal) = 1 − p, and p is distributed over the anomaly classes by
+    softmax(S_align / β) among them (DSANet, section 3.5). 1 − P(normal) is monotone in S_det, so it has the
     same AUC and AP as S_det.
 
-    >>> import torch
-    >>> from dsanet import belief_modulation
-    >>> belief_modulation(torch.zeros(1, 1), torch.zeros(1, 1, 3), beta=1.0)
-    tensor([[[0.5000, 0.2500, 0.2500]]])
+    Args:
+        anomaly_logits_BT: Logits S_det of the detection branch.
+        classes_BTC: Alignment map S_align: cosine / τ.
+        beta: Temperature β > 0.
+
+    Examples:
+        >>> import torch
+        >>> from dsanet import belief_modulation
+        >>> belief_modulation(torch.zeros(1, 1), torch.zeros(1, 1, 3), beta=1.0)
+        tensor([[[0.5000, 0.2500, 0.2500]]])
     """
     logits_BT = anomaly_logits_BT.float() / beta
     share_BTC = (classes_BTC.float()[..., 1:] / beta).softmax(-1)

@@ -47,23 +47,36 @@ def train(
 ) -> Path:
     """Train a detector on the `train` records and write a checkpoint to `out_dir`; returns `out_dir`.
 
-    `features_dir` holds one feature file per record. `model` describes the detector; classes that do not
-    contain every label are replaced by the sorted labels. `infer` is stored in the checkpoint as its default
-    inference settings. `start_from` is a checkpoint with the same `model` whose weights the training starts
-    from. `device` is `auto`, `cpu`, `cuda` or `cuda:1`.
-
     A finished run with the same inputs is not repeated, an interrupted one continues where it was; on a CPU
-    both give the bytes of an uninterrupted run. Raises ValueError for unsuitable videos or an unsuitable
-    `start_from`, FileNotFoundError for missing feature files, and NonFiniteLossError.
+    both give the bytes of an uninterrupted run.
 
-    >>> from pathlib import Path
-    >>> from dsanet import train
-    >>> from dsanet.detectors.registry import detector_preset
-    >>> from extract.manifest import read_manifest
-    >>> model, config, infer = detector_preset("mil-ranking", "small")
-    >>> records = read_manifest(Path("videos.csv"))
-    >>> train(records, Path("ws/features"), Path("ws/model"), model, config, infer=infer)
-    PosixPath('ws/model')
+    Args:
+        records: Videos with labels and splits; without `val` records a part of `train` is used to select the
+            checkpoint.
+        features_dir: Folder with one feature file per record, `<name>.h5`.
+        out_dir: Folder of the checkpoint.
+        model: Settings of the detector. Classes that do not contain every label are replaced by the sorted
+            labels.
+        config: Settings of the training.
+        infer: Stored in the checkpoint as its default inference settings.
+        device: `auto`, `cpu`, `cuda` or `cuda:1`.
+        start_from: A checkpoint with the same `model`, whose weights the training starts from.
+        on_progress: Called after every update.
+
+    Raises:
+        FileNotFoundError: A feature file is missing.
+        ValueError: The videos are unsuitable, for example all normal, or `start_from` does not fit.
+        NonFiniteLossError: A loss term is NaN or infinite.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from dsanet import train
+        >>> from dsanet.detectors.registry import detector_preset
+        >>> from extract.manifest import read_manifest
+        >>> model, config, infer = detector_preset("mil-ranking", "small")
+        >>> records = read_manifest(Path("videos.csv"))
+        >>> train(records, Path("ws/features"), Path("ws/model"), model, config, infer=infer)
+        PosixPath('ws/model')
     """
     model = _with_classes(model, records)
     bags, select = _load(records, features_dir, model, config)

@@ -22,19 +22,26 @@ def loss_terms(
 ) -> dict[str, Tensor]:
     """DSANet's unweighted loss terms by name, scalars.
 
-    `output` is what `DSANet.forward` returned for bags with the valid lengths `lengths_B` (B,) and the
-    multi-hot labels `labels_BC` (B, C); `variant` is `paper`, `release` or the rules themselves. A term is 0
-    if its branch did not run: switched off by the config, or SG-NM's terms in eval mode. Raises ValueError
-    for an unknown variant.
+    A term is 0 if its branch did not run: switched off by the config, or SG-NM's terms in eval mode.
 
-    >>> import torch
-    >>> from dsanet import DSANet, loss_terms
-    >>> from dsanet.detectors.dsanet.config import ModelConfig
-    >>> model = DSANet(ModelConfig(classes=("normal", "fire"), clip_weights="random"))
-    >>> lengths_B, labels_BC = torch.tensor([64, 40]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    >>> terms = loss_terms(model(torch.randn(2, 64, 512), lengths_B), labels_BC, lengths_B, "paper")
-    >>> list(terms)
-    ['det', 'align', 'consist', 'compact', 'event', 'bkg', 'sep']
+    Args:
+        output: The result of `DSANet.forward` for the bags.
+        labels_BC: Multi-hot labels of the bags, column 0 = normal.
+        lengths_B: Number of valid snippets of each bag.
+        variant: `paper`, `release`, or the rules themselves.
+
+    Raises:
+        ValueError: The variant is unknown.
+
+    Examples:
+        >>> import torch
+        >>> from dsanet import DSANet, loss_terms
+        >>> from dsanet.detectors.dsanet.config import ModelConfig
+        >>> model = DSANet(ModelConfig(classes=("normal", "fire"), clip_weights="random"))
+        >>> lengths_B, labels_BC = torch.tensor([64, 40]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> terms = loss_terms(model(torch.randn(2, 64, 512), lengths_B), labels_BC, lengths_B, "paper")
+        >>> list(terms)
+        ['det', 'align', 'consist', 'compact', 'event', 'bkg', 'sep']
     """
     rules = variant_rules(variant)
     labels_BC = labels_BC.float()

@@ -20,19 +20,25 @@ from dsanet.layers.ragged import RaggedBatch
 
 
 class DSANet(TwoBranch[DSANetOutput]):
-    """DSANet for `config`, with freshly drawn weights.
+    """DSANet (AAAI 2026), with freshly drawn weights.
 
-    `text` replaces the text module that the config asks for: called without arguments it returns (C, 512).
-    Without it, CLIP's text tower is loaded from `config.clip_weights`. Raises FileNotFoundError if these are
-    not available, and ValueError for a config without classes.
+    Args:
+        config: Architecture, variant and classes.
+        text: Replaces the text module that the config asks for: called without arguments it returns (C, 512)
+            class embeddings. Without it, CLIP's text tower is loaded from `config.clip_weights`.
 
-    >>> import torch
-    >>> from dsanet import DSANet
-    >>> from dsanet.detectors.dsanet.config import ModelConfig
-    >>> model = DSANet(ModelConfig(classes=("normal", "fire"), clip_weights="random"))
-    >>> output = model(torch.zeros(2, 256, 512), torch.tensor([256, 40]))  # bags, and their valid lengths
-    >>> output.anomaly_BT.shape, output.classes_BTC.shape
-    (torch.Size([2, 256]), torch.Size([2, 256, 2]))
+    Raises:
+        FileNotFoundError: The CLIP weights are not available.
+        ValueError: The config has no classes.
+
+    Examples:
+        >>> import torch
+        >>> from dsanet import DSANet
+        >>> from dsanet.detectors.dsanet.config import ModelConfig
+        >>> model = DSANet(ModelConfig(classes=("normal", "fire"), clip_weights="random"))
+        >>> output = model(torch.zeros(2, 256, 512), torch.tensor([256, 40]))  # bags, and their valid lengths
+        >>> output.anomaly_BT.shape, output.classes_BTC.shape
+        (torch.Size([2, 256]), torch.Size([2, 256, 2]))
     """
 
     config: ModelConfig
@@ -59,9 +65,13 @@ class DSANet(TwoBranch[DSANetOutput]):
     def forward(self, features_BTD: Tensor, lengths_B: Tensor, text_CD: Tensor | None = None) -> DSANetOutput:
         """One pass over padded bags.
 
-        `features_BTD` has T ≤ bag_length snippets, of which the first `lengths_B` (1 … T) are valid; the
-        release variant needs T = bag_length. `text_CD` is the result of `text_embeddings`; passing it saves
-        its recomputation where it is constant.
+        Args:
+            features_BTD: T ≤ bag_length snippets per bag; the release variant needs T = bag_length.
+            lengths_B: Number of valid snippets at the beginning of each bag, 1 … T.
+            text_CD: The result of `text_embeddings`; passing it saves its recomputation where it is constant.
+
+        Raises:
+            ValueError: The bags do not fit the model.
         """
         length = features_BTD.shape[1]
         branches = self.branches(features_BTD, lengths_B, text_CD)
