@@ -11,14 +11,14 @@ from extract.lazy import lazy_exports
 __all__ = ["extract_train_eval", "retrain_on_new_footage", "score_videos"]
 
 if TYPE_CHECKING:
-    from flows.pipeline.flows import extract_train_eval
+    from flows.pipeline.prefect_flows import extract_train_eval
     from flows.pipeline.score import score_videos
     from flows.retraining.flow import retrain_on_new_footage
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
         {
-            "extract_train_eval": "flows.pipeline.flows",
+            "extract_train_eval": "flows.pipeline.prefect_flows",
             "retrain_on_new_footage": "flows.retraining.flow",
             "score_videos": "flows.pipeline.score",
         },

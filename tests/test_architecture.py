@@ -5,6 +5,8 @@ inside functions and under `TYPE_CHECKING` too.
 """
 
 import ast
+import re
+import sys
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -165,6 +167,14 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(f"import circle: {' -> '.join(reversed(error.args[1]))}")
+
+
+def test_no_module_beside_a_deployments_entry_point_hides_a_package() -> None:
+    """Prefect puts the folder of an entry point first on the path when it loads a flow."""
+    entry_points = re.findall(r"entrypoint: (\S+)/\w+\.py:", (ROOT / "prefect.yaml").read_text())
+    assert entry_points
+    names = {path.stem for folder in entry_points for path in (ROOT / folder).glob("*.py")}
+    assert not names & {*PACKAGES, *sys.stdlib_module_names, "prefect", "torch", "numpy"}
 
 
 def test_torch_stays_in_the_modules_of_extract_that_compute() -> None:

@@ -22,7 +22,7 @@ FINAL_STATE_RETRIES = 3
 
 def run_pipeline(out: Path, refresh: StageName | None = None) -> None:
     """Run the flow `extract-train-eval`. Raises ValueError for a manifest that cannot serve all stages."""
-    from flows.pipeline.flows import extract_train_eval
+    from flows.pipeline.prefect_flows import extract_train_eval
 
     Run.load(out).check()
     with _prefect_server():
@@ -31,11 +31,11 @@ def run_pipeline(out: Path, refresh: StageName | None = None) -> None:
 
 def run_stage(name: StageName, out: Path, refresh: bool, **parameters: object) -> None:
     """Run the flow of one stage; `parameters` are those that only this flow has."""
-    from flows.pipeline import flows
+    from flows.pipeline import prefect_flows
 
     _ = Run.load(out).records  # an invalid manifest raises here, before Prefect starts
     with _prefect_server():
-        getattr(flows, name)(Workspace(out).root, refresh=refresh, **parameters)
+        getattr(prefect_flows, name)(Workspace(out).root, refresh=refresh, **parameters)
 
 
 def run_retraining(out: Path, force: bool) -> "Outcome":

@@ -15,7 +15,7 @@ from prefect import flow
 from flows.library.library import Library
 from flows.library.records import Score, Video
 from flows.pipeline.artifacts import publish_markdown
-from flows.pipeline.flows import WORKSPACE, locked_workspace, run_name
+from flows.pipeline.prefect_flows import WORKSPACE, locked_workspace, run_name
 from flows.retraining.drift import find_drifts
 from flows.retraining.model_versions import (
     check_has_model,

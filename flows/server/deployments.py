@@ -50,7 +50,7 @@ class DeclaredDeployment(BaseModel):
 
     @property
     def flow(self) -> Flow[..., Any]:
-        """The flow named by `entrypoint`, for example `flows/pipeline/flows.py:extract`."""
+        """The flow named by `entrypoint`, for example `flows/pipeline/prefect_flows.py:extract`."""
         path, _, function = self.entrypoint.partition(":")
         module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
         found = getattr(module, function)

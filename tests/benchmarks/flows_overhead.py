@@ -89,7 +89,7 @@ def free_box(content: bytes) -> bytes:
 
 
 def run_flow(workspace: Path) -> None:
-    from flows.pipeline.flows import extract_train_eval
+    from flows.pipeline.prefect_flows import extract_train_eval
 
     extract_train_eval(workspace)
 
@@ -111,7 +111,7 @@ WORK: dict[str, Callable[[Path], None]] = {"flow": run_flow, "plain": run_plain}
 
 def child(kind: str, workspace: Path) -> None:
     """Run WORK[kind] once; print seconds and MiB as JSON."""
-    import flows.pipeline.flows  # noqa: F401 - imported before the clock starts
+    import flows.pipeline.prefect_flows  # noqa: F401 - imported before the clock starts
 
     began = time.perf_counter()
     WORK[kind](workspace)

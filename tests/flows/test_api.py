@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 import flows
-from flows.pipeline.flows import extract_train_eval
+from flows.pipeline.prefect_flows import extract_train_eval
 from flows.pipeline.score import score_videos
 from flows.retraining.flow import retrain_on_new_footage
 

@@ -8,7 +8,7 @@ import pytest
 
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord, read_manifest, write_manifest
-from flows.pipeline.flows import extract_train_eval
+from flows.pipeline.prefect_flows import extract_train_eval
 from flows.workspace.inputs import configure_workspace
 from flows.workspace.workspace import Workspace
 from tests.flows.tiny import SETTINGS, tiny_footage

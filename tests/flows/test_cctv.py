@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from extract.manifest import read_manifest, write_manifest
-from flows.pipeline.flows import extract_train_eval
+from flows.pipeline.prefect_flows import extract_train_eval
 from flows.workspace.datasets import import_official_lists
 from flows.workspace.inputs import configure_workspace
 from flows.workspace.workspace import Workspace

@@ -10,7 +10,7 @@ import pytest
 from extract.manifest import read_manifest, write_manifest
 from flows.demo.prepare import prepare_demo
 from flows.pipeline.bench import shuffled_labels
-from flows.pipeline.flows import extract_train_eval
+from flows.pipeline.prefect_flows import extract_train_eval
 from flows.workspace.inputs import configure_workspace
 from flows.workspace.workspace import Workspace
 

@@ -16,7 +16,7 @@ from extract.config import ExtractConfig
 from extract.labels import NORMAL
 from extract.manifest import read_manifest, write_manifest
 from flows.pipeline.cache import StageResult
-from flows.pipeline.flows import evaluate, extract, extract_train_eval, infer, train
+from flows.pipeline.prefect_flows import evaluate, extract, extract_train_eval, infer, train
 from flows.pipeline.score import score_videos
 from flows.workspace.config import preset_config
 from flows.workspace.inputs import Source, configure_workspace

@@ -18,7 +18,7 @@ from extract.source import file_digest
 from flows.library.database import URL_VARIABLE
 from flows.library.library import Library
 from flows.library.records import find_video
-from flows.pipeline.flows import extract_train_eval
+from flows.pipeline.prefect_flows import extract_train_eval
 from flows.retraining.flow import retrain_on_new_footage
 from flows.workspace.inputs import configure_workspace
 from flows.workspace.locks import BusyError
@@ -253,12 +253,14 @@ def test_a_warm_challenger_starts_from_the_champion_unless_there_is_a_new_class(
     place: Place, dsanet: Dsanet, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = place.root
+    arrive(place)
     configure_workspace(root, settings=["train.init=champion", "train.epochs=1"])
     retrain_on_new_footage(root, force=True)
     warm = Registry(root).versions()[-1]
     assert Registry(root)._client.get_run(warm.run_id).data.params["train.epochs"] == "1"
     assert "starts from scratch" not in caplog.text
-    dsanet("label", "set", "new-normal-1", "flood", "--new-class", "--out", root)
+    code, _, error = dsanet("label", "set", "new-normal-1", "flood", "--new-class", "--out", root)
+    assert code == 0, error
     retrain_on_new_footage(root, force=True)
     assert "labels that the champion has no class for; the challenger starts from scratch" in caplog.text
     new = Registry(root).versions()[-1]

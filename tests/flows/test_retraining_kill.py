@@ -24,7 +24,7 @@ from flows.library.from_manifest import import_manifest
 from flows.library.inbox import scan
 from flows.library.labels import set_labels
 from flows.library.library import Library
-from flows.pipeline.flows import extract_train_eval
+from flows.pipeline.prefect_flows import extract_train_eval
 from flows.workspace.inputs import configure_workspace
 from flows.workspace.model_registry import Registry
 from flows.workspace.run import Run
