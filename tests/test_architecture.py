@@ -1,4 +1,4 @@
-"""Who may import whom: between the four packages, between the rooms of each, and no circle anywhere.
+"""The import rules: between the four packages, between the rooms of a package, and no circles.
 
 A room is a module or a folder directly below a package. Every import statement counts, wherever it stands:
 inside functions and under `TYPE_CHECKING` too.
@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "dsanet": ("extract", "evaluate"),
     "flows": ("extract", "evaluate", "dsanet"),
 }
-"""What of the other packages a package may import; of these three modules of `extract` none imports any."""
+"""What each package may import; the three modules of `extract` import nothing of ours."""
 
 THIRD_PARTY_FORBIDDEN = {
     "extract": {"prefect"},

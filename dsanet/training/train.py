@@ -91,20 +91,7 @@ def train(
         loop.run(on_progress)
     if loop.best is not None:
         load_trained(net, loop.best.weights)
-    info = CheckpointInfo(
-        model=model,
-        train=config,
-        infer=infer or InferConfig(),
-        encoder=bags.encoder,
-        extract=bags.extract,
-        text_digest=text_digest(net),
-        feature_digests=dict(bags.digests),
-        step=loop.best.step if loop.best else loop.steps,
-        parameters=sum(p.numel() for p in net.parameters() if p.requires_grad),
-        metrics=loop.best.metrics if loop.best else {},
-        notes=_notes(model, config, bags, loop.best),
-        run_id=run_id,
-    )
+    info = _describe(net, model, config, infer or InferConfig(), bags, loop)
     save_checkpoint(out_dir, net.eval(), info)
     (out_dir / RESUME_FILE).unlink(missing_ok=True)
     return out_dir
@@ -147,6 +134,31 @@ def _initial_model(model: DetectorConfig, start_from: Path | None) -> Detector:
             "train on it with the config in its model.json"
         )
     return net
+
+
+def _describe(
+    net: Detector,
+    model: DetectorConfig,
+    config: TrainConfig,
+    infer: InferConfig,
+    bags: Bags,
+    loop: TrainingLoop,
+) -> CheckpointInfo:
+    """The contents of `model.json` for a finished training."""
+    return CheckpointInfo(
+        model=model,
+        train=config,
+        infer=infer,
+        encoder=bags.encoder,
+        extract=bags.extract,
+        text_digest=text_digest(net),
+        feature_digests=dict(bags.digests),
+        step=loop.best.step if loop.best else loop.steps,
+        parameters=sum(p.numel() for p in net.parameters() if p.requires_grad),
+        metrics=loop.best.metrics if loop.best else {},
+        notes=_notes(model, config, bags, loop.best),
+        run_id=loop.run_id,
+    )
 
 
 def _notes(model: DetectorConfig, config: TrainConfig, bags: Bags, best: Best | None) -> tuple[str, ...]:

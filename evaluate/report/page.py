@@ -17,7 +17,7 @@ from evaluate.report.timeline import timeline
 from evaluate.scores import seconds_at
 
 Thumbnail = Callable[[str, int], bytes | None]
-"""JPEG of a frame by video name and frame number; None if it cannot be had."""
+"""JPEG of a frame by video name and frame number; None if the frame cannot be decoded."""
 
 
 @dataclass(frozen=True)
