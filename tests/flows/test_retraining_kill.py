@@ -24,6 +24,7 @@ from flows.library.from_manifest import import_manifest
 from flows.library.inbox import scan
 from flows.library.labels import set_labels
 from flows.library.library import Library
+from flows.library.records import Score
 from flows.pipeline.prefect_flows import extract_train_eval
 from flows.workspace.inputs import configure_workspace
 from flows.workspace.model_registry import Registry
@@ -105,19 +106,17 @@ def finish(root: Path) -> str:
 
 
 def state(root: Path) -> dict[str, Any]:
-    """All results of a retraining, without times."""
+    """All results of a retraining, without times and scores."""
     registry = Registry(root)
     with Library.open(root) as library:
         videos = library.videos()
         said = {v.name: [(s.labels, s.by, s.source) for s in library.label_history(v.digest)] for v in videos}
         known = {v.name: (v.digest, v.split, v.problem) for v in videos}
-        features, keys = library.features(), [version.key for version in registry.versions()]
-        scores = {key: library.scores(key) for key in keys}
+        features = library.features()
     return {
         "videos": known,
         "labels": said,
         "features": features,
-        "scores": scores,
         "versions": [
             (v.number, v.key, v.aliases, v.decision, v.replaced, v.withdrawn) for v in registry.versions()
         ],
@@ -134,6 +133,16 @@ def state(root: Path) -> dict[str, Any]:
         "left over": sorted(str(path.relative_to(root)) for path in root.rglob("*.part")),
         "page": (root / "retraining" / "index.html").is_file(),
     }
+
+
+def library_scores(root: Path) -> dict[tuple[str, str], Score]:
+    """Scores by version key and video digest. Like the score files, they may differ in the last bits."""
+    with Library.open(root) as library:
+        return {
+            (version.key, digest): score
+            for version in Registry(root).versions()
+            for digest, score in library.scores(version.key).items()
+        }
 
 
 def score_values(root: Path) -> dict[str, Any]:
@@ -173,6 +182,13 @@ def test_a_retraining_killed_at_every_step_ends_like_an_uninterrupted_one(tmp_pa
     finish(killed)
     assert {path.name: path.stat().st_mtime_ns for path in killed.glob("features/*.h5")} == made
     assert state(killed) == expected
+    found, known = library_scores(killed), library_scores(whole)
+    assert found.keys() == known.keys()
+    for key, score in known.items():
+        assert found[key].predicted == score.predicted
+        assert np.allclose(
+            (found[key].anomaly, found[key].entropy), (score.anomaly, score.entropy), atol=1e-5
+        )
     scores, wanted = score_values(killed), score_values(whole)
     assert scores.keys() == wanted.keys()
     for path, one in wanted.items():
