@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "dsanet": ("extract", "evaluate"),
     "flows": ("extract", "evaluate", "dsanet"),
 }
-"""What each package may import; the three modules of `extract` import nothing of ours."""
+"""Allowed imports of each package; the three modules of `extract` import nothing of ours."""
 
 THIRD_PARTY_FORBIDDEN = {
     "extract": {"prefect"},

@@ -17,6 +17,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 from pydantic import BaseModel, ValidationError
 
+from extract.atomic import write_atomically
 from flows.server.connection import server_answers
 from flows.server.deployments import PREFECT_YAML, declared_deployments
 from flows.server.processes import (
@@ -223,7 +224,7 @@ def _start(services: Services, name: str, command: list[str], environment: dict[
         )
     service = Service(name=name, pid=process.pid, created=psutil.Process(process.pid).create_time())
     services.started.append(service)
-    services_file().write_text(services.model_dump_json(indent=2) + "\n")
+    write_atomically(services_file(), services.model_dump_json(indent=2) + "\n")
     return service
 
 

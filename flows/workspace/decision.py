@@ -20,7 +20,7 @@ class FigureComparison(StrictModel):
     """Lower end of the 90 % interval of the difference."""
     high: float
     margin: float
-    """How much lower than the champion's the challenger's figure may be."""
+    """Largest amount by which the challenger's figure may be below the champion's."""
 
     @property
     def holds(self) -> bool:

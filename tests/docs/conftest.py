@@ -53,7 +53,7 @@ def write_footage(folder: Path) -> None:
 
 
 def write_demo(demo: Path) -> None:
-    """What the page uses of the demo: a clip, its features, and an untrained checkpoint."""
+    """The demo's files that the page uses: a clip, its features, and an untrained checkpoint."""
     (demo / "footage-0" / "videos").mkdir(parents=True)
     clip = write_tiny_clip(demo / "footage-0" / "videos" / "test-fire-00.mp4", 0, burns=True)
     encoder = load_encoder("random", "cpu").fingerprint
