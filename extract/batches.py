@@ -68,10 +68,11 @@ def _begin_fetch(embeddings: Tensor) -> Callable[[], Embeddings]:
     """Start the copy to the host; the returned function waits for this copy, not for later batches."""
     if embeddings.device.type != "cuda":
         return embeddings.numpy
-    on_host = torch.empty(embeddings.shape, pin_memory=True)
-    on_host.copy_(embeddings, non_blocking=True)
-    copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    copied.record(torch.cuda.current_stream(embeddings.device))
+    with torch.cuda.device(embeddings.device):  # otherwise the buffer takes memory on GPU 0 too
+        on_host = torch.empty(embeddings.shape, pin_memory=True)
+        on_host.copy_(embeddings, non_blocking=True)
+        copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        copied.record()
 
     def fetch() -> Embeddings:
         copied.synchronize()

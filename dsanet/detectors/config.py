@@ -7,7 +7,7 @@ settings by preset name. `detectors.registry` knows which model class belongs to
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Literal, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from extract.config import FEATURE_DIM, StrictModel
@@ -167,8 +167,8 @@ class TrainConfig(StrictModel):
     align_weight: float = Field(
         1.1, ge=0, description="λ: weight of L_align (DSANet, eq. 11; VadCLIP: 1); ignored by the others"
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="auto: bf16 autocast on CUDA, fp32 on a CPU"
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="bf16: autocast to bfloat16; the papers train in fp32"
     )
     seed: int = Field(0, ge=0, lt=2**31, description="seed of all random numbers")
     val_fraction: float = Field(
@@ -187,6 +187,12 @@ class TrainConfig(StrictModel):
     save_every: int = Field(
         200, ge=1, description="steps between saves of the state that an interrupted training resumes from"
     )
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _read_auto(cls, precision: object) -> object:
+        """Files of earlier versions hold `auto`, which was fp32 on a CPU."""
+        return "fp32" if precision == "auto" else precision
 
 
 class InferConfig(StrictModel):

@@ -71,7 +71,9 @@ def _digest(state: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(name.encode())
-        digest.update(state[name].to(torch.float32).contiguous().numpy().astype("<f4", copy=False).data)
+        digest.update(
+            state[name].to("cpu", torch.float32).contiguous().numpy().astype("<f4", copy=False).data
+        )
     return digest.hexdigest()
 
 

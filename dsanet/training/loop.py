@@ -51,6 +51,7 @@ class TrainingLoop:
         run_id: str,
     ) -> None:
         self.net, self.bags, self.select = net, bags, select
+        self.device = next(net.parameters()).device
         self.config, self.out_dir, self.run_id = config, out_dir, run_id
         self.sampler = Sampler(bags.anomalous, config.batch_size, config.balanced, config.seed)
         self.steps_per_epoch = self.sampler.steps_per_epoch
@@ -102,7 +103,7 @@ class TrainingLoop:
         progress = read_progress(self.out_dir)
         if progress is None or progress["run_id"] != self.run_id:
             return 0
-        weights = restore(self.out_dir, [scheduled.optimizer for scheduled in self.optimizers])
+        weights = restore(self.out_dir, [scheduled.optimizer for scheduled in self.optimizers], self.device)
         load_trained(self.net, weights["model"])
         if best := progress["best"]:
             self.best = Best(best["metrics"], best["step"], weights["best"])
@@ -118,7 +119,8 @@ class TrainingLoop:
             "best": best and {"metrics": best.metrics, "step": best.step},
         }
         weights = {"model": self.net.own_state()} | ({"best": best.weights} if best else {})
-        write_resume(self.out_dir, progress, weights, [scheduled.optimizer for scheduled in self.optimizers])
+        optimizers = [scheduled.optimizer for scheduled in self.optimizers]
+        write_resume(self.out_dir, progress, weights, optimizers, self.device)
 
 
 def train_step(
@@ -130,8 +132,8 @@ def train_step(
     """
     net.train()
     batch = batch.to(next(net.parameters()).device)
-    bf16 = config.precision == "bf16" or (config.precision == "auto" and batch.features_BTD.is_cuda)
-    with torch.autocast(batch.features_BTD.device.type, torch.bfloat16, enabled=bf16):
+    device = batch.features_BTD.device.type
+    with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bf16"):
         output = net(batch.features_BTD, batch.lengths_B)
     terms = net.loss_terms(output, batch.labels_BC, batch.lengths_B)
     total = net.total_loss(terms, config)

@@ -27,8 +27,12 @@ def write_resume(
     progress: dict[str, Any],
     weights: dict[str, dict[str, Tensor]],
     optimizers: Sequence[Optimizer],
+    device: torch.device,
 ) -> None:
-    """Save `progress` (JSON-serialisable), named sets of weights, the optimizers' state and the RNG state."""
+    """Save `progress` (JSON-serialisable), named sets of weights, the optimizers' state and the RNG states.
+
+    The RNG states are the CPU's and, on a GPU, that of `device`.
+    """
     tensors = {f"{kind}/{name}": tensor for kind, state in weights.items() for name, tensor in state.items()}
     groups = []
     for i, optimizer in enumerate(optimizers):
@@ -37,8 +41,8 @@ def write_resume(
         for number, values in state["state"].items():
             tensors |= {f"optimizer{i}/{number}/{key}": value.cpu() for key, value in values.items()}
     tensors["rng/cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["rng/cuda"] = torch.cuda.get_rng_state()
+    if device.type == "cuda":
+        tensors["rng/cuda"] = torch.cuda.get_rng_state(device)
     header = json.dumps({"progress": progress, "groups": groups})
     content = safetensors.torch.save(
         {name: tensor.contiguous() for name, tensor in tensors.items()}, metadata={_HEADER: header}
@@ -52,7 +56,9 @@ def read_progress(out_dir: Path) -> dict[str, Any] | None:
     return header["progress"] if header else None
 
 
-def restore(out_dir: Path, optimizers: Sequence[Optimizer]) -> dict[str, dict[str, Tensor]]:
+def restore(
+    out_dir: Path, optimizers: Sequence[Optimizer], device: torch.device
+) -> dict[str, dict[str, Tensor]]:
     """Restore optimizers and RNG; returns the named sets of weights. ValueError for an invalid file."""
     path = out_dir / RESUME_FILE
     header, tensors = _read_header(path), safetensors.torch.load_file(path)
@@ -70,8 +76,8 @@ def restore(out_dir: Path, optimizers: Sequence[Optimizer]) -> dict[str, dict[st
         optimizer.load_state_dict({"state": state, "param_groups": header["groups"][i]})
     rng = parts.pop("rng")
     torch.set_rng_state(rng["cpu"])
-    if torch.cuda.is_available() and "cuda" in rng:
-        torch.cuda.set_rng_state(rng["cuda"])
+    if device.type == "cuda" and "cuda" in rng:
+        torch.cuda.set_rng_state(rng["cuda"], device)
     return parts
 
 
