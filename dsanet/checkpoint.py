@@ -21,13 +21,14 @@ from dsanet.layers.clip_text import FixedText, TextTower
 from dsanet.released_weights import read_release
 from extract.atomic import write_atomically
 from extract.config import EncoderFingerprint, ExtractConfig, StrictModel
+from extract.errors import InputError, MissingFileError
 
 SCHEMA_VERSION = 1
 WEIGHTS_FILE, INFO_FILE = "model.safetensors", "model.json"
 _CONSTANT_TEXT = "text.text_CD"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(InputError):
     """A checkpoint is damaged, incomplete or has another schema."""
 
 
@@ -87,7 +88,7 @@ def read_info(checkpoint_dir: Path) -> CheckpointInfo:
     """The contents of `model.json`. Raises FileNotFoundError, or CheckpointError naming the file."""
     path = checkpoint_dir / INFO_FILE
     if not path.is_file():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"no finished checkpoint in {checkpoint_dir} (no {INFO_FILE}); train one first"
         )
     try:

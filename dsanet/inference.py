@@ -20,6 +20,7 @@ from dsanet.detectors.config import InferConfig
 from dsanet.training.bags import require_same_features
 from evaluate.scores import ScoreFileError, VideoScores, read_provenance, score_path, write_scores
 from extract.encoder import resolve_device
+from extract.errors import InputError
 from extract.store import VideoFeatures, content_digest, feature_path, read_features
 
 
@@ -192,12 +193,12 @@ class Scorer:
         array = np.asarray(features)
         width = self.model.config.feature_dim
         if array.ndim not in (2, 3) or array.shape[-1] != width or not array.size:
-            raise ValueError(
+            raise InputError(
                 f"features have shape {array.shape}, expected (T, {width}) or (T, crops, {width})"
             )
         array = array.astype(np.float32)
         if not np.isfinite(array).all():
-            raise ValueError("features hold values that are not finite numbers")
+            raise InputError("features hold values that are not finite numbers")
         windows = next(self._run([self._windows("the array", array.reshape(len(array), -1, width))]))
         values = windows.joined()
         return ArrayScores(values["anomaly"], values.get("classes"))
@@ -209,7 +210,7 @@ class Scorer:
         elif 0 <= self.config.crop < crops:
             chosen = [self.config.crop]
         else:
-            raise ValueError(f"{name} has {crops} crops, there is no crop {self.config.crop}")
+            raise InputError(f"{name} has {crops} crops, there is no crop {self.config.crop}")
         return _Windows(name, features, chosen, self.length, source)
 
     def _run(self, videos: Iterable[_Windows]) -> Iterator[_Windows]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from extract.clip import ARCHITECTURE
 from extract.config import FEATURE_DIM, EncoderFingerprint, ExtractConfig
+from extract.errors import InputError, MissingFileError
 from extract.labels import NORMAL, XD_VIOLENCE_CODES
 from extract.manifest import SPLITS, VideoRecord, write_manifest
 from extract.preprocess import PREPROCESSING
@@ -59,7 +60,7 @@ def import_features(
     non-finite values, and for crops of different lengths.
     """
     if not arrays_dir.is_dir():
-        raise FileNotFoundError(f"no folder {arrays_dir}; expected <video>__<crop>.npy in and below it")
+        raise MissingFileError(f"no folder {arrays_dir}; expected <video>__<crop>.npy in and below it")
     arrays: dict[str, list[Path]] = {}
     for path in sorted(arrays_dir.rglob("*.npy"), key=lambda path: _video_and_crop(path)):
         arrays.setdefault(_video_and_crop(path)[0], []).append(path)
@@ -84,19 +85,19 @@ def read_list(path: Path, split: str) -> list[tuple[str, tuple[str, ...], str]]:
     row.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no list at {path}; expected a manifest, or a CSV with path and label")
+        raise MissingFileError(f"no list at {path}; expected a manifest, or a CSV with path and label")
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     videos: dict[str, tuple[tuple[str, ...], str]] = {}
     for number, row in enumerate(rows, start=2):
         text = row.get("labels") or row.get("label")
         if not row.get("path") or not text:
-            raise ValueError(f"{path}, row {number}: expected path and labels (or label), got {row}")
+            raise InputError(f"{path}, row {number}: expected path and labels (or label), got {row}")
         if (row_split := row.get("split") or split) not in SPLITS:
-            raise ValueError(f"{path}, row {number}: split is {row_split!r}, expected {', '.join(SPLITS)}")
+            raise InputError(f"{path}, row {number}: split is {row_split!r}, expected {', '.join(SPLITS)}")
         name = row.get("name") or _video_and_crop(Path(row["path"]))[0]
         if videos.setdefault(name, (_labels(text), row_split)) != (_labels(text), row_split):
-            raise ValueError(
+            raise InputError(
                 f"{path}, row {number}: {name} has other labels or another split in an earlier row"
             )
     return [(name, labels, row_split) for name, (labels, row_split) in videos.items()]
@@ -119,7 +120,7 @@ def _video_and_crop(path: Path) -> tuple[str, int]:
 def _features(name: str, paths: Sequence[Path], encoder: EncoderFingerprint, fps: float) -> VideoFeatures:
     crops = [_array(path) for path in paths]
     if len(crops) not in CROP_COUNTS or len({len(crop) for crop in crops}) > 1:
-        raise ValueError(
+        raise InputError(
             f"{name} has {len(crops)} crops of {sorted({len(crop) for crop in crops})} snippets "
             f"in {paths[0].parent}; expected {', '.join(map(str, CROP_COUNTS))} of one length"
         )
@@ -152,11 +153,11 @@ def _array(path: Path) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{path} can't be read as an array without pickle: {error}") from error
+        raise InputError(f"{path} can't be read as an array without pickle: {error}") from error
     if array.ndim != 2 or array.shape[1] != FEATURE_DIM or not len(array):
-        raise ValueError(f"{path} has shape {array.shape}, expected (snippets, {FEATURE_DIM})")
+        raise InputError(f"{path} has shape {array.shape}, expected (snippets, {FEATURE_DIM})")
     with np.errstate(over="ignore"):
         array = array.astype(np.float16)
     if not np.isfinite(array).all():
-        raise ValueError(f"{path} holds values that are not finite numbers in float16")
+        raise InputError(f"{path} holds values that are not finite numbers in float16")
     return array

@@ -23,6 +23,7 @@ from dsanet.detectors.registry import DEFAULT, build_detector, config_class, det
 from dsanet.layers.clip_text import TextTower
 from extract.clip import ARCHITECTURE, visual_digest
 from extract.config import EncoderFingerprint
+from extract.errors import InputError, MissingFileError
 from extract.preprocess import PREPROCESSING
 
 RELEASE_PRESETS = ("ucf-crime", "xd-violence")
@@ -98,7 +99,7 @@ def read_release(path: Path, preset: str, detector: str = DEFAULT) -> Release:
     expected = shapes | _UNUSED_SHAPES
     _check_shapes(path, state, expected)
     if extra := sorted(state.keys() - expected.keys() - clip_names):
-        raise ValueError(
+        raise InputError(
             f"{path}: tensor {extra[0]} (of {len(extra)}) is not part of {detector}'s {preset} release"
         )
     model.load_state_dict({ours: state[name].float() for ours, name in theirs.items()}, strict=False)
@@ -123,11 +124,11 @@ def release_name(name: str, config: TextConfig) -> str:
 def _release_config(preset: str, detector: str) -> tuple[TextConfig, tuple[str, ...]]:
     """The config of a release, and the prefixes of CLIP's tensors in its file."""
     if preset not in RELEASE_PRESETS:
-        raise ValueError(
+        raise InputError(
             f"no released weights for preset {preset!r}; expected one of {', '.join(RELEASE_PRESETS)}"
         )
     if detector not in FORMATS:
-        raise ValueError(
+        raise InputError(
             f"no released weights for detector {detector!r}; expected one of {', '.join(FORMATS)}"
         )
     clip_prefixes, settings = FORMATS[detector]
@@ -155,24 +156,24 @@ def _load_clip(
 def _check_shapes(path: Path, state: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]) -> None:
     for name, shape in expected.items():
         if name not in state:
-            raise ValueError(
+            raise InputError(
                 f"{path}: tensor {name} is missing; expected the authors' release of this preset"
             )
         if tuple(state[name].shape) != shape:
-            raise ValueError(f"{path}: tensor {name} has shape {tuple(state[name].shape)}, expected {shape}")
+            raise InputError(f"{path}: tensor {name} has shape {tuple(state[name].shape)}, expected {shape}")
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise FileNotFoundError(f"no released weights at {path}; give the authors' .pth file")
+        raise MissingFileError(f"no released weights at {path}; give the authors' .pth file")
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{path} can't be read as tensors without running its code: {reason}") from error
+        raise InputError(f"{path} can't be read as tensors without running its code: {reason}") from error
     state = loaded.get("model_state_dict", loaded) if isinstance(loaded, dict) else loaded
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(
+        raise InputError(
             f"{path} holds no state dict; expected tensors by name, bare or under model_state_dict"
         )
     return dict(state)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extract.atomic import write_atomically
+from extract.errors import InputError
 from extract.labels import NORMAL, XD_VIOLENCE_CODES
 
 COLUMNS = ("path", "label", "start_frame", "end_frame")
@@ -25,7 +26,7 @@ MAX_OVERRUN = 16
 """Frames by which an annotation may exceed its video; longer overruns are an error."""
 
 
-class AnnotationError(ValueError):
+class AnnotationError(InputError):
     """Invalid row in an annotation file; the message names file and row."""
 
 
@@ -54,9 +55,9 @@ class VideoTruth:
 
     def __post_init__(self) -> None:
         if not self.labels:
-            raise ValueError(f"{self.name}: a video needs at least one label ({NORMAL!r} if it is normal)")
+            raise InputError(f"{self.name}: a video needs at least one label ({NORMAL!r} if it is normal)")
         if self.is_normal and self.segments != ():
-            raise ValueError(f"{self.name}: labelled {NORMAL!r}, so segments must be (), not {self.segments}")
+            raise InputError(f"{self.name}: labelled {NORMAL!r}, so segments must be (), not {self.segments}")
 
     @property
     def is_normal(self) -> bool:
@@ -84,7 +85,7 @@ def frame_labels(segments: Iterable[Segment], n_frames: int, name: str = "video"
     labels = np.zeros(n_frames, dtype=bool)
     for label, start, end in segments:
         if start >= n_frames or end > n_frames + MAX_OVERRUN:
-            raise ValueError(
+            raise InputError(
                 f"{name}: segment {label} {start}-{end} is outside the {n_frames} frames of the video"
             )
         labels[start:end] = True

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from evaluate.annotations import VideoTruth, frame_labels
 from evaluate.predictions import predicted_class, video_score
 from evaluate.scores import VideoScores, content_digest, expand_to_frames, read_scores, score_path
+from extract.errors import InputError
 
 Array = NDArray[Any]
 
@@ -68,14 +69,14 @@ def select_scored(
     """
     names = [truth.name for truth in truths]
     if repeated := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"{min(repeated)}: this video name occurs more than once in the test set")
+        raise InputError(f"{min(repeated)}: this video name occurs more than once in the test set")
     unscored = [name for name in names if not score_path(scores_dir, name).is_file()]
     if len(unscored) == len(names):
-        raise ValueError(
+        raise InputError(
             f"none of the {len(names)} test videos has a score file in {scores_dir}; run inference"
         )
     if unscored and not only_scored:
-        raise ValueError(
+        raise InputError(
             f"{unscored[0]}: no score file in {scores_dir} (missing for {len(unscored)} of {len(names)} "
             "videos); run inference for them, or evaluate with only_scored"
         )
@@ -122,12 +123,12 @@ def run_digests(scores_dir: Path, truths: Sequence[VideoTruth]) -> dict[str, str
 def _read_video(scores_dir: Path, truth: VideoTruth, threshold: float, *, annotated: bool) -> EvaluatedVideo:
     scores = read_scores(score_path(scores_dir, truth.name))
     if scores.name != truth.name:
-        raise ValueError(
+        raise InputError(
             f"{truth.name}: its score file contains the scores of {scores.name!r}; run inference again"
         )
     labels = [*truth.labels, *(segment.label for segment in truth.segments or ())]
     if unknown := [label for label in labels if label not in scores.classes]:
-        raise ValueError(
+        raise InputError(
             f"{truth.name}: label {unknown[0]!r} is not a class of the model ({', '.join(scores.classes)})"
         )
     return EvaluatedVideo(
@@ -142,11 +143,11 @@ def _read_video(scores_dir: Path, truth: VideoTruth, threshold: float, *, annota
 def _check_same_model(scores: Sequence[VideoScores]) -> None:
     """Raise ValueError unless all scores have the same classes and the same snippet length."""
     if {one.classes_TC is None for one in scores} == {True, False}:
-        raise ValueError("only some score files have class scores; score all videos with one model")
+        raise InputError("only some score files have class scores; score all videos with one model")
     first = scores[0]
     for other in scores:
         if (other.classes, other.snippet_length) != (first.classes, first.snippet_length):
-            raise ValueError(
+            raise InputError(
                 f"{other.name}: classes {other.classes} and snippets of {other.snippet_length} frames, but "
                 f"{first.name} has {first.classes} and {first.snippet_length}; "
                 "score all videos with one model"

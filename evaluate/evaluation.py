@@ -22,6 +22,7 @@ from evaluate.metrics.ranking import Ranking
 from evaluate.metrics.segments import Protocol, SegmentMetrics, summarise_matches
 from evaluate.metrics.videos import Confusion, VideoMetrics, confusions, video_metrics
 from evaluate.metrics.weighted import segment_matches, weighted_metrics
+from extract.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +123,7 @@ def evaluate_scores(
 
 def _check_tsne(config: EvaluateConfig, videos: Sequence[EvaluatedVideo]) -> None:
     if config.tsne and any(video.scores.learned_TD is None for video in videos):
-        raise ValueError(
+        raise InputError(
             "tsne needs learned features in the score files; run inference with learned_features"
         )
 

@@ -19,13 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extract.atomic import write_atomically
+from extract.errors import InputError, MissingFileError
 from extract.labels import NORMAL
 
 SCHEMA_VERSION = 1
 Array = NDArray[Any]
 
 
-class ScoreFileError(ValueError):
+class ScoreFileError(InputError):
     """The score file is damaged, incomplete or of another schema version."""
 
 
@@ -75,7 +76,7 @@ class VideoScores:
     def _check_shapes(self) -> None:
         T, C = len(self.anomaly_T), len(self.classes)
         if self.classes[:1] != (NORMAL,):
-            raise ValueError(f"{self.name}: the first class must be {NORMAL!r}, not {self.classes[:1]}")
+            raise InputError(f"{self.name}: the first class must be {NORMAL!r}, not {self.classes[:1]}")
         sizes = {"T": T, "C": C}
         for name in _ARRAYS:
             suffix = name.rsplit("_", 1)[1]
@@ -85,24 +86,24 @@ class VideoScores:
             if value.ndim != len(suffix) or any(
                 n != sizes.get(axis, n) for n, axis in zip(value.shape, suffix, strict=True)
             ):
-                raise ValueError(f"{self.name}: {name} has shape {value.shape}, but T = {T} and C = {C}")
+                raise InputError(f"{self.name}: {name} has shape {value.shape}, but T = {T} and C = {C}")
         check_length(T, self.snippet_length, self.n_frames, self.name)
 
     def _check_values(self) -> None:
         for name in _ARRAYS:
             value = getattr(self, name)
             if value is not None and not np.isfinite(value).all():
-                raise ValueError(
+                raise InputError(
                     f"{self.name}: {name} contains NaN or infinite values; score the video again"
                 )
         if self.anomaly_T.min() < 0 or self.anomaly_T.max() > 1:
-            raise ValueError(f"{self.name}: anomaly scores must be in [0, 1]")
+            raise InputError(f"{self.name}: anomaly scores must be in [0, 1]")
         if self.classes_TC is not None and (
             self.classes_TC.min() < 0 or abs(self.classes_TC.sum(axis=1) - 1).max() > 1e-3
         ):
-            raise ValueError(f"{self.name}: rows of classes_TC must be >= 0 and sum to 1")
+            raise InputError(f"{self.name}: rows of classes_TC must be >= 0 and sum to 1")
         if not self.fps > 0:
-            raise ValueError(f"{self.name}: fps must be positive, not {self.fps}")
+            raise InputError(f"{self.name}: fps must be positive, not {self.fps}")
 
 
 _ARRAYS: dict[str, str] = {
@@ -122,7 +123,7 @@ def check_length(n_snippets: int, snippet_length: int, n_frames: int, name: str)
     """Raise ValueError unless n_snippets = n_frames / snippet_length, rounded down or up, at least 1."""
     full, rest = divmod(n_frames, snippet_length)
     if n_frames < 1 or n_snippets not in {max(full, 1), full + bool(rest)}:
-        raise ValueError(
+        raise InputError(
             f"{name}: {n_snippets} snippets of {snippet_length} frames do not fit {n_frames} frames"
         )
 
@@ -160,7 +161,7 @@ def seconds_at(scores: VideoScores, frame: int) -> float:
 def score_path(scores_dir: Path, name: str) -> Path:
     """Path of the score file of video `name`. Raises ValueError for a name with a path separator."""
     if not name or name.startswith(".") or any(c in name for c in "/\\\0"):
-        raise ValueError(f"{name!r} is not a video name: path separators and a leading dot are not allowed")
+        raise InputError(f"{name!r} is not a video name: path separators and a leading dot are not allowed")
     return scores_dir / f"{name}.h5"
 
 
@@ -247,7 +248,7 @@ def content_digest(path: Path) -> str:
 
 def _open(path: Path) -> h5py.File:
     if not path.is_file():
-        raise FileNotFoundError(f"no score file {path}; run inference for this video")
+        raise MissingFileError(f"no score file {path}; run inference for this video")
     try:
         return h5py.File(path, "r")
     except OSError as error:

@@ -18,6 +18,8 @@ import torch
 from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
+from extract.errors import InputError, MissingFileError
+
 ARCHITECTURE = "ViT-B-16-quickgelu"
 _WEIGHTS_HELP = (
     "set weights to `openai` (downloaded once, then cached), to the path of OpenAI's ViT-B-16.pt, of a state "
@@ -65,16 +67,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     or ValueError naming the file.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no CLIP weights at {path}; {_WEIGHTS_HELP}")
+        raise MissingFileError(f"no CLIP weights at {path}; {_WEIGHTS_HELP}")
     try:
         state = _read_any_format(path)
     except Exception as error:  # each format's reader raises its own kinds for a damaged file
-        raise ValueError(
+        raise InputError(
             f"{path} is neither a TorchScript archive nor a state dict of tensors nor a safetensors file; "
             f"{_WEIGHTS_HELP}"
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path} contains no state dict of tensors; {_WEIGHTS_HELP}")
+        raise InputError(f"{path} contains no state dict of tensors; {_WEIGHTS_HELP}")
     return {name: value for name, value in state.items() if name not in _ARCHIVE_SCALARS}
 
 
@@ -87,17 +89,17 @@ def validated_state(
     """
     for name, reference in expected.items():
         if name not in state:
-            raise ValueError(f"{path}: tensor {name} is missing; expected OpenAI's ViT-B/16")
+            raise InputError(f"{path}: tensor {name} is missing; expected OpenAI's ViT-B/16")
         if state[name].shape != reference.shape:
-            raise ValueError(
+            raise InputError(
                 f"{path}: tensor {name} has shape {tuple(state[name].shape)}, "
                 f"expected {tuple(reference.shape)} as in OpenAI's ViT-B/16"
             )
         if not state[name].is_floating_point() or not state[name].isfinite().all():
-            raise ValueError(f"{path}: tensor {name} has values that are not finite floating-point numbers")
+            raise InputError(f"{path}: tensor {name} has values that are not finite floating-point numbers")
     for name in state:
         if name not in expected:
-            raise ValueError(f"{path}: tensor {name} is not part of OpenAI's ViT-B/16")
+            raise InputError(f"{path}: tensor {name} is not part of OpenAI's ViT-B/16")
     return {name: value.float() for name, value in state.items()}
 
 
@@ -105,7 +107,7 @@ def require_quick_gelu(model: nn.Module) -> None:
     """Raise ValueError unless every MLP of both towers uses the activation x·sigmoid(1.702x)."""
     activations = [module.gelu for name, module in model.named_modules() if name.endswith(".mlp")]
     if len(activations) != 24 or not all(isinstance(activation, QuickGELU) for activation in activations):
-        raise ValueError(
+        raise InputError(
             f"open_clip's {ARCHITECTURE} lacks QuickGELU in some of its 24 blocks; "
             "install open_clip_torch>=3.3,<4"
         )
@@ -136,7 +138,7 @@ def _download() -> Path:
     try:
         return Path(open_clip.download_pretrained(config))
     except Exception as error:  # the hub and HTTP libraries raise many kinds
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"OpenAI's CLIP weights are not cached and can't be downloaded "
             f"({str(error).splitlines()[0]}); {_WEIGHTS_HELP}"
         ) from error

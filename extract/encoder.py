@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from extract.config import FEATURE_DIM, EncoderFingerprint
+from extract.errors import InputError
 from extract.preprocess import PREPROCESSING, normalise, require_frames, resize_and_crop, resized_bytes
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -131,7 +132,7 @@ def load_encoder(
     on_cuda = target.type == "cuda"
     resolved = ("fp16" if on_cuda else "fp32") if precision == "auto" else precision
     if resolved not in _DTYPES:
-        raise ValueError(f"precision is {precision}, expected auto, {', '.join(_DTYPES)}")
+        raise InputError(f"precision is {precision}, expected auto, {', '.join(_DTYPES)}")
     model, digest = build_clip(weights)
     fingerprint = EncoderFingerprint(
         architecture=ARCHITECTURE,
@@ -151,5 +152,5 @@ def resolve_device(device: str) -> torch.device:
         torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"device {device} can't be used ({reason}); give auto, cpu or cuda") from error
+        raise InputError(f"device {device} can't be used ({reason}); give auto, cpu or cuda") from error
     return resolved

@@ -26,6 +26,7 @@ from extract.config import FEATURE_DIM, EncoderFingerprint, ExtractConfig, Extra
 from extract.decode.pool import DecoderPool, Message, PictureData
 from extract.decode.worker import Failed, Finished, Job, Opened
 from extract.encoder import FrameEncoder, load_encoder
+from extract.errors import InputError
 from extract.failures import Failure, read_failures, write_failures
 from extract.manifest import VideoRecord
 from extract.progress import ExtractProgress, ProgressTracker
@@ -102,7 +103,7 @@ def extract_videos(
 def _require_unique_names(records: Sequence[VideoRecord]) -> None:
     name, count = next(iter(Counter(record.name for record in records).most_common(1)), ("", 0))
     if count > 1:
-        raise ValueError(f"{count} videos are named {name!r}; names must be unique, feature files carry them")
+        raise InputError(f"{count} videos are named {name!r}; names must be unique, feature files carry them")
 
 
 @contextmanager
@@ -294,7 +295,7 @@ class _ExtractionRun:
             write_failures(self._features_dir, [*self._other_failures, *self._failures.values()])
         except OSError as error:
             first = next(iter(self._failures.values()), None)
-            raise ValueError(
+            raise InputError(
                 f"the failure list can't be written to {self._features_dir}: {error.strerror}; "
                 f"{len(self._failures)} videos failed"
                 + (f", {first.name} first: {first.reason}" if first else "")

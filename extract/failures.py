@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from extract.atomic import write_atomically
+from extract.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def read_failures(features_dir: Path) -> list[Failure]:
                 for row in csv.DictReader(file)
             ]
         except (KeyError, TypeError, ValueError, csv.Error) as error:
-            raise ValueError(
+            raise InputError(
                 f"{path} is not a failure list with the columns name,path,reason,frame; delete it, the next "
                 "extraction rewrites it"
             ) from error

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from extract.errors import MissingFileError
 from extract.store import FeatureFileError, FeatureMeta, read_features
 
 
@@ -23,7 +24,7 @@ def summarise_features(features_dir: Path) -> list[FeatureSummary]:
     Raises FileNotFoundError if the folder does not exist.
     """
     if not features_dir.is_dir():
-        raise FileNotFoundError(f"no folder {features_dir}; extract features into it first")
+        raise MissingFileError(f"no folder {features_dir}; extract features into it first")
     return [_summary(path) for path in sorted(features_dir.glob("*.h5"))]
 
 

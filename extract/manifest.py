@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from extract.atomic import write_atomically
+from extract.errors import InputError, MissingFileError
 from extract.labels import NORMAL, XD_VIOLENCE_CODES
 
 SPLITS = ("train", "val", "test")
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
 
 
-class ManifestError(ValueError):
+class ManifestError(InputError):
     """An invalid manifest; the message names the file and the row."""
 
 
@@ -46,7 +47,7 @@ def read_manifest(path: Path) -> list[VideoRecord]:
     columns are ignored. Raises FileNotFoundError, or ManifestError naming the row (the header is row 1).
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no manifest at {path}; expected a CSV with the columns path, labels, split")
+        raise MissingFileError(f"no manifest at {path}; expected a CSV with the columns path, labels, split")
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         missing = {"path", "labels", "split"} - set(reader.fieldnames or ())
@@ -90,9 +91,9 @@ def parse_labels(text: str) -> tuple[str, ...]:
     """
     labels = tuple(dict.fromkeys(part.strip().lower() for part in text.split("|")))
     if not all(labels):
-        raise ValueError(f"labels are {text!r}, expected one or more, joined by `|`, or `normal`")
+        raise InputError(f"labels are {text!r}, expected one or more, joined by `|`, or `normal`")
     if NORMAL in labels and len(labels) > 1:
-        raise ValueError(f"labels are {text!r}: `normal` excludes every other label")
+        raise InputError(f"labels are {text!r}: `normal` excludes every other label")
     return labels
 
 
@@ -127,16 +128,16 @@ def import_xd_violence(lists: Path, videos: Path) -> ImportedDataset:
 
 def _parse_row(row: dict[str, str], base: Path) -> VideoRecord:
     if not row["path"]:
-        raise ValueError("path is empty")
+        raise InputError("path is empty")
     path = base / row["path"]
     name = row.get("name") or path.stem
     if not name or name.startswith(".") or set(name) & {"/", "\\", "\0"}:
-        raise ValueError(f"name {name!r} can't be a file name: no path separators, no leading dot")
+        raise InputError(f"name {name!r} can't be a file name: no path separators, no leading dot")
     labels = parse_labels(row["labels"] or "")
     if row["split"] not in SPLITS:
-        raise ValueError(f"split is {row['split']!r}, expected one of {', '.join(SPLITS)}")
+        raise InputError(f"split is {row['split']!r}, expected one of {', '.join(SPLITS)}")
     if not path.is_file():
-        raise ValueError(f"no file at {path}")
+        raise InputError(f"no file at {path}")
     return VideoRecord(name, path, labels, row["split"])
 
 
@@ -154,7 +155,7 @@ def _refuse_duplicates(manifest: Path, lines: list[int], records: list[VideoReco
 
 def _locate_videos(entries: Sequence[tuple[str, tuple[str, ...], str]], videos: Path) -> ImportedDataset:
     if not videos.is_dir():
-        raise FileNotFoundError(f"no folder {videos}; expected the data set's videos in it or its subfolders")
+        raise MissingFileError(f"no folder {videos}; expected the data set's videos in it or its subfolders")
     files = {path.stem: path for path in sorted(videos.rglob("*")) if path.suffix.lower() in VIDEO_SUFFIXES}
     records = [
         VideoRecord(name, files[name], labels, split) for name, labels, split in entries if name in files
@@ -170,7 +171,7 @@ def _xd_labels(name: str) -> tuple[str, ...]:
     codes = [code for code in name.rpartition("_label_")[2].split("-") if code != "0"]
     unknown = [code for code in codes if code not in XD_VIOLENCE_CODES]
     if unknown or not codes:
-        raise ValueError(
+        raise InputError(
             f"{name} has no XD-Violence labels at its end, expected _label_ and codes of "
             f"{', '.join(XD_VIOLENCE_CODES)}, joined by -"
         )
@@ -179,5 +180,5 @@ def _xd_labels(name: str) -> tuple[str, ...]:
 
 def _read_list(path: Path) -> list[str]:
     if not path.is_file():
-        raise FileNotFoundError(f"no list {path}; expected the data set's official lists in {path.parent}")
+        raise MissingFileError(f"no list {path}; expected the data set's official lists in {path.parent}")
     return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from extract.atomic import PART_SUFFIX
 from extract.config import EncoderFingerprint, ExtractConfig, ExtractRuntime
+from extract.errors import InputError
 from extract.manifest import VideoRecord
 from extract.source import SourceInfo, file_digest
 from extract.store import FeatureFileError, feature_path, read_features
@@ -57,12 +58,12 @@ def locked_feature_folder(features_dir: Path) -> Iterator[None]:
         features_dir.mkdir(parents=True, exist_ok=True)
         lock = (features_dir / ".lock").open("w")
     except OSError as error:
-        raise ValueError(f"features can't be written to {features_dir}: {error.strerror}") from error
+        raise InputError(f"features can't be written to {features_dir}: {error.strerror}") from error
     with lock:  # the kernel releases the lock when this process ends, even if it is killed
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ValueError(
+            raise InputError(
                 f"another extraction is running in {features_dir}; wait for it or stop it"
             ) from error
         for part in features_dir.glob(f".*{PART_SUFFIX}"):

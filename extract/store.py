@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from extract.atomic import write_atomically
 from extract.config import FEATURE_DIM, EncoderFingerprint, ExtractConfig, StrictModel
+from extract.errors import InputError, MissingFileError
 from extract.source import SourceInfo as SourceInfo  # re-exported as a field of FeatureMeta
 
 SCHEMA_VERSION = 1
@@ -34,7 +35,7 @@ _MAGIC = b"dsanet-features sha256 "
 _GROUPS = ("source", "encoder", "config")
 
 
-class FeatureFileError(ValueError):
+class FeatureFileError(InputError):
     """A file that is damaged, incomplete or not a feature file."""
 
 
@@ -162,7 +163,7 @@ def _hdf5_image(features: VideoFeatures) -> bytes:
 
 def _read_meta(file: h5py.File) -> FeatureMeta:
     if file.attrs["schema_version"] != SCHEMA_VERSION:
-        raise ValueError(f"its schema_version is {file.attrs['schema_version']}")
+        raise InputError(f"its schema_version is {file.attrs['schema_version']}")
     root = {key: value for key, value in _plain(file.attrs).items() if key != "name"}
     return FeatureMeta.model_validate(root | {group: _plain(file[group].attrs) for group in _GROUPS})
 
@@ -184,7 +185,7 @@ def _not_a_feature_file(path: Path) -> str:
 
 def _checked_image(path: Path) -> bytes:
     if not path.is_file():
-        raise FileNotFoundError(f"no feature file {path}; extract the video first")
+        raise MissingFileError(f"no feature file {path}; extract the video first")
     image = path.read_bytes()
     if not image.startswith(_MAGIC):
         raise FeatureFileError(_not_a_feature_file(path))
@@ -198,6 +199,6 @@ def _check_shapes(features: VideoFeatures) -> None:
     wanted = (snippets, features.meta.config.crops, FEATURE_DIM)
     if features.features.shape != wanted or features.features.dtype != np.float16:
         got = f"{features.features.shape} {features.features.dtype}"
-        raise ValueError(f"features of {features.name} are {got}, expected {wanted} float16")
+        raise InputError(f"features of {features.name} are {got}, expected {wanted} float16")
     if features.frame_index.shape != features.time_s.shape or features.frame_index.ndim != 1:
-        raise ValueError(f"frame_index and time_s of {features.name} need one value per snippet")
+        raise InputError(f"frame_index and time_s of {features.name} need one value per snippet")

@@ -16,6 +16,7 @@ from dsanet.detectors.config import DetectorConfig, InferConfig, TextConfig, Tra
 from dsanet.layers.belief import belief_modulation
 from dsanet.layers.clip_text import TextTower
 from extract.clip import build_clip
+from extract.errors import InputError
 
 
 class Output(Protocol):
@@ -52,7 +53,7 @@ class Detector(nn.Module, Generic[OutputT]):
     def __init__(self, config: DetectorConfig, text: nn.Module | None = None) -> None:
         super().__init__()
         if not config.classes:
-            raise ValueError("the model's classes are empty; set them, or derive them from the labels")
+            raise InputError("the model's classes are empty; set them, or derive them from the labels")
         if text is None and isinstance(config, TextConfig):
             text = self.text_module(config, load_text_tower(config.clip_weights))
         self.config = config
@@ -114,7 +115,7 @@ class Detector(nn.Module, Generic[OutputT]):
 
         Raises ValueError for a detector without normal patterns.
         """
-        raise ValueError(f"normal distances need SG-NM, which the detector {self.config.detector} lacks")
+        raise InputError(f"normal distances need SG-NM, which the detector {self.config.detector} lacks")
 
     def own_state(self) -> dict[str, Tensor]:
         """Copies of the model's tensors on the CPU, without CLIP's frozen tower."""

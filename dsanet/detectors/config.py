@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from extract.config import FEATURE_DIM, StrictModel
+from extract.errors import InputError
 from extract.labels import NORMAL, UCF_CRIME_CLASSES, XD_VIOLENCE_CLASSES
 
 PRESETS = ("ucf-crime", "xd-violence", "small")
@@ -52,9 +53,9 @@ class DetectorConfig(StrictModel):
     @model_validator(mode="after")
     def _check_classes(self) -> Self:
         if self.classes and self.classes[0] != NORMAL:
-            raise ValueError(f"the first class must be {NORMAL!r}, not {self.classes[0]!r}")
+            raise InputError(f"the first class must be {NORMAL!r}, not {self.classes[0]!r}")
         if len(set(self.classes)) != len(self.classes) or len(self.classes) == 1:
-            raise ValueError(f"classes must be {NORMAL!r} and at least one more, each once: {self.classes}")
+            raise InputError(f"classes must be {NORMAL!r} and at least one more, each once: {self.classes}")
         return self
 
 
@@ -97,7 +98,7 @@ class TextConfig(DetectorConfig):
     @model_validator(mode="after")
     def _check_prompts(self) -> Self:
         if unknown := set(self.prompts) - set(self.classes):
-            raise ValueError(f"prompts for unknown classes {sorted(unknown)}; classes are {self.classes}")
+            raise InputError(f"prompts for unknown classes {sorted(unknown)}; classes are {self.classes}")
         return self
 
 
@@ -125,9 +126,9 @@ class TwoBranchConfig(TextConfig):
     @model_validator(mode="after")
     def _check_divisors(self) -> Self:
         if self.bag_length % self.window:
-            raise ValueError(f"window {self.window} does not divide bag_length {self.bag_length}")
+            raise InputError(f"window {self.window} does not divide bag_length {self.bag_length}")
         if self.feature_dim % self.heads:
-            raise ValueError(f"heads must divide feature_dim {self.feature_dim}")
+            raise InputError(f"heads must divide feature_dim {self.feature_dim}")
         return self
 
 
@@ -234,5 +235,5 @@ def fit_classes(labels: Iterable[str], known: Sequence[str]) -> tuple[str, ...]:
     if found <= set(known):
         return tuple(known)
     if found <= {NORMAL}:
-        raise ValueError("no anomaly class among the labels; expected videos of at least one")
+        raise InputError("no anomaly class among the labels; expected videos of at least one")
     return (NORMAL, *sorted(found - {NORMAL}))

@@ -13,6 +13,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from dsanet.detectors.config import DetectorConfig, Preset
+from extract.errors import InputError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -81,7 +82,7 @@ def detector_preset(detector: str, preset: str) -> Preset:
 
 def _entry(detector: str) -> Entry:
     if detector not in DETECTORS:
-        raise ValueError(f"no detector {detector!r}; expected one of {', '.join(DETECTORS)}")
+        raise InputError(f"no detector {detector!r}; expected one of {', '.join(DETECTORS)}")
     return DETECTORS[detector]
 
 

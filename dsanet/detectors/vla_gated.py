@@ -44,6 +44,7 @@ from dsanet.layers.bag_losses import detection_loss, soft_cross_entropy
 from dsanet.layers.clip_text import FixedText, TextTower
 from dsanet.layers.dilated import DilatedBank
 from dsanet.layers.ragged import RaggedBatch, topk_mean
+from extract.errors import InputError
 
 
 class VLAGatedConfig(SegmentedConfig, TextConfig):
@@ -91,7 +92,7 @@ class VLAGatedConfig(SegmentedConfig, TextConfig):
     def _check_templates(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
         for template in templates:
             if "{}" not in template:
-                raise ValueError(f"template {template!r} has no {{}} for the class name")
+                raise InputError(f"template {template!r} has no {{}} for the class name")
         return templates
 
     @classmethod

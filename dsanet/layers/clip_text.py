@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from extract.errors import InputError
+
 MAX_TOKENS = 77
 
 
@@ -26,7 +28,7 @@ def tokenize(texts: Sequence[str]) -> tuple[Tensor, Tensor]:
     tokenizer = open_clip.tokenizer.SimpleTokenizer(context_length=MAX_TOKENS)
     for text in texts:
         if len(tokenizer.encode(text)) > MAX_TOKENS - 2:
-            raise ValueError(f"prompt {text!r} has more than {MAX_TOKENS - 2} tokens; shorten it")
+            raise InputError(f"prompt {text!r} has more than {MAX_TOKENS - 2} tokens; shorten it")
     tokens_CL = tokenizer(list(texts))
     end_C = tokens_CL.argmax(-1)
     return tokens_CL[:, : int(end_C.max()) + 1], end_C
@@ -110,7 +112,7 @@ class LearnedContext(nn.Module):
         tokens_CL, end_C = tokenize(names)
         length = int(end_C.max()) + 1 + 2 * context_tokens
         if length > MAX_TOKENS:
-            raise ValueError(
+            raise InputError(
                 f"class names with context need {length} tokens, CLIP takes {MAX_TOKENS}; "
                 "lower context_tokens"
             )

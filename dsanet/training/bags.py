@@ -18,6 +18,7 @@ from torch import Tensor
 
 from dsanet.training.seeding import generator
 from extract.config import EncoderFingerprint, ExtractConfig
+from extract.errors import InputError
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord
 from extract.store import FeatureMeta, content_digest, feature_path, read_features
@@ -84,7 +85,7 @@ def segments(features_TD: np.ndarray, length: int) -> np.ndarray:
 def label_vector(labels: Sequence[str], classes: Sequence[str]) -> np.ndarray:
     """(C,) multi-hot float32. Raises ValueError for a label that is not a class."""
     if unknown := set(labels) - set(classes):
-        raise ValueError(f"labels {sorted(unknown)} are not among the model's classes {list(classes)}")
+        raise InputError(f"labels {sorted(unknown)} are not among the model's classes {list(classes)}")
     return np.array([name in labels for name in classes], dtype=np.float32)
 
 
@@ -119,7 +120,7 @@ def load_bags(
             rows = shorten(features.features[:, crop], length).astype(np.float16)
             bags.append(Bag(record.name, rows, labels_C))
     if encoder is None or extract is None:
-        raise ValueError("no videos to train on; the manifest has none in the train split")
+        raise InputError("no videos to train on; the manifest has none in the train split")
     return Bags(tuple(bags), digests, encoder, extract)
 
 
@@ -128,14 +129,14 @@ def require_same_features(
 ) -> None:
     """Raise ValueError unless the file's features are comparable with those of `encoder` and `extract`."""
     if not meta.encoder.same_features_as(encoder):
-        raise ValueError(
+        raise InputError(
             f"{path} holds features of another encoder ({meta.encoder.digest}, expected {encoder.digest}: "
             f"{encoder.architecture}, weights {encoder.weights_digest[:23]}); extract the video with that one"
         )
     for field in ("snippet_length", "frame_pick", "mean_frames"):
         got, expected = getattr(meta.config, field), getattr(extract, field)
         if got != expected:
-            raise ValueError(
+            raise InputError(
                 f"{path} was extracted with {field} = {got}, expected {expected}; extract it again"
             )
 
@@ -163,7 +164,7 @@ class Sampler:
     def __init__(self, anomalous: np.ndarray, batch_size: int, balanced: bool, seed: int) -> None:
         sides = [np.flatnonzero(~anomalous), np.flatnonzero(anomalous)]
         if any(len(side) == 0 for side in sides):
-            raise ValueError(
+            raise InputError(
                 f"training needs normal and anomalous bags, got {len(sides[0])} and {len(sides[1])}"
             )
         self.streams = sides if balanced else [np.arange(len(anomalous))]

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from extract.atomic import write_atomically
+from extract.errors import InputError
 
 RESUME_FILE = "resume.safetensors"
 _HEADER = "state"
@@ -63,7 +64,7 @@ def restore(
     path = out_dir / RESUME_FILE
     header, tensors = _read_header(path), safetensors.torch.load_file(path)
     if header is None:
-        raise ValueError(f"{path} holds no training state; delete it, the training then starts from step 0")
+        raise InputError(f"{path} holds no training state; delete it, the training then starts from step 0")
     parts: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         kind, _, rest = name.partition("/")

@@ -18,6 +18,7 @@ from dsanet.detectors.config import TrainConfig
 from dsanet.layers.bag_losses import alignment_loss, detection_loss
 from dsanet.layers.ragged import topk_mean
 from dsanet.training.bags import Bags, hold_out_validation, make_batch
+from extract.errors import InputError
 from extract.manifest import VideoRecord
 
 METRICS = ("val_auc", "val_ap", "val_accuracy", "val_loss")
@@ -86,7 +87,7 @@ def split_records(
     }
     if config.select_on == "test":
         if not by_split["test"]:
-            raise ValueError("select_on = test, but the manifest has no test videos")
+            raise InputError("select_on = test, but the manifest has no test videos")
         return by_split["train"], by_split["test"]
     if by_split["val"]:
         return by_split["train"], by_split["val"]

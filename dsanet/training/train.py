@@ -26,6 +26,7 @@ from dsanet.training.resume import RESUME_FILE
 from dsanet.training.seeding import seeded
 from dsanet.training.selection import Best, split_records
 from extract.encoder import resolve_device
+from extract.errors import InputError
 from extract.manifest import VideoRecord
 
 TEST_NOTE = "checkpoint chosen on the test split (select_on = test): its figures are optimistic"
@@ -129,7 +130,7 @@ def _initial_model(model: DetectorConfig, start_from: Path | None) -> Detector:
         return build_detector(model)
     net, info = load_for_training(start_from)
     if info.model != model:
-        raise ValueError(
+        raise InputError(
             f"{start_from} has another model config or other classes ({list(info.model.classes)}); "
             "train on it with the config in its model.json"
         )

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from evaluate.metrics.pairing import pair_videos
+from extract.errors import InputError
 
 Floats = NDArray[np.floating]
 Labels = NDArray[np.bool_]
@@ -96,12 +97,12 @@ def _alarm_rate(alarms: Labels) -> float | None:
 
 def _checked(name: str, scores: Floats, labels: NDArray[np.generic]) -> tuple[Floats, Labels]:
     if scores.ndim != 1 or scores.shape != labels.shape:
-        raise ValueError(
+        raise InputError(
             f"{name}: scores of shape {scores.shape}, labels of shape {labels.shape}; "
             "both must have shape (n_frames,)"
         )
     if not np.isfinite(scores).all():
-        raise ValueError(f"{name}: scores contain NaN or infinite values; score the video again")
+        raise InputError(f"{name}: scores contain NaN or infinite values; score the video again")
     if not np.isin(labels, (0, 1)).all():
-        raise ValueError(f"{name}: labels must be 0 or 1, found {np.unique(labels)[:5].tolist()}")
+        raise InputError(f"{name}: labels must be 0 or 1, found {np.unique(labels)[:5].tolist()}")
     return scores, labels.astype(bool)

@@ -17,6 +17,7 @@ from evaluate.evaluated_videos import missing_frames_reason, read_videos
 from evaluate.metrics.bootstrap import Statistic, draw_videos, percentiles
 from evaluate.metrics.classes import anomaly_ranking
 from evaluate.metrics.weighted import segment_matches, weighted_metrics
+from extract.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def paired_differences(
     first, second = weighted_metrics_of(first_dir, truths), weighted_metrics_of(second_dir, truths)
     if lacking := [name for name in metrics if name not in first]:
         reason = missing_frames_reason(truths) or f"available: {', '.join(first)}"
-        raise ValueError(f"the test split has no {', '.join(lacking)}: {reason}")
+        raise InputError(f"the test split has no {', '.join(lacking)}: {reason}")
     draws_BV = draw_videos(len(truths), resamples, seed)
     quantiles = (low, middle, 1 - low)
     return {name: _difference(name, first[name], second[name], draws_BV, quantiles) for name in metrics}
@@ -63,7 +64,7 @@ def _difference(
     found = percentiles(np.array([second(weights_V) - first(weights_V) for weights_V in draws_BV]), quantiles)
     whole = [scale * one(every_video) for one in (first, second)]
     if found is None or np.isnan(whole).any():
-        raise ValueError(f"the test split has no {name}: all videos are normal, or all are anomalous")
+        raise InputError(f"the test split has no {name}: all videos are normal, or all are anomalous")
     return Difference(*whole, *(scale * value for value in found))
 
 

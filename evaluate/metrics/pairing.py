@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
+from extract.errors import InputError
+
 S = TypeVar("S")
 L = TypeVar("L")
 
@@ -17,10 +19,10 @@ def pair_videos(
     """
     named_scores, named_truths = _named(scores), _named(truths)
     if not named_truths and not named_scores:
-        raise ValueError("no videos to evaluate: scores and ground truth are both empty")
+        raise InputError("no videos to evaluate: scores and ground truth are both empty")
     if unpaired := sorted(named_scores.keys() ^ named_truths.keys()):
         missing = "scores" if unpaired[0] in named_truths else "ground truth"
-        raise ValueError(
+        raise InputError(
             f"{unpaired[0]}: no {missing} for this video "
             f"({len(unpaired)} video(s) have only one of scores and ground truth)"
         )

@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evaluate.metrics.pairing import pair_videos
+from extract.errors import InputError
 from extract.labels import XD_VIOLENCE_CODES
 
 IOU_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
@@ -167,7 +168,7 @@ def match_segments(
 ) -> list[ClassMatches]:
     """Proposals and hits of each class: the first half of `segment_map`, with the same arguments."""
     if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}")
+        raise InputError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}")
     class_of = _class_lookup(classes)
     runs: list[_Runs] = []
     truths: list[tuple[int, int, int, int]] = []  # class, video, start, end
@@ -276,11 +277,11 @@ def _overlaps(runs: _Runs, truths: Array, snippet_length: int) -> tuple[Array, A
 def _checked(name: str, values: ArrayLike, n_classes: int) -> Array:
     values_TC = np.asarray(values)
     if values_TC.ndim != 2 or not len(values_TC) or values_TC.shape[1] != n_classes:
-        raise ValueError(
+        raise InputError(
             f"{name}: class scores have shape {values_TC.shape}, expected (T, {n_classes}), T >= 1"
         )
     if not np.isfinite(values_TC).all():
-        raise ValueError(f"{name}: class scores contain NaN or infinite values; score the video again")
+        raise InputError(f"{name}: class scores contain NaN or infinite values; score the video again")
     return values_TC if np.issubdtype(values_TC.dtype, np.floating) else values_TC.astype(np.float64)
 
 
@@ -288,7 +289,7 @@ def _class_lookup(classes: Sequence[str]) -> dict[str, int | None]:
     """Class index of each permitted label; None for a label of normal videos that is not a class."""
     lookup: dict[str, int | None] = {_key(name): index for index, name in enumerate(classes)}
     if len(lookup) < len(classes):
-        raise ValueError(f"class names must differ in more than case and spaces: {list(classes)}")
+        raise InputError(f"class names must differ in more than case and spaces: {list(classes)}")
     aliases = {_key(code): lookup.get(_key(name)) for code, name in XD_VIOLENCE_CODES.items()}
     if not lookup.keys() <= {_key(name) for name in XD_VIOLENCE_CODES.values()}:
         aliases["a"] = None  # UCF-Crime's label of normal videos, which the published protocol ignores
@@ -298,7 +299,7 @@ def _class_lookup(classes: Sequence[str]) -> dict[str, int | None]:
 
 def _class_index(class_of: Mapping[str, int | None], label: str, name: str) -> int | None:
     if _key(label) not in class_of:
-        raise ValueError(f"{name}: unknown label {label!r}; the classes are {', '.join(class_of)}")
+        raise InputError(f"{name}: unknown label {label!r}; the classes are {', '.join(class_of)}")
     return class_of[_key(label)]
 
 

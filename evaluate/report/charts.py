@@ -20,6 +20,7 @@ from evaluate.report.headlines import Metrics
 from evaluate.report.svg import histogram, line_chart, scatter
 from evaluate.report.training_curves import training_charts
 from evaluate.scores import VideoScores
+from extract.errors import InputError
 
 Array = NDArray[Any]
 RawFeatures = Callable[[str], ArrayLike]
@@ -113,7 +114,7 @@ def _raw_rows(raw_features: RawFeatures, scores: VideoScores, snippets: Array) -
     features = np.asarray(raw_features(scores.name))
     if features.ndim != 2 or len(features) != len(scores.anomaly_T):
         expected = f"({len(scores.anomaly_T)}, D)"
-        raise ValueError(
+        raise InputError(
             f"{scores.name}: raw features have shape {features.shape}, but its scores need {expected}"
         )
     return features[snippets]

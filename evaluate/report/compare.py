@@ -12,6 +12,7 @@ from evaluate.report.metrics_file import METRICS_FILE, read_metrics
 from evaluate.report.page import environment
 from evaluate.report.svg import css_colour
 from extract.atomic import write_atomically
+from extract.errors import InputError, MissingFileError
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def compare_runs(runs: Sequence[Path], out: Path) -> Path:
     ValueError for fewer than two runs, FileNotFoundError for a run without `metrics.json`.
     """
     if len(runs) < 2:
-        raise ValueError(f"comparing needs at least two runs, {len(runs)} given")
+        raise InputError(f"comparing needs at least two runs, {len(runs)} given")
     metrics = [read_metrics(find_metrics(run)) for run in runs]
     named = list(zip(_names(runs, metrics), metrics, strict=True))
     page = (
@@ -60,7 +61,7 @@ def find_metrics(run: Path) -> Path:
     places = [run, run / METRICS_FILE, run / "report" / METRICS_FILE]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{run}: no metrics.json in this folder or its report/; evaluate this run first"
         )
     return found

@@ -18,6 +18,7 @@ from evaluate.metrics.bootstrap import ConfidenceInterval
 from evaluate.report.chart_data import thin
 from evaluate.report.published_results import paper_metrics_for
 from extract.atomic import write_atomically
+from extract.errors import InputError
 
 METRICS_FILE = "metrics.json"
 SCHEMA_VERSION = 1
@@ -36,7 +37,7 @@ def read_metrics(path: Path) -> dict[str, Any]:
     """The content of a `metrics.json`. Raises ValueError for another schema version."""
     metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if metrics.get("schema_version") != SCHEMA_VERSION:
-        raise ValueError(
+        raise InputError(
             f"{path}: not a metrics.json of schema version {SCHEMA_VERSION}; evaluate the run again"
         )
     return metrics

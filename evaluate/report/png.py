@@ -23,6 +23,7 @@ from evaluate.report.chart_data import LineChart, class_hue, timeline_columns
 from evaluate.report.training_curves import training_charts
 from evaluate.scores import VideoScores, seconds_at
 from extract.atomic import write_atomically
+from extract.errors import InputError
 
 MAX_VIDEOS = 50
 """Videos in one picture: more would exceed the largest picture that matplotlib can draw."""
@@ -65,7 +66,7 @@ def training_picture(curves_csv: Path) -> bytes:
     """
     charts = training_charts(curves_csv)
     if not charts:
-        raise ValueError(f"{curves_csv} has no rows: the training has not completed a step")
+        raise InputError(f"{curves_csv} has no rows: the training has not completed a step")
     figure = Figure(figsize=(11, 3.6), dpi=90, layout="constrained")
     for axis, chart in zip(figure.subplots(1, len(charts), squeeze=False)[0], charts, strict=True):
         _draw_lines(axis, chart)

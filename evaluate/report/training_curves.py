@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluate.report.chart_data import Axis, LineChart, Series, line_colour
+from extract.errors import InputError
 
 Array = NDArray[Any]
 Line = tuple[Array, Array]
@@ -34,7 +35,7 @@ def read_curves(path: Path) -> TrainingCurves:
                 step = float(row["step"])
                 cells = {name: float(cell) for name, cell in row.items() if name and cell}
             except (KeyError, ValueError) as error:
-                raise ValueError(f"{path}, row {number}: invalid row of training curves ({error})") from error
+                raise InputError(f"{path}, row {number}: invalid row of training curves ({error})") from error
             for name, value in cells.items():
                 if name.startswith("val_"):
                     validation.setdefault(name.removeprefix("val_"), []).append((step, value))

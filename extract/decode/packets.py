@@ -13,6 +13,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from extract.decode.bitstream import NAL_CODECS, EntryKind, EntryPointParser
+from extract.errors import InputError
 
 Tick = Callable[[], None]
 """Callback of long operations, called after each small step: a sign of life."""
@@ -29,7 +30,7 @@ UNINDEXED_FORMATS = {"mpegts", "mpeg", "mpegvideo", "h264", "hevc"}
 NO_PTS = np.iinfo(np.int64).min
 
 
-class VideoError(ValueError):
+class VideoError(InputError):
     """A video can't be decoded; `frame` is the number of the first missing frame, if known."""
 
     def __init__(self, reason: str, frame: int | None = None) -> None:

@@ -28,6 +28,7 @@ from extract.decode.packets import (
     read_packets,
     short_reason,
 )
+from extract.errors import MissingFileError
 
 INTRA_ONLY = {"mjpeg", "prores", "dnxhd", "png", "rawvideo"}
 """Codecs in which every packet is a key frame."""
@@ -99,7 +100,7 @@ def probe(path: Path, tick: Tick = lambda: None) -> VideoInfo:
         (40, 30.0, 128, 96)
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no video at {path}")
+        raise MissingFileError(f"no video at {path}")
     with captured_ffmpeg_errors() as first_error, open_video(path) as (container, stream):
         average_rate = float(stream.average_rate or stream.guessed_rate or 0)
         declared_frames = stream.frames

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from extract.errors import InputError
 from flows.workspace.config import StageName
 from flows.workspace.run import Run
 from flows.workspace.workspace import Workspace
@@ -58,7 +59,7 @@ def _prefect_server() -> Iterator[None]:
     if api is None:
         _start_embedded_server()
     elif not server_answers(api):
-        raise ValueError(
+        raise InputError(
             f"no Prefect server answers at {api}; start one with `dsanet up`, or unset PREFECT_API_URL to "
             "run with an embedded server"
         )
@@ -68,7 +69,7 @@ def _prefect_server() -> Iterator[None]:
     except httpx.TransportError:
         if api is None or server_answers(api):
             raise  # from another connection, for example a download
-        raise ValueError(
+        raise InputError(
             f"Prefect's server at {api} stopped answering before the run could report its final state; "
             "finished work is kept, the same command resumes from there"
         ) from None

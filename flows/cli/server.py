@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from extract.errors import InputError
 from flows.cli.options import DEFAULT_WORKSPACE
 
 app = typer.Typer()
@@ -93,7 +94,7 @@ def parse_parameters(workspace: Path | None, pairs: Iterable[str]) -> dict[str, 
     for pair in pairs:
         path, separator, text = pair.partition("=")
         if not separator:
-            raise ValueError(
+            raise InputError(
                 f"parameter {pair!r} has no value; expected NAME=VALUE, for example refresh=train"
             )
         *parents, key = path.strip().split(".")
@@ -101,6 +102,6 @@ def parse_parameters(workspace: Path | None, pairs: Iterable[str]) -> dict[str, 
         for parent in parents:
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
-                raise ValueError(f"parameter {parent} is given twice: as a whole and by {path}")
+                raise InputError(f"parameter {parent} is given twice: as a whole and by {path}")
         place[key] = parse_value(text)
     return parameters

@@ -10,6 +10,8 @@ from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
+from extract.errors import InputError
+
 URL_VARIABLE = "DSANET_LIBRARY_URL"
 FILE_NAME = "library.db"
 DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
@@ -28,13 +30,13 @@ def database_url(root: Path, setting: str = "") -> URL:
     try:
         url = make_url(given)
     except ArgumentError:
-        raise ValueError(
+        raise InputError(
             f"{URL_VARIABLE} (or retrain.library) is not a database URL; "
             "expected for example postgresql://user@host/database"
         ) from None
     url = url.set(drivername=DRIVERS.get(url.drivername, url.drivername))
     if url.get_backend_name() not in ("sqlite", "postgresql"):
-        raise ValueError(f"the library needs sqlite or postgresql, not {url.get_backend_name()}")
+        raise InputError(f"the library needs sqlite or postgresql, not {url.get_backend_name()}")
     return url
 
 
@@ -55,10 +57,10 @@ def open_database(url: URL) -> Engine:
     except DBAPIError as error:
         engine.dispose()
         reason = str(error.orig).strip().splitlines()[0]
-        raise ValueError(f"the library at {url.render_as_string()} cannot be opened: {reason}") from None
+        raise InputError(f"the library at {url.render_as_string()} cannot be opened: {reason}") from None
     except CommandError as error:
         engine.dispose()
-        raise ValueError(
+        raise InputError(
             f"the library at {url.render_as_string()} was made by a later version of dsanet ({error}); "
             "upgrade dsanet"
         ) from None

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from extract.errors import MissingFileError
 from extract.manifest import VIDEO_SUFFIXES
 from extract.source import file_digest
 from flows.library.library import Library
@@ -83,7 +84,7 @@ def _video_files(inboxes: Iterable[Path]) -> Iterator[Path]:
     """Video files in the folders and below, sorted; hidden ones are temporary files of copying tools."""
     for inbox in inboxes:
         if not inbox.is_dir():
-            raise FileNotFoundError(f"no inbox folder {inbox}; create it, or give another --inbox")
+            raise MissingFileError(f"no inbox folder {inbox}; create it, or give another --inbox")
         for path in sorted(inbox.absolute().rglob("*")):
             hidden = any(part.startswith(".") for part in path.relative_to(inbox.absolute()).parts)
             if path.suffix.lower() in VIDEO_SUFFIXES and not hidden and path.is_file():

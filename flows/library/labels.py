@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from extract.errors import InputError, MissingFileError
 from extract.labels import NORMAL
 from extract.manifest import parse_labels
 from flows.library.library import Library
@@ -48,7 +49,7 @@ def set_labels(
     """
     video = _find_usable(library.videos(), reference)
     if video.split == "test":
-        raise ValueError(
+        raise InputError(
             f"{video.name} is a test video: its labels are the manifest's, and it is never trained on"
         )
     parsed = _parse(labels, allowed)
@@ -108,32 +109,32 @@ def _read_rows(
     csv_path: Path, videos: Sequence[Video], allowed: Collection[str] | None
 ) -> list[tuple[Video, tuple[str, ...]]]:
     if not csv_path.is_file():
-        raise FileNotFoundError(f"no file {csv_path}; expected a CSV with the columns {', '.join(COLUMNS)}")
+        raise MissingFileError(f"no file {csv_path}; expected a CSV with the columns {', '.join(COLUMNS)}")
     with csv_path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         if missing := [column for column in COLUMNS if column not in (reader.fieldnames or ())]:
-            raise ValueError(f"{csv_path}: no column {', '.join(missing)}; expected {', '.join(COLUMNS)}")
+            raise InputError(f"{csv_path}: no column {', '.join(missing)}; expected {', '.join(COLUMNS)}")
         rows = []
         for row in reader:
             try:
                 video = _find_usable(videos, row["video"] or "")
                 rows.append((video, _parse(row["labels"] or "", allowed)))
             except ValueError as error:
-                raise ValueError(f"{csv_path}, row {reader.line_num}: {error}") from None
+                raise InputError(f"{csv_path}, row {reader.line_num}: {error}") from None
     return rows
 
 
 def _find_usable(videos: Sequence[Video], reference: str) -> Video:
     video = find_video(videos, reference)
     if video.problem:
-        raise ValueError(f"{video.name} is not a usable video ({video.problem})")
+        raise InputError(f"{video.name} is not a usable video ({video.problem})")
     return video
 
 
 def _parse(labels: str, allowed: Collection[str] | None) -> tuple[str, ...]:
     parsed = parse_labels(labels)
     if allowed is not None and (unknown := sorted(set(parsed) - set(allowed))):
-        raise ValueError(
+        raise InputError(
             f"no video has the label {', '.join(unknown)} yet; known are {', '.join(sorted(allowed))} "
             "(--new-class allows another)"
         )

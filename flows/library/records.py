@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from extract.errors import InputError
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord
 
@@ -90,12 +91,12 @@ def find_video(videos: Iterable[Video], reference: str) -> Video:
 
     found = [video for video in videos if matches(video)]
     if not found:
-        raise ValueError(
+        raise InputError(
             f"no video {reference!r} in the library; expected a name, a path or the first "
             f"{MIN_DIGEST_LENGTH} digits of a sha256"
         )
     if len(found) > 1:
-        raise ValueError(
+        raise InputError(
             f"{reference!r} matches {', '.join(video.name for video in found)}; give a full name"
         )
     return found[0]

@@ -23,6 +23,7 @@ from evaluate.report.standings import BenchmarkRun, Standing, build_standings, w
 from extract.atomic import write_atomically
 from extract.config import StrictModel
 from extract.encoder import resolve_device
+from extract.errors import InputError
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord
 from extract.store import feature_path, read_features
@@ -82,7 +83,7 @@ def parse_entries(detectors: str, ablation: str | None) -> tuple[BenchmarkEntry,
     """
     if ablation is not None:
         if ablation not in ABLATIONS:
-            raise ValueError(f"no ablation {ablation!r}; expected one of {', '.join(ABLATIONS)}")
+            raise InputError(f"no ablation {ablation!r}; expected one of {', '.join(ABLATIONS)}")
         return ABLATIONS[ablation]
     names = list(DETECTORS) if detectors == "all" else [name.strip() for name in detectors.split(",")]
     for name in names:

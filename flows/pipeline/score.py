@@ -14,6 +14,7 @@ from evaluate.scores import VideoScores, read_scores, score_path
 from extract.atomic import write_atomically
 from extract.config import ExtractConfig, ExtractRuntime
 from extract.engine import extract_videos
+from extract.errors import MissingFileError
 from extract.failures import Failure
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord
@@ -97,7 +98,7 @@ def _make_records(videos: Sequence[Path]) -> list[VideoRecord]:
     records: dict[str, VideoRecord] = {}
     for path in videos:
         if not path.is_file():
-            raise FileNotFoundError(f"no video at {path}")
+            raise MissingFileError(f"no video at {path}")
         names = (path.stem, *(f"{path.stem}-{number}" for number in range(2, len(videos) + 1)))
         name = next(name for name in names if name not in records)
         records[name] = VideoRecord(name, path, (NORMAL,), "test")

@@ -11,6 +11,7 @@ from dsanet.checkpoint import INFO_FILE, read_info
 from dsanet.detectors.config import fit_classes
 from dsanet.training.curves import CURVES_FILE
 from evaluate.report.metrics_file import read_metrics
+from extract.errors import MissingFileError
 from extract.manifest import VideoRecord
 from flows.library.records import Video
 from flows.pipeline.stages import EVALUATE, INFER, TRAIN
@@ -34,7 +35,7 @@ def check_has_model(work: Retraining) -> None:
     """Raises FileNotFoundError if the workspace has neither a checkpoint nor a registered version."""
     workspace = work.run.workspace
     if not (workspace.model / INFO_FILE).is_file() and not work.registry.versions():
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"no model in {workspace.root} yet; train the first one with `dsanet run --out {workspace.root}`"
         )
 

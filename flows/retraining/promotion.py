@@ -12,6 +12,7 @@ from pathlib import Path
 from evaluate.annotations import VideoTruth
 from evaluate.evaluated_videos import missing_frames_reason
 from evaluate.metrics.paired_difference import paired_differences
+from extract.errors import InputError
 from flows.workspace.decision import Decision, FigureComparison
 from flows.workspace.retrain_config import GateConfig
 from flows.workspace.run import digest_of
@@ -72,7 +73,7 @@ def check_gate(truths: Sequence[VideoTruth], gate: GateConfig) -> None:
     reason = missing_frames_reason(truths)
     frame_figures = [name for name in gate.margins if not name.startswith("video_")]
     if reason and frame_figures:
-        raise ValueError(
+        raise InputError(
             f"the gate needs {', '.join(frame_figures)}, which need temporal annotations: {reason}. Add "
             """them, or use a video-level figure: --set 'retrain.gate.margins={"video_auc": 0.01}'"""
         )

@@ -13,6 +13,8 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.schedules import Cron, Interval, Schedule
 from pydantic import BaseModel, ConfigDict
 
+from extract.errors import MissingFileError
+
 PREFECT_YAML = Path(__file__).parents[2] / "prefect.yaml"
 
 
@@ -61,7 +63,7 @@ class DeclaredDeployment(BaseModel):
 def declared_deployments() -> list[DeclaredDeployment]:
     """Every deployment of `prefect.yaml`. Raises FileNotFoundError outside a checkout of the project."""
     if not PREFECT_YAML.is_file():
-        raise FileNotFoundError(f"no {PREFECT_YAML}; deployments need a checkout of the project (git clone)")
+        raise MissingFileError(f"no {PREFECT_YAML}; deployments need a checkout of the project (git clone)")
     entries: Iterable[Any] = yaml.safe_load(PREFECT_YAML.read_text())["deployments"]
     return [DeclaredDeployment.model_validate(entry) for entry in entries]
 

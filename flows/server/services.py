@@ -18,6 +18,7 @@ from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_se
 from pydantic import BaseModel, ValidationError
 
 from extract.atomic import write_atomically
+from extract.errors import InputError
 from flows.server.connection import server_answers
 from flows.server.deployments import PREFECT_YAML, declared_deployments
 from flows.server.processes import (
@@ -102,7 +103,7 @@ def up(port: int, database_url: str | None, workspace: Path, echo: Echo) -> Serv
     if services.are_running():
         return services
     if not services.is_running(SERVER) and server_answers(services.api):
-        raise ValueError(
+        raise InputError(
             f"another Prefect server answers at {services.url}; stop that server, or give another --port"
         )
     environment = _environment(services, database_url, workspace)
@@ -183,7 +184,7 @@ def _wait_until(is_ready: Callable[[], bool], service: Service, problem: str) ->
             log = log_file(service.name)
             lines = log.read_text(errors="replace").strip().splitlines() or ["(empty)"]
             reason = "ended" if ended else f"{problem} within {START_TIMEOUT_S:.0f} s"
-            raise ValueError(f"Prefect's {service.name} {reason}; last line of {log}: {lines[-1]}")
+            raise InputError(f"Prefect's {service.name} {reason}; last line of {log}: {lines[-1]}")
         time.sleep(0.3)
 
 
@@ -233,4 +234,4 @@ def _deploy(environment: dict[str, str]) -> None:
     done = subprocess.run(command, env=environment, cwd=PREFECT_YAML.parent, capture_output=True, text=True)
     log_file("deploy").write_text(done.stdout + done.stderr)
     if done.returncode:
-        raise ValueError(f"`prefect deploy --all` failed; its output is in {log_file('deploy')}")
+        raise InputError(f"`prefect deploy --all` failed; its output is in {log_file('deploy')}")

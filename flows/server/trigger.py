@@ -14,6 +14,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.utilities.urls import url_for
 
+from extract.errors import InputError
 from flows.server import services
 from flows.server.services import Echo
 
@@ -44,7 +45,7 @@ def _api_url() -> str:
         return str(configured)
     started = services.read_services()
     if started is None:
-        raise ValueError("no Prefect server is known; start one with `dsanet up`, or set PREFECT_API_URL")
+        raise InputError("no Prefect server is known; start one with `dsanet up`, or set PREFECT_API_URL")
     return started.api
 
 
@@ -53,12 +54,12 @@ def _read_deployment(client: SyncPrefectClient, flow: str) -> DeploymentResponse
     try:
         return client.read_deployment_by_name(name)
     except ObjectNotFound:
-        raise ValueError(
+        raise InputError(
             f"the server at {client.api_url} has no deployment {name}; create the deployments with "
             "`dsanet up` or `prefect deploy --all`"
         ) from None
     except (httpx.HTTPError, PrefectHTTPStatusError, RuntimeError):
-        raise ValueError(
+        raise InputError(
             f"no Prefect server answers at {client.api_url}; start one with `dsanet up` or "
             "`prefect server start`"
         ) from None
@@ -69,14 +70,14 @@ def _check_worker(client: SyncPrefectClient, deployment: DeploymentResponse) -> 
     pool = deployment.work_pool_name
     if pool is None:
         if deployment.status != "READY":
-            raise ValueError(
+            raise InputError(
                 "the process that serves the deployments has ended; start it again with "
                 "`python -m flows.server.serve`"
             )
         return
     workers = client.read_workers_for_work_pool(pool)
     if not any(worker.status == WorkerStatus.ONLINE for worker in workers):
-        raise ValueError(
+        raise InputError(
             f"no worker is online in the work pool {pool}, so the run would not start; start one with "
             f"`dsanet up` or `prefect worker start --pool {pool}`"
         )
@@ -90,7 +91,7 @@ def _create_run(
     except PrefectHTTPStatusError as error:
         if error.response.status_code not in (409, 422):
             raise
-        raise ValueError(f"parameters refused: {error.response.json().get('detail')}") from None
+        raise InputError(f"parameters refused: {error.response.json().get('detail')}") from None
 
 
 def _watch(client: SyncPrefectClient, run: FlowRun, echo: Echo) -> bool:
@@ -104,7 +105,7 @@ def _watch(client: SyncPrefectClient, run: FlowRun, echo: Echo) -> bool:
                 time.sleep(LAST_LOG_DELAY_S)
             printed_records += _print_log(client, run, printed_records, echo)
         except httpx.HTTPError:
-            raise ValueError(
+            raise InputError(
                 f"the server at {client.api_url} no longer answers; the run may still be running"
             ) from None
         assert state is not None

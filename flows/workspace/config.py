@@ -14,6 +14,7 @@ from dsanet.detectors.dsanet.config import ModelConfig
 from dsanet.detectors.registry import DEFAULT, DETECTORS, AnyDetectorConfig, config_class, detector_preset
 from evaluate.config import EvaluateConfig
 from extract.config import ExtractConfig, ExtractRuntime, StrictModel
+from extract.errors import InputError
 from flows.workspace.retrain_config import RetrainConfig
 
 Preset = Literal["ucf-crime", "xd-violence", "small"]
@@ -75,7 +76,7 @@ class PipelineConfig(StrictModel):
 def preset_config(name: str) -> PipelineConfig:
     """The configuration of a preset. Raises ValueError for an unknown name."""
     if name not in PRESETS:
-        raise ValueError(f"no preset {name!r}; expected one of {', '.join(PRESETS)}")
+        raise InputError(f"no preset {name!r}; expected one of {', '.join(PRESETS)}")
     return PipelineConfig.model_validate({"preset": name})
 
 
@@ -103,7 +104,7 @@ def override(config: PipelineConfig, assignments: Iterable[str]) -> PipelineConf
     for assignment in assignments:
         path, separator, text = assignment.partition("=")
         if not separator:
-            raise ValueError(
+            raise InputError(
                 f"setting {assignment!r} has no `=`; expected key.path=value, for example train.epochs=3"
             )
         if path.strip() == "model.detector":
@@ -127,7 +128,7 @@ def _set_value(values: dict[str, Any], path: str, value: Any) -> None:
     for parent in parents:
         node = node.get(parent) if isinstance(node, Mapping) else None
     if not isinstance(node, dict) or key not in node:
-        raise ValueError(f"no setting {path!r}; `dsanet config` lists all settings")
+        raise InputError(f"no setting {path!r}; `dsanet config` lists all settings")
     node[key] = value
 
 
@@ -138,7 +139,7 @@ def config_from_values(values: Mapping[str, Any]) -> PipelineConfig:
     except ValidationError as error:
         first = error.errors()[0]
         path = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"setting {path}: {first['msg']} (given: {first['input']!r})") from None
+        raise InputError(f"setting {path}: {first['msg']} (given: {first['input']!r})") from None
 
 
 def parse_value(text: str) -> Any:

@@ -10,6 +10,7 @@ from evaluate.annotations import (
     import_xd_violence_annotations,
     write_annotations,
 )
+from extract.errors import InputError
 from extract.manifest import ImportedDataset, import_ucf_crime, import_xd_violence, write_manifest
 
 
@@ -37,7 +38,7 @@ def import_official_lists(name: str, lists: Path, videos: Path, out: Path) -> Im
     ValueError for an unknown data set, and FileNotFoundError for a missing list.
     """
     if name not in DATASETS:
-        raise ValueError(f"no data set {name!r}; expected one of {', '.join(DATASETS)}")
+        raise InputError(f"no data set {name!r}; expected one of {', '.join(DATASETS)}")
     dataset = DATASETS[name]
     imported = dataset.import_videos(lists, videos)
     segments = dataset.import_annotations(lists / dataset.annotations_file)

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from dsanet.detectors.config import TextConfig
 from extract.config import StrictModel
+from extract.errors import MissingFileError
 from flows.workspace.config import DEFAULT_PRESET, PipelineConfig, override, preset_config
 from flows.workspace.workspace import Workspace, WorkspaceInputs, default_annotations
 
@@ -82,7 +83,7 @@ def _complete(source: Source, config: PipelineConfig) -> WorkspaceInputs:
     annotations = source.annotations or default_annotations(source.manifest)
     for path in (source.manifest, annotations):
         if path is not None and not path.is_file():
-            raise FileNotFoundError(f"no file {path}; give --manifest and --annotations paths of CSV files")
+            raise MissingFileError(f"no file {path}; give --manifest and --annotations paths of CSV files")
     return WorkspaceInputs(
         manifest=source.manifest.absolute(),
         annotations=annotations.absolute() if annotations else None,

@@ -17,13 +17,15 @@ from typing import IO
 
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
+from extract.errors import InputError
+
 log = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_TRIES = 1.0
 SECONDS_BETWEEN_LINES = 60.0
 
 
-class BusyError(ValueError):
+class BusyError(InputError):
     """Another process holds the lock."""
 
 

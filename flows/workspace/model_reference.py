@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from dsanet.checkpoint import INFO_FILE, WEIGHTS_FILE
+from extract.errors import InputError
 from flows.workspace.model_registry import Registry, Version
 from flows.workspace.versions import VersionFolder
 from flows.workspace.workspace import Workspace
@@ -27,7 +28,7 @@ def checkpoint_folder(reference: str) -> Path:
     root, _, name = reference.rpartition("@")
     workspace = Path(root or os.environ.get("DSANET_WORKSPACE", "workspace"))
     if not workspace.is_dir():
-        raise ValueError(
+        raise InputError(
             f"{reference!r} is not a folder, and there is no workspace {workspace}; give WORKSPACE@{name}"
         )
     return version_folder(name, Workspace(workspace)).model

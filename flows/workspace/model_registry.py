@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.exc import SADeprecationWarning
 
 from extract.atomic import write_atomically
+from extract.errors import InputError
 from flows.server.prefect_defaults import set_environment_defaults
 from flows.workspace.decision import Decision
 
@@ -101,7 +102,7 @@ class Registry:
             if known
             else "nothing is registered yet: run `dsanet retrain`"
         )
-        raise ValueError(f"no model {reference!r} in {self._root}; {expected}")
+        raise InputError(f"no model {reference!r} in {self._root}; {expected}")
 
     def champion(self) -> Version | None:
         """The version in service, None before the first promotion."""
@@ -155,7 +156,7 @@ class Registry:
         """
         champion = self.find(CHAMPION)
         if not champion.replaced:
-            raise ValueError(
+            raise InputError(
                 f"version {champion.number} is the first champion, so there is no version to roll back to"
             )
         predecessor = self.find(champion.replaced)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from extract.config import StrictModel
+from extract.errors import InputError
 
 Figure = Literal["auc", "ap", "anomaly_auc", "map_corrected", "map_published", "video_auc", "video_ap"]
 """Figures that the gate can compare: higher is better for each, and none depends on a threshold."""
@@ -64,7 +65,7 @@ class RetrainConfig(StrictModel):
     @classmethod
     def _refuse_password(cls, url: str) -> str:
         if "@" in url and ":" in url.rpartition("@")[0].partition("//")[2]:
-            raise ValueError(
+            raise InputError(
                 "the URL has a password, which settings must not contain; set DSANET_LIBRARY_URL"
             )
         return url

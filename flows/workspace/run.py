@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from extract.errors import InputError, MissingFileError
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord, read_manifest
 from extract.source import file_digest
@@ -83,7 +84,7 @@ class Run:
         """The videos of these splits that have a feature file. Raises FileNotFoundError if none has."""
         found = [record for record in self.records if record.split in splits and self._has_features(record)]
         if not found:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"no features of any {' or '.join(splits)} video in {self.workspace.features}; "
                 f"run `dsanet extract --out {self.workspace.root}` first"
             )
@@ -100,19 +101,19 @@ def check_trainable(records: Sequence[VideoRecord]) -> None:
     """
     training = [record for record in records if record.split == "train"]
     if not training:
-        raise ValueError(
+        raise InputError(
             "the manifest has no video of split `train`; training needs normal and anomalous ones"
         )
     normal = [record for record in training if record.labels == (NORMAL,)]
     if len(normal) in (0, len(training)):
         kind = "normal" if normal else "anomalous"
-        raise ValueError(f"every training video is {kind}; training needs normal and anomalous ones")
+        raise InputError(f"every training video is {kind}; training needs normal and anomalous ones")
 
 
 def check_testable(records: Sequence[VideoRecord]) -> None:
     """Raises ValueError if there is no test video."""
     if not any(record.split == "test" for record in records):
-        raise ValueError("the manifest has no video of split `test`; evaluation needs at least one")
+        raise InputError("the manifest has no video of split `test`; evaluation needs at least one")
 
 
 def recorded_digest(video: VideoRecord, features_dir: Path) -> str | None:

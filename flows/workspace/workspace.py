@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from extract.atomic import write_atomically
 from extract.config import StrictModel
+from extract.errors import InputError, MissingFileError
 from flows.workspace.config import PipelineConfig
 from flows.workspace.locks import file_lock
 
@@ -54,12 +55,12 @@ class Workspace:
         try:
             return WorkspaceInputs.model_validate_json(self.inputs_file.read_text())
         except FileNotFoundError:
-            raise FileNotFoundError(
+            raise MissingFileError(
                 f"{self.root} is not a workspace (no workspace.json); create one with "
                 f"`dsanet run` or `dsanet extract --manifest M.csv --out {self.root}`"
             ) from None
         except ValidationError as error:
-            raise ValueError(
+            raise InputError(
                 f"{self.inputs_file} does not fit this version of dsanet ({error.error_count()} unknown or "
                 "invalid values); delete it and give --manifest again"
             ) from None

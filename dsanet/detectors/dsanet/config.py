@@ -14,6 +14,7 @@ from dsanet.detectors.config import (
     unknown_preset,
 )
 from dsanet.detectors.dsanet.variant import Variant, variant_rules
+from extract.errors import InputError
 
 
 class ModelConfig(TwoBranchConfig):
@@ -76,7 +77,7 @@ class ModelConfig(TwoBranchConfig):
     @model_validator(mode="after")
     def _check_heads_and_template(self) -> Self:
         if self.feature_dim % self.normality_heads:
-            raise ValueError(f"normality_heads must divide feature_dim {self.feature_dim}")
+            raise InputError(f"normality_heads must divide feature_dim {self.feature_dim}")
         if "{label}" not in self.prompt_template:
-            raise ValueError(f"prompt_template {self.prompt_template!r} does not contain {{label}}")
+            raise InputError(f"prompt_template {self.prompt_template!r} does not contain {{label}}")
         return self

@@ -17,6 +17,7 @@ from dsanet.layers.alignment import class_logits, prototypes
 from dsanet.layers.belief import belief_modulation
 from dsanet.layers.clip_text import AdaptedText, FixedText, LearnedContext, TextTower
 from dsanet.layers.ragged import RaggedBatch
+from extract.errors import InputError
 
 
 class DSANet(TwoBranch[DSANetOutput]):
@@ -148,7 +149,7 @@ class DSANet(TwoBranch[DSANetOutput]):
         Raises ValueError for a model without SG-NM.
         """
         if self.normality is None:
-            raise ValueError("normal distances need SG-NM; this model was built with normality = false")
+            raise InputError("normal distances need SG-NM; this model was built with normality = false")
         length = output.video_BTD.shape[1]
         valid_B = lengths_B if self.config.masks_padding else torch.full_like(lengths_B, length)
         ragged = RaggedBatch(valid_B, length)

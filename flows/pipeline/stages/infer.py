@@ -6,6 +6,7 @@ from typing import Any
 
 from dsanet.checkpoint import read_info
 from dsanet.inference import infer
+from extract.errors import InputError
 from extract.manifest import VideoRecord
 from flows.pipeline.cache import Stage
 from flows.pipeline.stages.device import computing
@@ -25,7 +26,7 @@ def _check_classes(records: Iterable[VideoRecord], model: Path) -> None:
     known = read_info(model).model.classes
     unknown = sorted({label for record in records for label in record.labels} - set(known))
     if unknown:
-        raise ValueError(
+        raise InputError(
             f"the manifest has the labels {', '.join(unknown)}, which are not classes of the checkpoint in "
             f"{model} ({', '.join(known)}); train again, or use a manifest with these classes"
         )
