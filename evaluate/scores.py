@@ -250,7 +250,7 @@ def _open(path: Path) -> h5py.File:
     if not path.is_file():
         raise MissingFileError(f"no score file {path}; run inference for this video")
     try:
-        return h5py.File(path, "r")
+        return h5py.File(path, "r", locking=False)  # a score file is replaced as a whole, never changed
     except OSError as error:
         raise ScoreFileError(f"{path} is not an HDF5 file ({error}); delete it and run inference") from error
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import av
 import numpy as np
@@ -62,11 +63,12 @@ def make_footage(
     videos = out / "videos"
     videos.mkdir(parents=True, exist_ok=True)
     plans = plan_clips(seed, normal, per_event)
-    for done, plan in enumerate(plans, start=1):
-        if not (path := videos / f"{plan.name}.mp4").exists():
-            write_clip(draft := path.with_suffix(".part.mp4"), plan)
-            draft.rename(path)
-        on_clip(done, len(plans))
+    with TemporaryDirectory(dir=videos, prefix=".part-") as drafts:  # of this process alone
+        for done, plan in enumerate(plans, start=1):
+            if not (path := videos / f"{plan.name}.mp4").exists():
+                write_clip(draft := Path(drafts) / path.name, plan)
+                draft.rename(path)
+            on_clip(done, len(plans))
     records = [VideoRecord(p.name, videos / f"{p.name}.mp4", (p.label,), p.split) for p in plans]
     truth: dict[Path | str, list[Segment]] = {
         videos / f"{p.name}.mp4": [Segment(p.label, *p.event)] for p in plans if p.event and p.split == "test"
