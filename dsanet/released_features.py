@@ -5,11 +5,11 @@ UCF-Crime, 5 for XD-Violence). The arrays carry no frame information: 16 frames 
 assumed.
 """
 
-import csv
 import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,10 @@ from extract.clip import ARCHITECTURE
 from extract.config import FEATURE_DIM, EncoderFingerprint, ExtractConfig
 from extract.errors import InputError, MissingFileError
 from extract.labels import NORMAL, XD_VIOLENCE_CODES
-from extract.manifest import SPLITS, VideoRecord, write_manifest
+from extract.manifest import SPLITS, VideoRecord, check_name, parse_labels, write_manifest
 from extract.preprocess import PREPROCESSING
 from extract.store import FeatureMeta, SourceInfo, VideoFeatures, feature_path, write_features
+from extract.tables import Row, read_table
 
 SNIPPET_LENGTH = 16
 CROP_COUNTS = (1, 5, 10)
@@ -62,8 +63,9 @@ def import_features(
     if not arrays_dir.is_dir():
         raise MissingFileError(f"no folder {arrays_dir}; expected <video>__<crop>.npy in and below it")
     arrays: dict[str, list[Path]] = {}
-    for path in sorted(arrays_dir.rglob("*.npy"), key=lambda path: _video_and_crop(path)):
+    for path in sorted(arrays_dir.rglob("*.npy"), key=lambda path: (_video_and_crop(path), path)):
         arrays.setdefault(_video_and_crop(path)[0], []).append(path)
+    _refuse_same_crops(arrays)
     listed = read_list(manifest, split)
     out_dir.mkdir(parents=True, exist_ok=True)
     records = []
@@ -81,26 +83,31 @@ def import_features(
 def read_list(path: Path, split: str) -> list[tuple[str, tuple[str, ...], str]]:
     """Name, labels and split of each video in a manifest or one of the field's lists.
 
-    The listed files need not exist. Raises FileNotFoundError for a missing list, and ValueError naming the
-    row.
+    The listed files need not exist. Raises MissingFileError for a missing list, and InputError naming the
+    line.
     """
     if not path.is_file():
         raise MissingFileError(f"no list at {path}; expected a manifest, or a CSV with path and label")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
     videos: dict[str, tuple[tuple[str, ...], str]] = {}
-    for number, row in enumerate(rows, start=2):
-        text = row.get("labels") or row.get("label")
-        if not row.get("path") or not text:
-            raise InputError(f"{path}, row {number}: expected path and labels (or label), got {row}")
-        if (row_split := row.get("split") or split) not in SPLITS:
-            raise InputError(f"{path}, row {number}: split is {row_split!r}, expected {', '.join(SPLITS)}")
-        name = row.get("name") or _video_and_crop(Path(row["path"]))[0]
-        if videos.setdefault(name, (_labels(text), row_split)) != (_labels(text), row_split):
-            raise InputError(
-                f"{path}, row {number}: {name} has other labels or another split in an earlier row"
-            )
+    for row in read_table(path, ("path",), ("labels", "label", "split", "name")):
+        try:
+            name, labels_and_split = _parse_row(row, split)
+        except InputError as error:
+            raise InputError(f"{row.where}: {error}") from error
+        if videos.setdefault(name, labels_and_split) != labels_and_split:
+            raise InputError(f"{row.where}: {name} has other labels or another split in an earlier row")
     return [(name, labels, row_split) for name, (labels, row_split) in videos.items()]
+
+
+def _parse_row(row: Row, split: str) -> tuple[str, tuple[tuple[str, ...], str]]:
+    text, row_split = row["labels"] or row["label"], row["split"].lower() or split
+    if not row["path"] or not text:
+        raise InputError("path or label is empty; expected both")
+    if row_split not in SPLITS:
+        raise InputError(f"split is {row_split!r}, expected {', '.join(SPLITS)}")
+    name = row["name"] or _video_and_crop(Path(row["path"]))[0]
+    check_name(name)
+    return name, (_labels(text), row_split)
 
 
 def _labels(text: str) -> tuple[str, ...]:
@@ -108,8 +115,14 @@ def _labels(text: str) -> tuple[str, ...]:
     codes = [code for code in text.split("-") if code != "0"]
     if codes and all(code in XD_VIOLENCE_CODES for code in codes):
         return tuple(XD_VIOLENCE_CODES[code] for code in codes)
-    labels = tuple(part.strip().lower() for part in text.split("|"))
-    return (NORMAL,) if labels[0].startswith(NORMAL) else labels
+    return (NORMAL,) if text.lower().startswith(NORMAL) else parse_labels(text)
+
+
+def _refuse_same_crops(arrays: dict[str, list[Path]]) -> None:
+    for paths in arrays.values():
+        for first, second in pairwise(paths):
+            if _video_and_crop(first) == _video_and_crop(second):
+                raise InputError(f"{first} and {second} are the same crop of one video; keep one of them")
 
 
 def _video_and_crop(path: Path) -> tuple[str, int]:

@@ -89,6 +89,19 @@ def test_crops_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_bad_row_is_numbered(tmp_path: Path) -> None:
-    (tmp_path / "l.csv").write_text("path,label\na__0.npy,Normal\na__1.npy,Abuse\n")
-    with pytest.raises(ValueError, match="row 3: a has other labels"):
+    (tmp_path / "l.csv").write_text("path,label\n\na__0.npy,Normal\na__1.npy,Abuse\n")
+    with pytest.raises(ValueError, match="line 4: a has other labels"):
         read_list(tmp_path / "l.csv", "train")
+
+
+def test_a_list_from_a_spreadsheet_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "l.csv"
+    path.write_bytes("Path\tLabel\r\nä__0.npy\tRoadAccidents\r\n\t\r\n".encode("utf-16"))
+    assert read_list(path, "train") == [("ä", ("roadaccidents",), "train")]
+
+
+def test_a_crop_that_lies_in_two_folders_is_refused(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        save_crops(tmp_path / folder, "v", range(5))
+    with pytest.raises(ValueError, match=r"a/v__0\.npy and .*b/v__0\.npy are the same crop"):
+        import_features(tmp_path, field_list(tmp_path / "l.csv", "v__0.npy,Normal"), tmp_path / "out")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from extract.errors import InputError
 from extract.manifest import (
-    ManifestError,
     VideoRecord,
     import_ucf_crime,
     import_xd_violence,
@@ -70,22 +70,58 @@ def test_a_failed_write_leaves_the_old_manifest(folder: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,labels\na.mp4,normal\n", "column split is missing"),
+        ("path,labels\na.mp4,normal\n", "no column split among"),
         ("path,labels,split\n", "lists no videos"),
-        ("path,labels,split\na.mp4,normal,train\nb.mp4,normal,dev\n", "row 3: split is 'dev'"),
-        ("path,labels,split\nnone.mp4,normal,train\n", "row 2: no file at"),
-        ("path,labels,split\n,normal,train\n", "row 2: path is empty"),
-        ("path,labels,split\na.mp4,,train\n", "row 2: labels are ''"),
+        ("path,labels,split\na.mp4,normal,train\nb.mp4,normal,dev\n", "line 3: split is 'dev'"),
+        ("path,labels,split\nnone.mp4,normal,train\n", "line 2: no file at"),
+        ("path,labels,split\n,normal,train\n", "line 2: path is empty"),
+        ("path,labels,split\na.mp4,,train\n", "line 2: labels are ''"),
         ("path,labels,split\na.mp4,normal|riot,train\n", "excludes every other label"),
-        ("path,labels,split\na.mp4,normal,train\nsub/a.mp4,normal,train\n", "row 3: a is already in row 2"),
-        ("path,labels,split,name\na.mp4,normal,train,x\n./a.mp4,normal,train,y\n", "is already in row 2"),
+        ("path,labels,split\na.mp4,normal,train\nsub/a.mp4,normal,train\n", "line 3: a is already in line 2"),
+        ("path,labels,split,name\na.mp4,normal,train,x\n./a.mp4,normal,train,y\n", "is already in line 2"),
         ("path,labels,split,name\na.mp4,normal,train,../x\n", "can't be a file name"),
         ("path,labels,split,name\na.mp4,normal,train,.x\n", "can't be a file name"),
+        ("path,labels,split\n\n.a.mp4,normal,train\n", "line 3: name '.a' can't be a file name"),
+        (
+            'path,labels,split\na.mp4,"fire,train\nb.mp4,fire",train\n',
+            "line 2: labels are .* a quote not closed",
+        ),
+        ("path,labels,split\na.mp4,fire,riot,train\n", "line 2: expected 3 values"),
+        (
+            "path,labels,split\nx.mp4,normal,train\na.mp4,normal,train\ny.mp4,normal,test\n",
+            r"line 2: no file at .*x\.mp4 \(and 1 more rows without a file\); correct the path",
+        ),
     ],
 )
 def test_an_invalid_manifest_is_refused_naming_the_row(folder: Path, text: str, message: str) -> None:
-    with pytest.raises(ManifestError, match=message):
+    with pytest.raises(InputError, match=message):
         read_manifest(manifest(folder, text))
+
+
+def test_files_may_be_missing_where_they_are_not_needed(folder: Path) -> None:
+    path = manifest(
+        folder, "path,labels,split\ngone.mp4,normal,train\na.mp4,fire,train\nlost.mp4,fire,test\n"
+    )
+    assert [r.name for r in read_manifest(path, needs_no_file=lambda r: True)] == ["gone", "a", "lost"]
+    with pytest.raises(
+        InputError, match=r"line 4: no file at .*lost\.mp4; correct the path, or delete the row"
+    ):
+        read_manifest(path, needs_no_file=lambda record: record.name == "gone")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_manifest_from_a_spreadsheet_is_read(folder: Path, encoding: str) -> None:
+    path = folder / "manifest.csv"
+    path.write_bytes("Path;Labels;Split\r\na.mp4;Normal;TRAIN\r\n;;\r\n".encode(encoding))
+    assert read_manifest(path) == [VideoRecord("a", folder / "a.mp4", ("normal",), "train")]
+
+
+def test_a_path_that_is_no_utf8_is_named_and_the_old_manifest_stays(folder: Path) -> None:
+    old = [VideoRecord("a", folder / "a.mp4", ("normal",), "train")]
+    write_manifest(folder / "m.csv", old)
+    with pytest.raises(InputError, match=r"the path of a video is not UTF-8 \('\\udcff'\); rename"):
+        write_manifest(folder / "m.csv", [VideoRecord("b", folder / "b\udcff.mp4", ("fire",), "train")])
+    assert read_manifest(folder / "m.csv") == old
 
 
 def test_a_missing_manifest_is_refused(tmp_path: Path) -> None:
@@ -126,3 +162,40 @@ def test_the_xd_violence_lists(tmp_path: Path) -> None:
         (("shooting", "explosion"), "train"),
         (("normal",), "test"),
     ]
+
+
+def test_two_files_of_one_listed_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "Anomaly_Train.txt").write_text("Abuse\\Abuse001_x264.mp4\n")
+    (tmp_path / "Anomaly_Test.txt").write_text("Abuse/Abuse002_x264.mp4\nAbuse/Abuse002_x264.mp4\n")
+    videos = tmp_path / "videos"
+    for name in ("one/Abuse001_x264.mp4", "one/Abuse002_x264.mp4", "one/other.mp4", "two/other.mp4"):
+        (videos / name).parent.mkdir(parents=True, exist_ok=True)
+        (videos / name).write_bytes(b"")
+    (videos / "two" / "Abuse001_x264.mkv").symlink_to(videos / "one" / "Abuse001_x264.mp4")
+    records = import_ucf_crime(tmp_path, videos).records
+    assert [(r.name, r.split) for r in records] == [("Abuse001_x264", "train"), ("Abuse002_x264", "test")]
+
+    (videos / "two" / "Abuse002_x264.avi").write_bytes(b"")
+    with pytest.raises(
+        InputError, match=r"one/Abuse002_x264\.mp4 and .*two/Abuse002_x264\.avi have the name"
+    ):
+        import_ucf_crime(tmp_path, videos)
+
+
+@pytest.mark.parametrize(
+    ("test_list", "message"),
+    [
+        (
+            "Abuse/Abuse001_x264.mp4",
+            r"Test\.txt, line 1: Abuse001_x264 has .* another split than in .*line 2",
+        ),
+        ("\nAbuse003_x264.mp4", r"Test\.txt, line 2: 'Abuse003_x264\.mp4' has no folder"),
+    ],
+)
+def test_an_official_list_that_cannot_be_right_is_refused(
+    tmp_path: Path, test_list: str, message: str
+) -> None:
+    (tmp_path / "Anomaly_Train.txt").write_text("\nAbuse/Abuse001_x264.mp4\n")
+    (tmp_path / "Anomaly_Test.txt").write_text(test_list)
+    with pytest.raises(InputError, match=message):
+        import_ucf_crime(tmp_path, tmp_path)
