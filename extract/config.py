@@ -81,7 +81,10 @@ class ExtractRuntime(StrictModel):
 
     device: str = Field(default="auto", description="`auto`, `cpu`, `cuda` or `cuda:1`")
     workers: int | None = Field(
-        default=None, ge=1, le=256, description="decoder processes; default: one per CPU core"
+        default=None,
+        ge=1,
+        le=256,
+        description="decoder processes; default: one per CPU core that this process may use",
     )
     batch_size: int | None = Field(
         default=None, ge=1, le=4096, description="images per batch; default: 2 on a CPU, 256 on a GPU"

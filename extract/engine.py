@@ -7,7 +7,6 @@ meanwhile. An embedding does not depend on the other images of its batch, so a r
 gives the same bytes as an uninterrupted one.
 """
 
-import os
 import signal
 import sys
 import threading
@@ -18,12 +17,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import joblib
 import numpy as np
 import numpy.typing as npt
 
 from extract.batches import EmbeddingBatches
 from extract.config import FEATURE_DIM, EncoderFingerprint, ExtractConfig, ExtractRuntime
-from extract.decode.pool import DecoderPool, Message, PictureData
+from extract.decode.pool import DecoderPool
+from extract.decode.process import Message, PictureData
 from extract.decode.worker import Failed, Finished, Job, Opened
 from extract.encoder import FrameEncoder, load_encoder
 from extract.errors import InputError
@@ -209,17 +210,14 @@ class _ExtractionRun:
 
     def _extract_all(self) -> None:
         jobs = self._jobs()
-        workers = min(self._runtime.workers or os.cpu_count() or 1, len(jobs))
+        workers = min(self._runtime.workers or joblib.cpu_count(), len(jobs))
         with DecoderPool(jobs, workers, self._runtime.timeout_s, _QUEUE_BYTES) as decoders:
-            unfinished = len(jobs)
-            while unfinished:
-                item = decoders.get(_MESSAGE_TIMEOUT_S)
+            for item in decoders.messages(_MESSAGE_TIMEOUT_S):
                 if item is None:  # decoding is slow at the moment: do not hold back a partial batch
                     self._embed_pending()
                 else:
                     name, message = item
                     self._handle(self._records[name], message)
-                    unfinished -= isinstance(message, Finished | Failed)
                 self._collect_writes(wait=False)
                 self._progress.report()
             self._embed_pending()
@@ -236,12 +234,10 @@ class _ExtractionRun:
         ]
 
     def _handle(self, record: VideoRecord, message: Message) -> None:
+        if record.name in self._failures:  # its other messages were on their way when it failed
+            return
         if isinstance(message, Opened):
-            shape = (message.picks.n_snippets, self._config.crops, FEATURE_DIM)
-            self._open[record.name] = _OpenVideo(
-                record, message.picks, message.duration_s, np.zeros(shape, np.float32)
-            )
-            self._progress.video_opened(record.name, message.picks.n_snippets)
+            self._open_video(record, message)
         elif isinstance(message, PictureData):
             video = self._open[record.name]
             video.decoded += 1
@@ -253,6 +249,16 @@ class _ExtractionRun:
         else:
             self._open.pop(record.name, None)
             self._fail(record, message)
+
+    def _open_video(self, record: VideoRecord, opened: Opened) -> None:
+        shape = (opened.picks.n_snippets, self._config.crops, FEATURE_DIM)
+        try:
+            sums = np.zeros(shape, np.float32)
+        except MemoryError:
+            self._fail(record, Failed(f"its {opened.picks.n_snippets} snippets do not fit into the memory"))
+            return
+        self._open[record.name] = _OpenVideo(record, opened.picks, opened.duration_s, sums)
+        self._progress.video_opened(record.name, opened.picks.n_snippets)
 
     def _embed_pending(self, *, keep_in_flight: int = 0) -> None:
         """Launch the pending pictures, then fetch all batches except for the last `keep_in_flight`."""
@@ -281,11 +287,13 @@ class _ExtractionRun:
                 self._progress.video_written()
             except (OSError, FeatureFileError) as error:
                 self._fail(record, Failed(f"the features can't be written: {error}"))
+            except MemoryError:
+                self._fail(record, Failed("the features can't be written: out of memory"))
 
     def _fail(self, record: VideoRecord, failed: Failed) -> None:
         self._failures[record.name] = Failure(record.name, record.path, failed.reason, failed.frame)
         self._progress.video_failed(record.name)
-        with suppress(OSError, ValueError):  # on a full disk, for example; `execute` writes the list again
+        with suppress(OSError, InputError):  # on a full disk, for example; `execute` writes the list again
             if record.path.is_file():  # the old features were made from another content or config
                 feature_path(self._features_dir, record.name).unlink(missing_ok=True)
             self._write_failures()

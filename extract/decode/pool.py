@@ -3,135 +3,23 @@
 A thread gives its process one video after the other and puts the received messages into a queue that is
 bounded in bytes. A process that sends nothing for too long is killed, one that ends is replaced, and its
 current video fails with the reason. No locks are shared with a decoder process: a killed one cannot leave a
-lock held.
+lock held. A thread that ends by an error is replaced too, and fails only its current video.
 """
 
-import contextlib
-import os
 import queue
-import signal
-import socket
-import struct
-import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Generic, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
-from extract.decode.worker import Alive, Failed, Finished, Job, Opened, PictureHeader
+from extract.decode.process import DecoderProcess, Message, PictureData
+from extract.decode.worker import Failed, Finished, Job
 
 Item = TypeVar("Item")
-_IMPORT_ROOT = Path(__file__).parents[2]
-_SEND_BUFFER_BYTES = 1 << 20
-"""Room for a few small pictures, so that the two processes switch less often."""
-
-
-@dataclass(frozen=True)
-class PictureData:
-    """A decoded picture, (H, W, 3) uint8 RGB; `pick` is the index into `Picks.frames`."""
-
-    pick: int
-    pixels: npt.NDArray[np.uint8]
-
-
-Message = Opened | PictureData | Finished | Failed
 
 
 class QueueStopped(Exception):  # noqa: N818  # a control signal, not an error
     """The queue accepts no more items, because the run is ending."""
-
-
-class DecoderProcess:
-    """One decoder process and its connection. It counts as hung after `timeout_s` without a message."""
-
-    def __init__(self, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
-        ours, theirs = socket.socketpair()
-        # A timeout of the socket, so that it also applies in the middle of a picture.
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(timeout_s))
-        with theirs:
-            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-            # Not a multiprocessing child, which would import the caller's main module (torch and more) again.
-            # A new session, so that Ctrl-C reaches the parent only.
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "extract.decode.worker", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                cwd=_IMPORT_ROOT,  # `-m` searches the working directory first
-                stdin=subprocess.DEVNULL,
-                env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # numpy's threads are never used here
-                start_new_session=True,
-            )
-        self._connection = Connection(ours.detach())
-
-    def decode(self, job: Job) -> Iterator[Message]:
-        """The messages about one video; the last one is `Finished` or `Failed`.
-
-        After a timeout or a crash the process has ended, and `alive` is false.
-        """
-        try:
-            self._connection.send(job)
-            while True:
-                message = self._connection.recv()
-                if isinstance(message, Alive):
-                    continue
-                if isinstance(message, PictureHeader):
-                    message = PictureData(message.pick, self._receive_pixels(message.shape))
-                yield message
-                if isinstance(message, Finished | Failed):
-                    return
-        except BlockingIOError:
-            self.close()
-            yield Failed(f"the decoder hung: no data for {self._timeout_s:g} s")
-        except (EOFError, OSError):
-            yield Failed(self._exit_reason())
-
-    def _receive_pixels(self, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-        pixels = np.empty(shape, np.uint8)
-        missing = pixels.data.cast("B")
-        while missing:
-            received = os.readv(self._connection.fileno(), [missing])
-            if received == 0:
-                raise EOFError
-            missing = missing[received:]
-        return pixels
-
-    @property
-    def alive(self) -> bool:
-        """True if the process is running."""
-        return self._process.poll() is None
-
-    def kill(self) -> None:
-        """Kill the process; may be called from any thread."""
-        self._process.kill()
-
-    def close(self) -> None:
-        """Kill the process and release its resources; only for the thread that calls `decode`."""
-        self.kill()
-        self._process.wait()
-        self._connection.close()
-
-    def _exit_reason(self) -> str:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=2)  # the connection closes shortly before the process ends
-        self.close()
-        code = self._process.returncode
-        if code >= 0:
-            return f"the decoder process ended with exit code {code}"
-        name = signal.Signals(-code).name
-        hint = ", perhaps out of memory" if name == "SIGKILL" else ""
-        return f"the decoder process was killed by {name}{hint}"
-
-
-def _timeval(seconds: float) -> bytes:
-    """C's struct timeval, at least 1 µs: zero would disable the timeout."""
-    return struct.pack("ll", *divmod(max(1, int(seconds * 1e6)), 1_000_000))
 
 
 class ByteQueue(Generic[Item]):
@@ -151,8 +39,8 @@ class ByteQueue(Generic[Item]):
                 self._changed.wait()
             if self._stopped:
                 raise QueueStopped
+            self._items.put((item, size))
             self._free -= size
-        self._items.put((item, size))
 
     def get(self, timeout_s: float) -> Item | None:
         """The next item, or None after `timeout_s` without one."""
@@ -173,61 +61,142 @@ class ByteQueue(Generic[Item]):
 
 
 class DecoderPool:
-    """`count` decoder processes that work through a list of jobs; a context manager.
-
-    Messages come as (key of the job, message). Those of one job are in order; jobs are interleaved.
-    """
+    """`count` decoder processes that work through a list of jobs, each with a key; a context manager."""
 
     def __init__(
         self, jobs: Iterable[tuple[str, Job]], count: int, timeout_s: float, queue_bytes: int
     ) -> None:
         self._jobs = deque(jobs)
+        self._unfinished = {key for key, _ in self._jobs}
+        self._count = count
         self._timeout_s = timeout_s
         self._messages: ByteQueue[tuple[str, Message]] = ByteQueue(queue_bytes)
-        self._stop = threading.Event()
-        self._processes: list[DecoderProcess] = []
-        self._threads = [threading.Thread(target=self._run_jobs, daemon=True) for _ in range(count)]
+        self._lanes: list[_Lane] = []
 
     def __enter__(self) -> "DecoderPool":
-        for thread in self._threads:
-            thread.start()
+        for _ in range(self._count):
+            self._start_lane()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
         self._messages.stop()
-        for process in list(self._processes):
+        for lane in self._lanes:
+            lane.stop()
+        for lane in self._lanes:
+            lane.join()
+
+    def messages(self, idle_s: float) -> Iterator[tuple[str, Message] | None]:
+        """(key of the job, message) until every job is finished; None after each `idle_s` without a message.
+
+        Messages of one job are in order, and the last one is `Finished` or `Failed`; jobs are interleaved.
+        """
+        while self._unfinished:
+            item = self._messages.get(idle_s) or self._failure_without_message()
+            if item is None:
+                yield None
+            elif item[0] in self._unfinished:
+                if isinstance(item[1], Finished | Failed):
+                    self._unfinished.remove(item[0])
+                yield item
+
+    def _start_lane(self) -> None:
+        """Start one more thread. Where the system allows no more, those that run have to do."""
+        lane = _Lane(self._jobs, self._messages, self._timeout_s)
+        try:
+            lane.start()
+        except RuntimeError:
+            if not any(lane.is_alive() for lane in self._lanes):
+                raise
+        else:
+            self._lanes.append(lane)
+
+    def _failure_without_message(self) -> tuple[str, Message] | None:
+        """The failure of a job that no thread will report; replaces a thread that has ended by an error."""
+        dead = next((lane for lane in self._lanes if not lane.is_alive() and not lane.done), None)
+        if dead is not None:
+            self._lanes.remove(dead)
+            self._start_lane()
+            return (
+                None if dead.key is None else (dead.key, Failed("the thread that watches its decoder ended"))
+            )
+        if not all(lane.done for lane in self._lanes):
+            return None
+        lost = (next(iter(self._unfinished)), Failed("it was not decoded: its thread ended"))
+        return self._messages.get(0) or lost
+
+
+class _Lane(threading.Thread):
+    """A thread that gives jobs to a decoder process of its own, and passes the messages on.
+
+    An error of any kind fails the video at hand; the next one gets a new process.
+    """
+
+    def __init__(
+        self, jobs: deque[tuple[str, Job]], messages: ByteQueue[tuple[str, Message]], timeout_s: float
+    ) -> None:
+        super().__init__(daemon=True)
+        self._jobs, self._messages, self._timeout_s = jobs, messages, timeout_s
+        self._stopped = False
+        self._process: DecoderProcess | None = None
+        self.key: str | None = None
+        """Key of the current job."""
+        self.done = False
+        """True if the thread has ended because no job was left, or because it was stopped."""
+
+    def run(self) -> None:
+        try:
+            while not self._stopped and (job := self._next_job()) is not None:
+                self._decode(*job)
+        except QueueStopped:
+            self._stopped = True
+        finally:
+            self._close_process()
+        self.done = True
+
+    def stop(self) -> None:
+        """Kill the decoder process, which ends the thread soon; may be called from any thread."""
+        self._stopped = True
+        if process := self._process:
             process.kill()
-        for thread in self._threads:
-            thread.join()
 
-    def get(self, timeout_s: float) -> tuple[str, Message] | None:
-        """The next message of any video, or None after `timeout_s` without one."""
-        return self._messages.get(timeout_s)
+    def _next_job(self) -> tuple[str, Job] | None:
+        try:
+            job = self._jobs.popleft()
+        except IndexError:  # none left
+            return None
+        self.key = job[0]
+        return job
 
-    def _run_jobs(self) -> None:
-        process: DecoderProcess | None = None
-        with contextlib.suppress(QueueStopped, IndexError):  # IndexError: no jobs left
-            while not self._stop.is_set():
-                key, job = self._jobs.popleft()
-                try:
-                    if process is None or not process.alive:
-                        process = self._start_process()
-                except OSError as error:
-                    self._put(key, Failed(f"no decoder process can be started: {error}"))
-                    continue
-                for message in process.decode(job):
-                    self._put(key, message)
+    def _decode(self, key: str, job: Job) -> None:
+        try:
+            for message in self._running_process().decode(job):
+                self._put(key, message)
+        except QueueStopped:
+            raise
+        except Exception as error:
+            self._close_process()  # its connection may be in the middle of a message
+            self._put(key, Failed(_reason(error)))
+        self.key = None
+
+    def _running_process(self) -> DecoderProcess:
+        if self._process is None or not self._process.alive:
+            self._process = DecoderProcess(self._timeout_s)
+            if self._stopped:  # `stop` may have looked for a process before
+                self._process.kill()
+        return self._process
+
+    def _close_process(self) -> None:
+        process, self._process = self._process, None
         if process is not None:
             process.close()
-
-    def _start_process(self) -> DecoderProcess:
-        process = DecoderProcess(self._timeout_s)
-        self._processes.append(process)
-        if self._stop.is_set():  # `__exit__` may have gone through the list before
-            process.kill()
-        return process
 
     def _put(self, key: str, message: Message) -> None:
         size = message.pixels.nbytes if isinstance(message, PictureData) else 0
         self._messages.put((key, message), size)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"no decoder process can be started: {error}"
+    text = " ".join(f"{type(error).__name__} {error}".split())
+    return f"its pictures can't be received: {text}"

@@ -59,7 +59,7 @@ def test_on_a_full_disk_only_the_video_that_does_not_fit_fails(tmp_path: Path) -
 @pytest.mark.skipif(sys.platform != "linux", reason="mount namespaces exist on Linux only")
 def test_a_disk_too_full_for_the_failure_list_is_a_clear_error(tmp_path: Path) -> None:
     run = run_on_a_small_disk(tmp_path, ballast=True)
-    assert "ValueError: the failure list can't be written to" in run.stderr
+    assert "InputError: the failure list can't be written to" in run.stderr
     assert re.search(
         r"No space left on device; 2 videos failed, (long|short) first: the features", run.stderr
     )
@@ -76,6 +76,6 @@ def test_a_read_only_folder_is_a_clear_error() -> None:
             [sys.executable, "-c", AS_NOBODY, folder, folder], cwd=TESTS, capture_output=True, text=True
         )
         assert run.returncode == 1
-        assert f"ValueError: features can't be written to {folder}: Permission denied" in run.stderr
+        assert f"InputError: features can't be written to {folder}: Permission denied" in run.stderr
         assert [path.name for path in folder.iterdir()] == ["a.mp4"]
         folder.chmod(0o755)

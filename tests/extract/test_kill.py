@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from extract.config import ExtractConfig, ExtractRuntime
-from extract.decode.pool import ByteQueue, DecoderProcess, QueueStopped
+from extract.decode.pool import ByteQueue, QueueStopped
+from extract.decode.process import DecoderProcess
 from extract.decode.worker import Failed, Job, Opened, PictureHeader, serve
 from extract.engine import ExtractResult, extract_videos
 from extract.store import read_features
