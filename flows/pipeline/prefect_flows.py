@@ -1,14 +1,16 @@
 """The Prefect flows of the pipeline: `extract-train-eval`, and one flow for each single stage.
 
 A flow works on one workspace and holds its lock while it runs. Parameters that are given are written to
-`workspace.json` first; those left out keep their value there.
+`workspace.json` first; those left out keep their value there. Settings are given as a model object, which
+replaces a whole section, or as a mapping (deployments), which changes only the settings that it names.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.runtime import deployment, flow_run
@@ -21,21 +23,25 @@ from extract.config import ExtractConfig, ExtractRuntime
 from flows.pipeline.cache import Stage, StageResult
 from flows.pipeline.stages import EVALUATE, EXTRACT, INFER, STAGES, TRAIN
 from flows.server.connection import logs_sent_to_server
-from flows.workspace.config import DEFAULT_PRESET, PipelineConfig, StageName, TrainSettings, preset_config
+from flows.workspace.config import PipelineConfig, StageName, TrainSettings
 from flows.workspace.inputs import Source, resolve_inputs
 from flows.workspace.model_reference import version_folder
+from flows.workspace.partial import PARTIAL
 from flows.workspace.run import Run
-from flows.workspace.workspace import Workspace
+from flows.workspace.workspace import Workspace, WorkspaceInputs
 
 WORKSPACE = Path(os.environ.get("DSANET_WORKSPACE", "workspace"))
 """Default workspace of a deployed run; a relative path counts from the folder it was deployed from."""
+
+Settings = PipelineConfig | Mapping[str, Any]
+"""All settings, or those to change, nested as in `workspace.json`."""
 
 
 def run_name() -> str:
     """Name of a flow run: flow, footage and day, for example `extract-train-eval ucf-crime 2026-11-20`."""
     parameters = flow_run.parameters
     source, workspace = parameters.get("source"), Workspace(parameters.get("workspace", WORKSPACE))
-    if source is not None:
+    if source is not None and (source.title or source.manifest):
         title = source.title or source.manifest.stem
     else:
         title = workspace.read_inputs().title if workspace.inputs_file.is_file() else workspace.root.name
@@ -43,12 +49,16 @@ def run_name() -> str:
 
 
 @contextmanager
-def locked_workspace(root: Path) -> Iterator[Workspace]:
+def locked_workspace(
+    root: Path, source: Source | None = None, config: Settings | None = None
+) -> Iterator[Workspace]:
     """The workspace of a flow run: holds its lock, and sends the log lines to Prefect's server.
 
-    While another process holds the lock, a deployed run waits for it; any other run raises BusyError.
+    While another process holds the lock, a deployed run waits for it; any other run raises BusyError. Raises
+    what `_inputs` raises for these parameters, before the lock file creates the folder.
     """
     workspace = Workspace(root)
+    _inputs(workspace, source, config)
     with logs_sent_to_server(), workspace.locked(wait=deployment.id is not None):
         yield workspace
 
@@ -57,7 +67,7 @@ def locked_workspace(root: Path) -> Iterator[Workspace]:
 def extract_train_eval(
     workspace: Path = WORKSPACE,
     source: Source | None = None,
-    config: PipelineConfig | None = None,
+    config: Annotated[PipelineConfig, PARTIAL] | None = None,
     refresh: StageName | None = None,
 ) -> list[StageResult]:
     """All stages, from raw video to metrics and a report; a stage with unchanged inputs comes from the cache.
@@ -85,7 +95,7 @@ def extract_train_eval(
     """
     names = [stage.name for stage in STAGES]
     first_refreshed = names.index(refresh) if refresh else len(names)
-    with locked_workspace(workspace) as place:
+    with locked_workspace(workspace, source, config) as place:
         run = _load_run(place, source, config)
         run.check()
         return [stage(run, refresh=position >= first_refreshed) for position, stage in enumerate(STAGES)]
@@ -95,8 +105,8 @@ def extract_train_eval(
 def extract(
     workspace: Path = WORKSPACE,
     source: Source | None = None,
-    extract: ExtractConfig | None = None,
-    runtime: ExtractRuntime | None = None,
+    extract: Annotated[ExtractConfig, PARTIAL] | None = None,
+    runtime: Annotated[ExtractRuntime, PARTIAL] | None = None,
     refresh: bool = False,
 ) -> StageResult:
     """Only the stage `extract`: the features of all videos.
@@ -114,8 +124,8 @@ def extract(
 @flow(name="train", flow_run_name=run_name)
 def train(
     workspace: Path = WORKSPACE,
-    model: AnyDetectorConfig | None = None,
-    train: TrainSettings | None = None,
+    model: Annotated[AnyDetectorConfig, PARTIAL] | None = None,
+    train: Annotated[TrainSettings, PARTIAL] | None = None,
     refresh: bool = False,
 ) -> StageResult:
     """Only the stage `train`: a checkpoint from the features in the workspace.
@@ -132,7 +142,7 @@ def train(
 @flow(name="infer", flow_run_name=run_name)
 def infer(
     workspace: Path = WORKSPACE,
-    infer: InferConfig | None = None,
+    infer: Annotated[InferConfig, PARTIAL] | None = None,
     model: str | None = None,
     refresh: bool = False,
 ) -> StageResult:
@@ -150,7 +160,9 @@ def infer(
 
 @flow(name="evaluate", flow_run_name=run_name)
 def evaluate(
-    workspace: Path = WORKSPACE, evaluate: EvaluateConfig | None = None, refresh: bool = False
+    workspace: Path = WORKSPACE,
+    evaluate: Annotated[EvaluateConfig, PARTIAL] | None = None,
+    refresh: bool = False,
 ) -> StageResult:
     """Only the stage `evaluate`: metrics and report from the scores in the workspace.
 
@@ -169,27 +181,30 @@ def _run_stage(
     source: Source | None = None,
     *,
     version: str | None = None,
-    **sections: BaseModel | None,
+    **sections: BaseModel | Mapping[str, Any] | None,
 ) -> StageResult:
-    """Run one stage with some sections of the configuration replaced, on a registered version if given."""
-    given = {name: section for name, section in sections.items() if section is not None}
-    with locked_workspace(workspace) as place:
-        config = _current_config(place).model_copy(update=given) if given else None
+    """Run one stage with some sections of the configuration changed, on a registered version if given."""
+    config = {name: section for name, section in sections.items() if section is not None} or None
+    with locked_workspace(workspace, source, config) as place:
         run = _load_run(place, source, config)
         if version is not None:
             run = version_folder(version, place).run(run, run.records)
         return stage(run, refresh=refresh)
 
 
-def _current_config(workspace: Workspace) -> PipelineConfig:
-    """The configuration in `workspace.json`, or the default one in a new workspace."""
-    if workspace.inputs_file.is_file():
-        return workspace.read_inputs().config
-    return preset_config(DEFAULT_PRESET)
-
-
-def _load_run(workspace: Workspace, source: Source | None, config: PipelineConfig | None) -> Run:
+def _load_run(workspace: Workspace, source: Source | None, config: Settings | None) -> Run:
     """The run of the workspace, after writing the given parameters to `workspace.json`."""
+    inputs = _inputs(workspace, source, config)
     if source is not None or config is not None:
-        workspace.write_inputs(resolve_inputs(workspace, source, config))
-    return Run.load(workspace.root)
+        workspace.write_inputs(inputs)
+    return Run(workspace, inputs)
+
+
+def _inputs(workspace: Workspace, source: Source | None, config: Settings | None) -> WorkspaceInputs:
+    """The inputs of a run with these parameters: those of `workspace.json` if there are none.
+
+    Raises what `resolve_inputs` and `Workspace.read_inputs` raise.
+    """
+    if source is None and config is None:
+        return workspace.read_inputs()
+    return resolve_inputs(workspace, source, config)

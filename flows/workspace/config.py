@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from dsanet.detectors.config import InferConfig, TextConfig, TrainConfig
 from dsanet.detectors.dsanet.config import ModelConfig
@@ -97,8 +97,8 @@ def with_detector(config: PipelineConfig, name: str) -> PipelineConfig:
 def override(config: PipelineConfig, assignments: Iterable[str]) -> PipelineConfig:
     """`config` with `key.path=value` assignments applied in order; a value is JSON, otherwise plain text.
 
-    `model.detector` also replaces the detector's own settings. Raises ValueError naming the path of an
-    unknown key or of a value out of range.
+    `model.detector` also replaces the detector's own settings. A mapping given for a section changes only the
+    settings that it names. Raises ValueError naming the path of an unknown key or of a value out of range.
     """
     values = config.model_dump()
     for assignment in assignments:
@@ -107,11 +107,57 @@ def override(config: PipelineConfig, assignments: Iterable[str]) -> PipelineConf
             raise InputError(
                 f"setting {assignment!r} has no `=`; expected key.path=value, for example train.epochs=3"
             )
-        if path.strip() == "model.detector":
-            values = _change_detector(values, str(parse_value(text.strip())))
+        path, value = path.strip(), parse_value(text)
+        if path == "model.detector" or (isinstance(value, dict) and _is_section(config, path)):
+            values = _merge(values, _nested(path, value))
         else:
-            _set_value(values, path.strip(), parse_value(text))
+            _set_value(values, path, value)
     return config_from_values(values)
+
+
+def merge_settings(config: PipelineConfig, given: Mapping[str, Any]) -> PipelineConfig:
+    """`config` with the settings in `given`; settings that `given` does not name keep their value.
+
+    `given` is nested as in `workspace.json`; a model object in it replaces its whole section. Another
+    `preset` replaces all settings, another `model.detector` the detector's, before the rest is applied.
+    Raises ValueError naming the path of an unknown key or of a value out of range.
+    """
+    preset = given.get("preset", config.preset)
+    begun = config if preset == config.preset else preset_config(str(preset))
+    return config_from_values(_merge(begun.model_dump(), given))
+
+
+def _is_section(config: PipelineConfig, path: str) -> bool:
+    """True if the path names a group of settings, False for a setting (some settings are mappings)."""
+    node: object = config
+    for part in path.split("."):
+        node = getattr(node, part, None)
+    return isinstance(node, BaseModel)
+
+
+def _nested(path: str, value: Any) -> dict[str, Any]:
+    """`{"a": {"b": value}}` for the path `a.b`."""
+    for part in reversed(path.split(".")):
+        value = {part: value}
+    nested: dict[str, Any] = value
+    return nested
+
+
+def _merge(values: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings `values` with those in `given` replaced, after a change of the detector."""
+    model = given.get("model")
+    if isinstance(model, Mapping) and "detector" in model:
+        values = _change_detector(values, str(model["detector"]))
+    return _merge_mappings(values, given)
+
+
+def _merge_mappings(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(values)
+    for key, value in given.items():
+        here = merged.get(key)
+        both = isinstance(here, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merge_mappings(here, value) if both else value
+    return merged
 
 
 def _change_detector(values: dict[str, Any], name: str) -> dict[str, Any]:

@@ -4,22 +4,28 @@ A flow parameter or command option that is left out keeps its value in `workspac
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
 from dsanet.detectors.config import TextConfig
 from extract.config import StrictModel
 from extract.errors import MissingFileError
-from flows.workspace.config import DEFAULT_PRESET, PipelineConfig, override, preset_config
+from flows.workspace.config import DEFAULT_PRESET, PipelineConfig, merge_settings, override, preset_config
 from flows.workspace.workspace import Workspace, WorkspaceInputs, default_annotations
 
 
 class Source(StrictModel):
-    """The footage: videos with labels and splits, and temporal annotations of the test videos."""
+    """The footage: videos with labels and splits, and temporal annotations of the test videos.
 
-    manifest: Path = Field(description="CSV with the columns path, labels, split")
+    Without a manifest, or with the workspace's own, the fields that are left out keep their value there.
+    """
+
+    manifest: Path | None = Field(
+        None, description="CSV with the columns path, labels, split; default: the workspace's"
+    )
     annotations: Path | None = Field(
         None,
         description="CSV with the columns path, label, start_frame, end_frame; "
@@ -29,19 +35,28 @@ class Source(StrictModel):
 
 
 def resolve_inputs(
-    workspace: Workspace, source: Source | None, config: PipelineConfig | None
+    workspace: Workspace, source: Source | None, config: PipelineConfig | Mapping[str, Any] | None
 ) -> WorkspaceInputs:
     """The inputs of a flow run; None takes the value in `workspace.json`.
 
-    A new workspace needs a `source`; its default configuration is the preset `ucf-crime`. Raises
-    FileNotFoundError for a missing file and for a new workspace without a source.
+    A `config` given as a mapping changes only the settings that it names. A new workspace needs a manifest;
+    its default configuration is the preset `ucf-crime`. Raises FileNotFoundError for a missing file and for a
+    new workspace without a manifest, ValueError for an invalid setting.
     """
-    previous = _read_previous(workspace, required=source is None)
-    if previous is not None:
-        source = source or Source.model_validate(previous.model_dump(exclude={"config"}))
-        config = config or previous.config
-    assert source is not None  # _read_previous has raised otherwise
-    return _complete(source, config or preset_config(DEFAULT_PRESET))
+    source = source or Source()
+    previous = _read_previous(workspace, required=source.manifest is None)
+    if not isinstance(config, PipelineConfig):
+        begun = previous.config if previous else preset_config(DEFAULT_PRESET)
+        config = merge_settings(begun, config or {})
+    return _complete(_completed_by(source, previous), config)
+
+
+def _completed_by(source: Source, previous: WorkspaceInputs | None) -> Source:
+    """`source` with its empty fields as in `previous`, unless it names another manifest."""
+    if previous is None or (source.manifest and source.manifest.absolute() != previous.manifest):
+        return source
+    kept = previous.model_dump(exclude={"config"})
+    return Source.model_validate(kept | source.model_dump(exclude_none=True))
 
 
 def configure_workspace(
@@ -80,6 +95,7 @@ def _read_previous(workspace: Workspace, *, required: bool) -> WorkspaceInputs |
 
 def _complete(source: Source, config: PipelineConfig) -> WorkspaceInputs:
     """The inputs with defaults filled in and absolute paths. Raises FileNotFoundError for a missing file."""
+    assert source.manifest is not None  # a workspace without one has been refused
     annotations = source.annotations or default_annotations(source.manifest)
     for path in (source.manifest, annotations):
         if path is not None and not path.is_file():

@@ -4,7 +4,9 @@ import jsonschema
 import pytest
 
 from dsanet.detectors.registry import DETECTORS, config_class
-from flows.workspace.config import PRESETS, PipelineConfig, override, preset_config
+from extract.errors import InputError
+from flows.workspace.config import PRESETS, PipelineConfig, merge_settings, override, preset_config
+from flows.workspace.retrain_config import RetrainConfig
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -99,3 +101,57 @@ def test_the_json_schema_accepts_every_detector_and_no_unknown_setting(detector:
     jsonschema.validate({"model": model}, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"model": {**model, "windows": 4}}, schema)
+
+
+def test_merged_settings_change_only_what_is_named() -> None:
+    before = override(
+        preset_config("small"), ["extract.weights=random", 'retrain.inboxes=["/in"]', "train.lr=1e-3"]
+    )
+    given = {"retrain": {"min_new_labels": 50, "gate": {"margins": {"auc": 0.1}}}, "train": {"epochs": 3}}
+    expected = ["retrain.min_new_labels=50", "retrain.gate.margins.auc=0.1", "train.epochs=3"]
+    assert merge_settings(before, given) == override(before, expected)
+    assert merge_settings(before, {"preset": "small"}) == before
+    assert merge_settings(before, {}) == before
+
+
+def test_merged_settings_of_another_preset_or_detector_begin_with_its_own() -> None:
+    before = override(preset_config("small"), ["extract.weights=random", "train.epochs=3"])
+    xd = merge_settings(before, {"preset": "xd-violence", "infer": {"beta": 9}})
+    assert xd == override(preset_config("xd-violence"), ["infer.beta=9"])
+    given = {"model": {"detector": "clip-tsa", "samples": 7}}
+    assert merge_settings(before, given) == override(before, ["model.detector=clip-tsa", "model.samples=7"])
+    chosen = merge_settings(before, given)
+    assert merge_settings(chosen, {"model": {"noise": 0.1}}) == override(chosen, ["model.noise=0.1"])
+
+
+def test_a_model_object_replaces_its_section() -> None:
+    before = override(preset_config("small"), ["retrain.min_new_labels=3", "retrain.settle_s=1"])
+    after = merge_settings(before, {"retrain": RetrainConfig(min_new_labels=50)})
+    assert after.retrain == RetrainConfig(min_new_labels=50)
+    assert after.train == before.train
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"trian": {"epochs": 3}}, "setting trian:"),
+        ({"train": {"epoch": 3}}, "setting train.epoch:"),
+        ({"train": {"epochs": 0}}, "setting train.epochs:.*given: 0"),
+        ({"train": 3}, "setting train:"),
+        ({"preset": "shanghai"}, "no preset 'shanghai'"),
+        ({"model": {"detector": "sultani"}}, "no detector 'sultani'"),
+    ],
+)
+def test_invalid_settings_to_merge_are_named(given: dict[str, object], complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        merge_settings(preset_config("small"), given)
+
+
+def test_a_section_given_as_json_changes_only_what_it_names() -> None:
+    before = override(preset_config("small"), ["train.epochs=3", "retrain.gate.resamples=9"])
+    after = override(before, ['train={"lr": 0.5}', 'retrain.gate={"quantile": 0.1}'])
+    assert after == override(before, ["train.lr=0.5", "retrain.gate.quantile=0.1"])
+    replaced = override(before, ['retrain.gate.margins={"video_auc": 0.01}'])  # a setting, not a section
+    assert replaced.retrain.gate.margins == {"video_auc": 0.01}
+    other = override(before, ['model={"detector": "vadclip", "separation": 0.5}'])
+    assert other == override(before, ["model.detector=vadclip", "model.separation=0.5"])

@@ -2,8 +2,13 @@
 
 from pathlib import Path
 
+import jsonschema
 import pytest
+from prefect import Flow
+from prefect.utilities.callables import parameter_schema
 
+from flows.pipeline.prefect_flows import evaluate, extract, extract_train_eval, infer, train
+from flows.retraining.flow import retrain_on_new_footage
 from flows.workspace.config import override, preset_config
 from flows.workspace.inputs import Source, configure_workspace, resolve_inputs
 from flows.workspace.workspace import Workspace, WorkspaceInputs
@@ -69,3 +74,53 @@ def test_a_flow_keeps_the_parameters_that_it_is_not_given(manifests: Path) -> No
     inputs = resolve_inputs(workspace, Source(manifest=manifests / "b.csv"), None)
     assert (inputs.manifest, inputs.annotations, inputs.title) == (manifests / "b.csv", None, "b")
     assert inputs.config == before.config
+
+
+def test_settings_given_in_part_keep_the_others(manifests: Path) -> None:
+    before = configured(
+        manifests, manifest=manifests / "a.csv", preset="small", settings=["retrain.settle_s=1"]
+    )
+    workspace = Workspace(manifests / "ws")
+    inputs = resolve_inputs(workspace, None, {"retrain": {"min_new_labels": 50}})
+    assert inputs.config == override(before.config, ["retrain.min_new_labels=50"])
+
+
+def test_a_source_given_in_part_keeps_the_rest(manifests: Path) -> None:
+    before = configured(manifests, manifest=manifests / "a.csv", annotations=manifests / "more.csv")
+    workspace = Workspace(manifests / "ws")
+    titled = before.model_copy(update={"title": "Street"})
+    assert resolve_inputs(workspace, Source(title="Street"), None) == titled
+    workspace.write_inputs(titled)
+    assert resolve_inputs(workspace, Source(manifest=manifests / "a.csv"), None) == titled
+    with pytest.raises(FileNotFoundError, match="is not a workspace"):
+        resolve_inputs(Workspace(manifests / "new"), Source(title="Street"), None)
+
+
+@pytest.mark.parametrize(
+    "deployed",
+    [extract_train_eval, extract, train, infer, evaluate, retrain_on_new_footage],
+    ids=lambda found: found.name,
+)
+def test_a_flow_gets_exactly_the_settings_that_a_deployment_names(deployed: Flow[..., object]) -> None:
+    """Prefect's server checks them against the schema; in the run nothing is filled in by default values."""
+    schema = parameter_schema(deployed.fn).model_dump()
+    given = {
+        "config": {"train": {"epochs": 3}},
+        "extract": {"crops": 5},
+        "runtime": {"workers": 2},
+        "model": {"bag_length": 32},
+        "train": {"epochs": 3},
+        "infer": {},
+        "evaluate": {"threshold": 0.4},
+        "retrain": {"gate": {"quantile": 0.1}},
+    }
+    sections = {name: value for name, value in given.items() if name in schema["properties"]}
+    if deployed.name == "infer":
+        sections["model"] = "champion"
+    assert sections
+    jsonschema.validate(sections, schema)
+    validated = deployed.validate_parameters(sections)
+    assert {name: validated[name] for name in sections} == sections
+    for name in sections.keys() - {"model"} if deployed.name == "infer" else sections:
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({name: {"no-such-setting": 1}}, schema)

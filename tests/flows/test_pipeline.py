@@ -154,6 +154,18 @@ def test_a_stage_begins_a_workspace_from_footage_and_settings(footage: Path, tmp
     )
 
 
+@pytest.mark.parametrize("flow", [extract_train_eval, evaluate], ids=lambda flow: flow.name)
+def test_a_workspace_that_does_not_exist_is_refused_and_not_created(
+    flow: Callable[..., object], tmp_path: Path
+) -> None:
+    with pytest.raises(FileNotFoundError, match="is not a workspace"):
+        flow(tmp_path / "absent")
+    if flow is extract_train_eval:
+        with pytest.raises(FileNotFoundError, match=r"no file .*absent\.csv"):
+            flow(tmp_path / "absent", Source(manifest=tmp_path / "absent.csv"))
+    assert not (tmp_path / "absent").exists()
+
+
 def test_evaluation_without_features_names_the_command_to_run(footage: Path, tmp_path: Path) -> None:
     configure_workspace(tmp_path, footage, preset="small", weights="random")
     with pytest.raises(FileNotFoundError, match="dsanet extract --out"):
