@@ -57,6 +57,10 @@ def _decord_refusal(info: VideoInfo) -> str:
         return "decord returns wrong frames from open GOPs and intra refresh"
     if not info.packets.shown.all():
         return "decord ignores edit lists"
+    if info.packets.joints:
+        return "decord mixes up joined recordings"
+    if info.mirrored:
+        return "decord does not mirror pictures"
     if abs(info.packets.pts).max() >= 2**31:
         return "decord returns wrong frames for timestamps above 2^31"
     if info.n_frames * info.width * info.height * 3 > _DECORD_READ_AHEAD_BYTES:

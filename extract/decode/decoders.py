@@ -14,15 +14,19 @@ from av.video.stream import VideoStream
 
 from extract.decode.packets import (
     PacketTable,
+    Tick,
     VideoError,
+    captured_ffmpeg_log,
     decoded_frames,
-    nonempty_packets,
+    numbered_packets,
     open_video,
     short_reason,
 )
-from extract.decode.probe import VideoInfo
+from extract.decode.probe import VideoInfo, display_matrix
 
 _DECORD_BATCH_BYTES = 64_000_000
+_RELEASE_OF_SKIPPED = "mmco: unref short failure"
+"""ffmpeg's message."""
 
 Picture = npt.NDArray[np.uint8]
 """(H, W, 3) RGB."""
@@ -30,7 +34,7 @@ Frames = Iterator[tuple[int, Picture]]
 """(frame number, picture)"""
 
 
-def decode_sparse(info: VideoInfo, indices: Sequence[int]) -> Frames:
+def decode_sparse(info: VideoInfo, indices: Sequence[int], tick: Tick = lambda: None) -> Frames:
     """Send a decoder only the packets between an entry point and a wanted frame; flush it at each jump.
 
     In H.264, pictures that no other refers to (nal_ref_idc 0) are skipped as well. Raises VideoError if
@@ -39,33 +43,39 @@ def decode_sparse(info: VideoInfo, indices: Sequence[int]) -> Frames:
     plan = _plan_packets(info.packets, indices)
     numbers = _number_by_pts(info.packets)
     wanted = set(indices)
-    with open_video(info.path) as (container, stream):
+    with captured_ffmpeg_log() as log, open_video(info.path) as (container, stream):
         context = stream.codec_context
         last_sent = -1
-        for position, packet in enumerate(nonempty_packets(container, stream)):
+        for position, packet in numbered_packets(container, stream, info.packets):
+            tick()
             if position > plan.last:
                 break
             if not plan.needed[position]:
                 continue
             if position in plan.starts and -1 < last_sent < position - 1:
-                yield from _take_wanted(_decode(context, None), numbers, wanted)
+                yield from _take_wanted(_decode(context, None, log), numbers, wanted)
                 context.flush_buffers()
             if info.codec == "h264":
                 context.skip_frame = "DEFAULT" if position in plan.targets else "NONREF"
-            yield from _take_wanted(_decode(context, packet), numbers, wanted)
+            yield from _take_wanted(_decode(context, packet, log), numbers, wanted)
             last_sent = position
-        yield from _take_wanted(_decode(context, None), numbers, wanted)
+        yield from _take_wanted(_decode(context, None, log), numbers, wanted)
     _require_none_left(wanted)
 
 
-def decode_all(info: VideoInfo, indices: Sequence[int]) -> Frames:
-    """Decode every packet in order. Raises VideoError at the first damage before the last wanted frame."""
+def decode_all(info: VideoInfo, indices: Sequence[int], tick: Tick = lambda: None) -> Frames:
+    """Decode every packet in order, from the entry point before the first wanted frame on if it is known.
+
+    Raises VideoError at the first damage before the last wanted frame.
+    """
     numbers = None if info.full_decode_reason else _number_by_pts(info.packets)
     wanted = set(indices)
-    number = -1
+    first = 0 if numbers is None else min(_plan_packets(info.packets, [min(wanted)]).starts)
+    number = -1 if numbers is None else min(wanted) - 1
     with open_video(info.path) as (container, stream):
         try:
-            for frame in decoded_frames(container, stream, info.packets):
+            for frame in decoded_frames(container, stream, info.packets, first):
+                tick()
                 number = number + 1 if numbers is None else _frame_number(frame, numbers)
                 if number in wanted:
                     wanted.remove(number)
@@ -77,7 +87,7 @@ def decode_all(info: VideoInfo, indices: Sequence[int]) -> Frames:
     _require_none_left(wanted)
 
 
-def decode_with_decord(info: VideoInfo, indices: Sequence[int]) -> Frames:
+def decode_with_decord(info: VideoInfo, indices: Sequence[int], tick: Tick = lambda: None) -> Frames:
     """Decode with decord's `get_batch`, a few frames at a time.
 
     Raises VideoError if decord fails, or counts other frames than the probe.
@@ -92,6 +102,7 @@ def decode_with_decord(info: VideoInfo, indices: Sequence[int]) -> Frames:
             raise VideoError(f"decord sees {len(reader)} frames, the stream holds {info.n_frames}")
         for start in range(0, len(ordered), batch_size):
             batch = ordered[start : start + batch_size]
+            tick()
             yield from zip(batch, reader.get_batch(batch).asnumpy(), strict=True)
     except (decord.DECORDError, RuntimeError, IndexError) as error:
         # Without the time of day at its start: equal runs must give equal feature files.
@@ -146,10 +157,19 @@ def _frame_number(frame: av.VideoFrame, numbers: dict[int, int]) -> int:
     return -1 if frame.pts is None else numbers.get(frame.pts, -1)
 
 
-def _decode(context: av.VideoCodecContext, packet: "av.Packet[VideoStream] | None") -> list[av.VideoFrame]:
+def _decode(
+    context: av.VideoCodecContext,
+    packet: "av.Packet[VideoStream] | None",
+    log: list[tuple[int, str, str]],
+) -> list[av.VideoFrame]:
     try:
         return context.decode(packet)
     except av.FFmpegError as error:
+        # Behind the entry point of an open GOP, H.264 releases pictures that were skipped. That is an error
+        # for ffmpeg, but the picture is intact and comes out with the next packet.
+        if log and all(text.startswith(_RELEASE_OF_SKIPPED) for _, _, text in log):
+            log.clear()
+            return []
         raise VideoError(f"decoding fails: {short_reason(error)}") from error
 
 
@@ -169,11 +189,14 @@ def _intact_picture(frame: av.VideoFrame, number: int) -> Picture:
 
 
 def _upright_rgb(frame: av.VideoFrame) -> Picture:
-    """(H, W, 3) RGB of a decoded frame, rotated by its display matrix."""
+    """(H, W, 3) RGB of a decoded frame, rotated and mirrored by its display matrix."""
     # One thread: swscale would start one per core for every frame, which costs more than the conversion.
     picture: Picture = frame.to_ndarray(format="rgb24", threads=1).astype(np.uint8, copy=False)
-    quarter_turns = round(frame.rotation / 90)
-    return np.ascontiguousarray(np.rot90(picture, quarter_turns)) if quarter_turns % 4 else picture
+    (a, b), (c, d) = display_matrix(frame)
+    if a == 0:
+        picture = picture.swapaxes(0, 1)
+    across, down = (c, b) if a == 0 else (a, d)
+    return np.ascontiguousarray(picture[::down, ::across])
 
 
 def _require_none_left(wanted: set[int]) -> None:

@@ -13,6 +13,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from extract.decode.bitstream import NAL_CODECS, EntryKind, EntryPointParser
+from extract.decode.timeline import NO_PTS, join_recordings
 from extract.errors import InputError
 
 Tick = Callable[[], None]
@@ -27,7 +28,6 @@ _MAX_PIXELS = 1 << 26
 """Limit per frame, 8192 × 8192. Damaged headers declare more, cameras do not record more."""
 UNINDEXED_FORMATS = {"mpegts", "mpeg", "mpegvideo", "h264", "hevc"}
 """Containers without an index: a file may begin at any packet, and lost packets are not reported."""
-NO_PTS = np.iinfo(np.int64).min
 
 
 class VideoError(InputError):
@@ -43,15 +43,26 @@ class PacketTable:
     """Properties of the P packets of a stream, (P,) each, in decode order."""
 
     pts: npt.NDArray[np.int64]
-    """Presentation timestamps; `NO_PTS` if missing."""
+    """Presentation timestamps, on one clock for joined recordings; `NO_PTS` if missing."""
+    duration: npt.NDArray[np.int64]
+    """Durations in ticks; 0 if unknown."""
+    corrupt: npt.NDArray[np.bool_]
+    """True if the demuxer found that data before the end of the packet is missing."""
     decodable: npt.NDArray[np.bool_]
-    """False before the first key frame of the stream, for example in a recording that begins mid-GOP."""
+    """False before the first key frame of a recording, which may begin between two of them."""
     shown: npt.NDArray[np.bool_]
     """True if decodable and not removed by an edit list."""
     entry: npt.NDArray[np.bool_]
     """True if decoding can begin at the packet."""
     closed_gops: bool
     """True if every key frame is an entry point without leading pictures that need earlier packets."""
+    joints: tuple[int, ...] = ()
+    """First packets of the second and later of several joined recordings."""
+
+    @property
+    def undecodable(self) -> int:
+        """Packets that cannot be decoded because their recording begins between two key frames."""
+        return int(np.count_nonzero(~self.decodable))
 
 
 @contextmanager
@@ -87,23 +98,45 @@ def nonempty_packets(container: InputContainer, stream: VideoStream) -> "Iterato
         raise VideoError("the file is damaged: a stream begins in the middle") from error
 
 
+def numbered_packets(
+    container: InputContainer, stream: VideoStream, table: PacketTable
+) -> "Iterator[tuple[int, av.Packet[VideoStream]]]":
+    """The packets to decode with their positions; their timestamps are those of the table."""
+    for position, packet in enumerate(nonempty_packets(container, stream)):
+        if position >= len(table.pts):
+            return
+        if table.decodable[position]:
+            pts = int(table.pts[position])
+            packet.pts = None if pts == NO_PTS else pts
+            yield position, packet
+
+
 def decoded_frames(
-    container: InputContainer, stream: VideoStream, packets: PacketTable
+    container: InputContainer, stream: VideoStream, table: PacketTable, first: int = 0
 ) -> Iterator[av.VideoFrame]:
-    """Every frame in presentation order. Errors before the first frame are ignored, later ones are raised."""
+    """Every frame in presentation order, decoded from the packet `first` on.
+
+    At a joint the decoder starts anew. Errors before the first frame are ignored, later ones are raised.
+    """
+    context = stream.codec_context
+    joints = set(table.joints)
     any_decoded = False
-    for decodable, packet in zip(packets.decodable, nonempty_packets(container, stream), strict=False):
-        if not decodable:
+    for position, packet in numbered_packets(container, stream, table):
+        if position < first:
             continue
+        if joints and position >= min(joints):
+            joints = {joint for joint in joints if joint > position}
+            yield from context.decode(None)
+            context.flush_buffers()
         try:
-            frames = stream.codec_context.decode(packet)
+            frames = context.decode(packet)
         except av.error.InvalidDataError:
             if any_decoded:
                 raise
             continue
         any_decoded |= bool(frames)
         yield from frames
-    yield from stream.codec_context.decode(None)
+    yield from context.decode(None)
 
 
 @dataclass
@@ -111,7 +144,10 @@ class _PacketColumns:
     """Per-packet values collected by `read_packets`."""
 
     pts: list[int] = field(default_factory=list)
+    dts: list[int] = field(default_factory=list)
+    duration: list[int] = field(default_factory=list)
     discard: list[bool] = field(default_factory=list)
+    corrupt: list[bool] = field(default_factory=list)
     key: list[bool] = field(default_factory=list)
     entry_kinds: list[EntryKind | None] = field(default_factory=list)
 
@@ -120,52 +156,89 @@ class _PacketColumns:
         if packet.is_keyframe and parser:
             kind = parser.kind(memoryview(packet))
         self.pts.append(NO_PTS if packet.pts is None else packet.pts)
+        self.dts.append(NO_PTS if packet.dts is None else packet.dts)
+        self.duration.append(packet.duration or 0)
         self.discard.append(packet.is_discard)
+        self.corrupt.append(packet.is_corrupt)
         self.key.append(packet.is_keyframe)
         self.entry_kinds.append(kind)
 
-    def table(self, first: int) -> PacketTable:
-        """The packet table of a stream that can be decoded from packet `first` on."""
-        pts = np.array(self.pts)
-        decodable = np.arange(len(pts)) >= first
-        if self.entry_kinds[first] == "open":
-            decodable &= pts >= pts[first]
+    def table(self, time_base: float) -> PacketTable:
+        key = np.array(self.key)
+        pts, joints = join_recordings(np.array(self.pts), np.array(self.dts), key, time_base)
+        decodable = np.ones(len(pts), bool)
+        for start, end in zip([0, *joints], [*joints, len(pts)], strict=True):
+            recording = slice(start, end)
+            if key[recording].any():  # else damage or an unusual codec: the decoder decides
+                first = start + int(key[recording].argmax())
+                decodable[start:first] = False
+                if self.entry_kinds[first] == "open":
+                    decodable[recording] &= pts[recording] >= pts[first]
         return PacketTable(
             pts=pts,
+            duration=np.array(self.duration),
+            corrupt=np.array(self.corrupt),
             decodable=decodable,
             shown=decodable & ~np.array(self.discard),
             entry=np.array([kind is not None for kind in self.entry_kinds]),
             closed_gops=self.entry_kinds.count("closed") == sum(self.key),
+            joints=tuple(joints),
         )
 
 
-def read_packets(container: InputContainer, stream: VideoStream, tick: Tick) -> tuple[PacketTable, str]:
-    """The packet table and a description of damage found on the way, empty if there is none.
+def read_packets(
+    container: InputContainer, stream: VideoStream, first_error: Callable[[str], str], tick: Tick
+) -> tuple[PacketTable, "PacketDamage | None"]:
+    """The packet table, and the damage found on the way.
 
-    Raises VideoError if the stream has no packets, or more bytes of packets than the file could hold.
+    `first_error` is the function of `captured_ffmpeg_errors`. Raises VideoError if the stream has no packets,
+    or more bytes of packets than the file could hold.
     """
     codec = stream.codec_context.codec.canonical_name
     parser = EntryPointParser(codec, stream.codec_context.extradata) if codec in NAL_CODECS else None
     columns = _PacketColumns()
-    damage = ""
+    damage: PacketDamage | None = None
     bytes_left = 2 * container.size
     try:
         for packet in nonempty_packets(container, stream):
+            if damage is None and (reason := first_error(container.format.name)):
+                damage = PacketDamage(reason, len(columns.pts))
             bytes_left -= packet.size
             if bytes_left < 0:
                 raise VideoError("the file is damaged: its packets overlap")
             columns.add(packet, parser)
-            if packet.is_corrupt:
-                damage = "a packet is incomplete"
             tick()
     except (av.FFmpegError, OSError) as error:
-        damage = f"reading it fails, {short_reason(error)}"
+        damage = damage or PacketDamage(f"reading it fails, {short_reason(error)}", len(columns.pts))
+    if damage is None and (reason := first_error(container.format.name)):
+        damage = PacketDamage(reason, len(columns.pts))
+    if columns.pts and stream.index_entries and stream.index_entries[0].is_keyframe:
+        columns.key[0] = True  # otherwise a damaged key frame would pass for a recording that begins later
     if not columns.pts:
-        raise VideoError(damage or "its video stream holds no frames")
-    # Without an index a recording may begin at any packet. In other containers a first packet that is not a
-    # key frame means damage, which the decoder reports.
-    may_begin_anywhere = container.format.name in UNINDEXED_FORMATS and any(columns.key)
-    return columns.table(columns.key.index(True) if may_begin_anywhere else 0), damage
+        raise VideoError(damage.reason if damage else "its video stream holds no frames")
+    return columns.table(float(stream.time_base or 1)), damage
+
+
+@dataclass(frozen=True)
+class PacketDamage:
+    """Damage of the container, found before the packet `position`."""
+
+    reason: str
+    position: int
+
+
+@contextmanager
+def captured_ffmpeg_log() -> Iterator[list[tuple[int, str, str]]]:
+    """Capture the errors that ffmpeg logs, as (level, name of the component, text)."""
+    level, skip_repeated = av.logging.get_level(), av.logging.get_skip_repeated()
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)  # an error equal to one of the previous file must not be skipped
+    try:
+        with av.logging.Capture() as messages:
+            yield messages
+    finally:
+        av.logging.set_level(level)
+        av.logging.set_skip_repeated(skip_repeated)
 
 
 @contextmanager
@@ -174,15 +247,14 @@ def captured_ffmpeg_errors() -> Iterator[Callable[[str], str]]:
 
     Yields a function that returns the first error logged by the demuxer of that name, or an empty string.
     """
-    level, skip_repeated = av.logging.get_level(), av.logging.get_skip_repeated()
-    av.logging.set_level(av.logging.ERROR)
-    av.logging.set_skip_repeated(False)  # an error equal to one of the previous file must not be skipped
-    try:
-        with av.logging.Capture() as messages:
-            yield lambda demuxer: next((text.strip() for _, name, text in messages if name == demuxer), "")
-    finally:
-        av.logging.set_level(level)
-        av.logging.set_skip_repeated(skip_repeated)
+    with captured_ffmpeg_log() as messages:
+
+        def first_error(demuxer: str) -> str:
+            # Messages of others are removed: this is called after every packet.
+            messages[:] = [message for message in messages if message[1] == demuxer][:1]
+            return messages[0][2].strip() if messages else ""
+
+        yield first_error
 
 
 def short_reason(error: BaseException) -> str:

@@ -5,10 +5,12 @@ applied. Frame numbers therefore do not shift after a damaged place, and the fra
 stream, not that of the header.
 """
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -17,8 +19,8 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from extract.decode.packets import (
-    NO_PTS,
     UNINDEXED_FORMATS,
+    PacketDamage,
     PacketTable,
     Tick,
     VideoError,
@@ -28,6 +30,7 @@ from extract.decode.packets import (
     read_packets,
     short_reason,
 )
+from extract.decode.timeline import NO_PTS, StreamClock, Timeline, frame_timeline, usual_duration
 from extract.errors import MissingFileError
 
 INTRA_ONLY = {"mjpeg", "prores", "dnxhd", "png", "rawvideo"}
@@ -36,6 +39,10 @@ INTRA_ONLY = {"mjpeg", "prores", "dnxhd", "png", "rawvideo"}
 # frames) only decoding tells the number of frames.
 _ONE_FRAME_PER_PACKET = {"h264", "hevc", "vp9", "av1", "ffv1", *INTRA_ONLY}
 _PROGRESSIVE = (0, 1)  # AVFieldOrder: unknown, progressive
+_STATE_THEIR_END = {"avi", "mov,mp4,m4a,3gp,3g2,mj2"}
+"""Containers whose stated duration includes the last frame's, and empty slots after it."""
+_REORDERED_PICTURES = 16
+"""Most pictures that H.264 and H.265 keep back for reordering."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +57,9 @@ class VideoInfo:
     height: int
     """Pixels of the upright picture."""
     eight_bit: bool
-    fps: float
-    """Average frames per second."""
-    time_s: npt.NDArray[np.float64] = field(repr=False)
-    """(n_frames,) seconds after the first frame, in presentation order."""
+    mirrored: bool
+    """True if the display matrix mirrors the picture, besides rotating it."""
+    timeline: Timeline = field(repr=False)
     packets: PacketTable = field(repr=False)
     full_decode_reason: str = ""
     """Reason why the packets do not identify the frames, so that every frame has to be decoded in order.
@@ -68,9 +74,28 @@ class VideoInfo:
         return len(self.time_s)
 
     @property
+    def time_s(self) -> npt.NDArray[np.float64]:
+        """(n_frames,) presentation times in seconds after the container's start, ascending."""
+        return self.timeline.start_s
+
+    @property
+    def fps(self) -> float:
+        """Usual frames per second; for a variable rate the average."""
+        return self.timeline.fps
+
+    @property
     def duration_s(self) -> float:
-        """Seconds from the first frame to the end of the last, which counts as an average frame."""
-        return float(self.time_s[-1]) + 1 / self.fps
+        """Seconds from the container's start to the end of the last frame."""
+        return float(self.timeline.end_s[-1])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Irregularities of the recording that do not prevent its use, in words."""
+        count = self.packets.undecodable
+        begins = f"{count} pictures before a key frame can't be decoded" if count else ""
+        joints = len(self.packets.joints)
+        joined = f"{joints + 1} recordings, one after the other" if joints else ""
+        return tuple(note for note in (joined, begins, *self.timeline.notes) if note)
 
 
 def probe(path: Path, tick: Tick = lambda: None) -> VideoInfo:
@@ -102,34 +127,89 @@ def probe(path: Path, tick: Tick = lambda: None) -> VideoInfo:
     if not path.is_file():
         raise MissingFileError(f"no video at {path}")
     with captured_ffmpeg_errors() as first_error, open_video(path) as (container, stream):
-        average_rate = float(stream.average_rate or stream.guessed_rate or 0)
-        declared_frames = stream.frames
-        table, packet_damage = read_packets(container, stream, tick)
-        packet_damage = packet_damage or first_error(container.format.name)
+        table, packet_damage = read_packets(container, stream, first_error, tick)
+        clock = _stream_clock(container, stream, table)
+        slots = _avi_slots(container, stream, table)
+        expected_packets = _expected_packets(container, stream, path)
         full_decode_reason = _full_decode_reason(container, stream, table)
     with open_video(path) as (container, stream):
         frames = decoded_frames(container, stream, table)
         first = _first_frame(frames)
         if full_decode_reason:
-            pts, decode_error = _timestamps_of_all(first, frames, tick)
+            stamps, decode_error = _timestamps_of_all(first, frames, tick)
+            if slots is not None and len(slots) == len(stamps):
+                stamps = slots
         else:
-            pts, decode_error = np.sort(table.pts[table.shown]), None
-        fps, time_s = _frame_times(pts, float(stream.time_base or 1), average_rate)
-        rotated = first.rotation % 180 != 0
+            stamps, decode_error = table.pts[table.shown], None
+        timeline = frame_timeline(stamps, clock)
+        transposed, mirrored = orientation(first)
         return VideoInfo(
             path=path,
             container=container.format.name,
             codec=stream.codec_context.codec.canonical_name,
-            width=first.height if rotated else first.width,
-            height=first.width if rotated else first.height,
+            width=first.height if transposed else first.width,
+            height=first.width if transposed else first.height,
             eight_bit=max(component.bits for component in first.format.components) == 8,
-            fps=fps,
-            time_s=time_s,
+            mirrored=mirrored,
+            timeline=timeline,
             packets=table,
             full_decode_reason=full_decode_reason,
             damage=decode_error
-            or _find_damage(container.format.name, packet_damage, declared_frames, len(table.pts), time_s),
+            or _find_damage(container.format.name, table, packet_damage, expected_packets, timeline),
         )
+
+
+def _stream_clock(container: InputContainer, stream: VideoStream, table: PacketTable) -> StreamClock:
+    time_base = float(stream.time_base or 1)
+    end = None
+    if stream.duration and container.format.name in _STATE_THEIR_END:
+        end = ((stream.start_time or 0) + stream.duration) * time_base
+    return StreamClock(
+        time_base=time_base,
+        rates=tuple(float(rate or 0) for rate in (stream.average_rate, stream.guessed_rate)),
+        packet_duration_s=usual_duration(table.duration, time_base),
+        start_s=None if container.start_time is None else container.start_time / av.time_base,
+        end_s=end,
+    )
+
+
+def _avi_slots(
+    container: InputContainer, stream: VideoStream, table: PacketTable
+) -> npt.NDArray[np.int64] | None:
+    """The slots of an AVI file's pictures in presentation order; ffmpeg's timestamps are moved by B-frames.
+
+    Empty slots at the start of a stream with B-frames are the encoder's delay: no picture is missing there.
+    Others are pictures that the camera dropped.
+    """
+    entries = stream.index_entries if container.format.name == "avi" else ()
+    if len(entries) != len(table.pts):
+        return None
+    slots = np.array([entry.timestamp for entry in entries])
+    if not stream.codec_context.has_b_frames:
+        return slots
+    order = np.arange(len(slots))
+    delay = int((slots - order)[order < _REORDERED_PICTURES].max())
+    later: npt.NDArray[np.int64] = np.maximum(slots, order + delay)
+    return later
+
+
+def _expected_packets(container: InputContainer, stream: VideoStream, path: Path) -> int:
+    """Packets that the container's index lists; 0 if it has none that is complete before reading.
+
+    The index is compared, not the header's count: that one includes pictures which an edit list removes. In
+    AVI the header counts slots, and cameras leave the slot of a dropped picture empty: it counts only if the
+    file ends before its declared size.
+    """
+    if container.format.name == "avi":
+        return stream.frames if _is_cut_riff(path) else 0
+    return len(stream.index_entries) if stream.frames and "mov" in container.format.name else stream.frames
+
+
+def _is_cut_riff(path: Path) -> bool:
+    """True if an AVI file is smaller than the size in its header."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    return len(head) == 8 and struct.unpack("<I", head[4:])[0] + 8 > path.stat().st_size
 
 
 def _full_decode_reason(container: InputContainer, stream: VideoStream, table: PacketTable) -> str:
@@ -144,6 +224,8 @@ def _full_decode_reason(container: InputContainer, stream: VideoStream, table: P
         return "AVI has no presentation timestamps"
     if (table.pts == NO_PTS).any() or len(np.unique(pts)) < len(pts):
         return "timestamps are missing or not unique"
+    if stream.codec_context.has_b_frames and len(pts) > 2 and (np.diff(table.pts) > 0).all():
+        return "timestamps follow the decoding order"
     if not table.entry.any():
         return "no entry point is known"
     return ""
@@ -174,46 +256,76 @@ def _timestamps_of_all(
     return np.array(pts), decode_error
 
 
-def _frame_times(
-    pts: npt.NDArray[np.int64], time_base: float, average_rate: float
-) -> tuple[float, npt.NDArray[np.float64]]:
-    """Average frames per second, and the seconds of each frame after the first.
-
-    Frames without usable timestamps are spaced evenly.
-    """
-    n = len(pts)
-    if n > 1 and pts[0] != NO_PTS and (np.diff(pts) > 0).all():
-        time_s = (pts - pts[0]) * time_base
-        # The container's average rate is exact if it agrees with the timestamps to within their rounding.
-        agrees = average_rate > 0 and abs((n - 1) / average_rate - time_s[-1]) <= 2 * time_base
-        return average_rate if agrees else float((n - 1) / time_s[-1]), time_s
-    fps = average_rate if 0 < average_rate <= 1000 else 25.0
-    return fps, np.arange(n) / fps
-
-
 def _find_damage(
     container: str,
-    packet_damage: str,
-    declared_frames: int,
-    n_packets: int,
-    time_s: npt.NDArray[np.float64],
+    table: PacketTable,
+    reported: PacketDamage | None,
+    expected_packets: int,
+    timeline: Timeline,
 ) -> VideoError | None:
     """The error for frames that are missing from the stream, or None.
 
-    The frames before the first gap in time are certain to be correct.
+    Irregular times alone are no damage: cameras pause, drop pictures and change their rate.
     """
-    steps = np.diff(time_s)
-    usual = np.median(steps) if len(steps) else 0.0
-    gaps = np.flatnonzero(steps > 1.5 * usual)
-    first_missing = int(gaps[0]) + 1 if len(gaps) else len(time_s)
     if container in UNINDEXED_FORMATS:
-        # The demuxer reports no lost packets, but does report the joint of two recordings: gaps decide alone.
-        steady = np.mean(steps < 1.5 * usual) > 0.9 if len(steps) else False
-        packet_damage = "its timestamps jump" if steady and len(gaps) else ""
-    if packet_damage:
-        return VideoError(f"the file is damaged: {packet_damage}", first_missing)
-    if declared_frames > n_packets:
+        # The demuxer also reports the joint of two recordings: the packets alone decide.
+        reported = _lost_packets(table)
+    elif reported is None and table.corrupt.any():
+        reported = PacketDamage("a packet is incomplete", int(table.corrupt.argmax()))
+    if reported:
         return VideoError(
-            f"the header promises {declared_frames} frames, the file holds {n_packets}", n_packets
+            f"the file is damaged: {reported.reason}", _first_missing(table, reported.position, timeline)
+        )
+    if expected_packets > len(table.pts):
+        return VideoError(
+            f"the header promises {expected_packets} frames, the file holds {len(table.pts)}", len(table.pts)
         )
     return None
+
+
+def _lost_packets(table: PacketTable) -> PacketDamage | None:
+    """The first place where the continuity counter says that data are missing within a recording.
+
+    The counter also breaks where a recording ends and another begins, with a key frame or at a joint of the
+    clocks; ffmpeg marks one of the two packets before that. If data are missing there, decoding fails.
+    """
+    begins = table.entry.copy()
+    begins[list(table.joints)] = True
+    for position in np.flatnonzero(table.corrupt).tolist():
+        if not begins[position + 1 : position + 3].any():
+            return PacketDamage("packets were lost", position)
+    return None
+
+
+def _first_missing(table: PacketTable, position: int, timeline: Timeline) -> int:
+    """The first frame that may be missing if the damage lies before or in the packet `position`.
+
+    The lost packets may hold pictures shown before the ones read last, as far as pictures are reordered.
+    """
+    intact = table.pts[:position][table.shown[:position]]
+    steps = np.diff(timeline.start_s)
+    if not len(steps) or (table.pts == NO_PTS).any():
+        return min(len(intact), len(timeline.start_s))
+    after = max(0, len(intact) - _REORDERED_PICTURES)
+    gaps = np.flatnonzero(steps[after:] > 1.5 / timeline.fps)
+    return after + int(gaps[0]) + 1 if len(gaps) else len(intact)
+
+
+def orientation(frame: av.VideoFrame) -> tuple[bool, bool]:
+    """Whether the upright picture has width and height exchanged, and whether it is mirrored."""
+    (a, b), (c, d) = display_matrix(frame)
+    return bool(a == 0), bool(a * d - b * c < 0)
+
+
+def display_matrix(frame: av.VideoFrame) -> npt.NDArray[np.int64]:
+    """(2, 2) display matrix [[a, b], [c, d]] with entries -1, 0 and 1: the pixel (x, y), y down, is shown at
+    (a·x + c·y, b·x + d·y). Other angles become the nearest quarter turn.
+    """
+    data: Any = frame.side_data.get("DISPLAYMATRIX")  # a buffer
+    if data is None:
+        return np.eye(2, dtype=np.int64)
+    matrix = np.frombuffer(data, "<i4").reshape(3, 3)[:2, :2].astype(np.float64)
+    straight = np.abs(matrix).trace() >= np.abs(matrix[::-1]).trace()
+    if not matrix.any():
+        return np.eye(2, dtype=np.int64)
+    return np.where(np.eye(2, dtype=bool) == straight, np.sign(matrix), 0).astype(np.int64)

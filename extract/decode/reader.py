@@ -5,7 +5,7 @@ from pathlib import Path
 
 from extract.decode.decoder_choice import Choice, choose_decoder
 from extract.decode.decoders import Frames, Picture, decode_all, decode_sparse, decode_with_decord
-from extract.decode.packets import VideoError
+from extract.decode.packets import Tick, VideoError
 from extract.decode.probe import VideoInfo, probe
 
 
@@ -21,10 +21,11 @@ class FrameReader:
         self.info = info
         self.decoder, self.reason = choose_decoder(info, choice)
 
-    def frames(self, indices: Sequence[int]) -> Frames:
+    def frames(self, indices: Sequence[int], tick: Tick = lambda: None) -> Frames:
         """(frame number, (H, W, 3) uint8 RGB) in ascending order, each frame once.
 
-        Raises VideoError naming the first missing frame.
+        `tick` is called for every packet or frame on the way. Raises VideoError naming the first missing
+        frame.
         """
         missing = sorted(set(indices))
         for number in (*missing[:1], *missing[-1:]):
@@ -33,13 +34,13 @@ class FrameReader:
         if missing and self.decoder != "pyav-full":
             decode = decode_sparse if self.decoder == "pyav-sparse" else decode_with_decord
             try:
-                for number, picture in decode(self.info, missing):
+                for number, picture in decode(self.info, missing, tick):
                     missing.remove(number)
                     yield number, picture
             except VideoError as error:
                 self.decoder, self.reason = "pyav-full", f"{self.decoder}: {error}"
         if missing:
-            yield from decode_all(self.info, missing)
+            yield from decode_all(self.info, missing, tick)
 
 
 def read_frames(

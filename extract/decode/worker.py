@@ -113,7 +113,7 @@ def _decode(job: Job, connection: Connection) -> Finished:
     reader = FrameReader(info, job.decoder)
     damage = info.damage
     try:
-        _send_pictures(reader, picks, connection)
+        _send_pictures(reader, picks, connection, heartbeat)
     except VideoError as error:
         if not job.partial:
             raise
@@ -143,9 +143,11 @@ def _picks(info: VideoInfo, sampling: Sampling) -> Picks:
     return picks
 
 
-def _send_pictures(reader: FrameReader, picks: Picks, connection: Connection) -> None:
+def _send_pictures(
+    reader: FrameReader, picks: Picks, connection: Connection, heartbeat: "_Heartbeat"
+) -> None:
     frames = picks.frames.tolist()
-    for pick, (_, picture) in enumerate(reader.frames(frames)):
+    for pick, (_, picture) in enumerate(reader.frames(frames, heartbeat)):
         connection.send(PictureHeader(pick, picture.shape))
         _write_all(connection.fileno(), np.ascontiguousarray(picture).data.cast("B"))
 
