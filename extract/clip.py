@@ -60,14 +60,19 @@ def visual_digest(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def require_weights(weights: str) -> None:
+    """Raise MissingFileError if `weights` is a path without a file; `openai` and `random` are no paths."""
+    if weights not in ("openai", "random") and not Path(weights).is_file():
+        raise MissingFileError(f"no CLIP weights at {weights}; {_WEIGHTS_HELP}")
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a TorchScript archive, a state dict (also under the key `state_dict`) or safetensors.
 
     Only tensors are unpickled, and the code of a TorchScript archive is not called. Raises FileNotFoundError,
     or ValueError naming the file.
     """
-    if not path.is_file():
-        raise MissingFileError(f"no CLIP weights at {path}; {_WEIGHTS_HELP}")
+    require_weights(str(path))
     try:
         state = _read_any_format(path)
     except Exception as error:  # each format's reader raises its own kinds for a damaged file

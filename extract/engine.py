@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import joblib
@@ -27,7 +27,7 @@ from extract.decode.pool import DecoderPool
 from extract.decode.process import Message, PictureData
 from extract.decode.worker import Failed, Finished, Job, Opened
 from extract.encoder import FrameEncoder, load_encoder
-from extract.errors import InputError
+from extract.errors import InputError, MissingFileError
 from extract.failures import Failure, read_failures, write_failures
 from extract.manifest import VideoRecord
 from extract.progress import ExtractProgress, ProgressTracker
@@ -46,6 +46,8 @@ class ExtractResult:
     extracted: list[str]
     reused: list[str]
     failures: list[Failure]
+    timing: dict[str, str] = field(default_factory=dict, repr=False)
+    """Irregularities of extracted recordings by the video's name, for example pauses."""
 
 
 def extract_videos(
@@ -75,8 +77,8 @@ def extract_videos(
 
     Raises:
         FileNotFoundError: There are no weights.
-        ValueError: The weights or the device are not usable, two videos have the same name, the folder is not
-            writable, or another extraction is running in it.
+        InputError: The weights or the device are not usable, two videos have the same name, a video is gone
+            whose features are outdated, the folder is not writable, or another extraction is running in it.
 
     Examples:
         >>> from pathlib import Path
@@ -97,6 +99,7 @@ def extract_videos(
                 pool.map(lambda r: is_up_to_date(r, features_dir, config, fingerprint, runtime), records)
             )
         todo = [record for record, up_to_date in zip(records, done, strict=True) if not up_to_date]
+        _require_sources(todo, features_dir)
         reused = [record.name for record, up_to_date in zip(records, done, strict=True) if up_to_date]
         return _ExtractionRun(todo, reused, features_dir, config, runtime, encoder, on_progress).execute()
 
@@ -105,6 +108,20 @@ def _require_unique_names(records: Sequence[VideoRecord]) -> None:
     name, count = next(iter(Counter(record.name for record in records).most_common(1)), ("", 0))
     if count > 1:
         raise InputError(f"{count} videos are named {name!r}; names must be unique, feature files carry them")
+
+
+def _require_sources(todo: Sequence[VideoRecord], features_dir: Path) -> None:
+    """Raise MissingFileError for videos that are gone and have outdated features, before any is decoded.
+
+    A video that is gone and has no features is a failure like others: its file may have been moved meanwhile.
+    """
+    gone = [r for r in todo if not r.path.exists() and feature_path(features_dir, r.name).is_file()]
+    if gone:
+        raise MissingFileError(
+            f"{len(gone)} videos are gone whose features must be extracted again (made with other settings "
+            f"or weights, or damaged), first: {gone[0].name}, {gone[0].path}; restore the videos, return to "
+            f"the settings of the features, or delete the feature files in {features_dir} and the rows"
+        )
 
 
 @contextmanager
@@ -165,6 +182,8 @@ class _OpenVideo:
             features=(self.sums[:snippets] / counts.astype(np.float32)).astype(np.float16),
             frame_index=self.finished.frame_index,
             time_s=self.finished.time_s,
+            start_s=self.finished.start_s,
+            end_s=self.finished.end_s,
             meta=meta,
         )
 
@@ -196,6 +215,7 @@ class _ExtractionRun:
         self._writes: deque[tuple[VideoRecord, Future[None]]] = deque()
         self._extracted: list[str] = []
         self._failures: dict[str, Failure] = {}
+        self._timing: dict[str, str] = {}
 
     def execute(self) -> ExtractResult:
         names = {*self._records, *self._reused}
@@ -206,7 +226,9 @@ class _ExtractionRun:
                 self._extract_all()
         self._write_failures()
         self._progress.report(force=True)
-        return ExtractResult(sorted(self._extracted), self._reused, list(self._failures.values()))
+        return ExtractResult(
+            sorted(self._extracted), self._reused, list(self._failures.values()), self._timing
+        )
 
     def _extract_all(self) -> None:
         jobs = self._jobs()
@@ -245,6 +267,8 @@ class _ExtractionRun:
                 self._embed_pending(keep_in_flight=1)
         elif isinstance(message, Finished):
             self._open[record.name].finished = message
+            if message.source.timing:
+                self._timing[record.name] = message.source.timing
             self._write_if_complete(self._open[record.name])
         else:
             self._open.pop(record.name, None)

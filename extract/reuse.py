@@ -22,7 +22,8 @@ def is_up_to_date(
 ) -> bool:
     """True if an intact feature file was made from this video, by this encoder, with this config.
 
-    A file with only the snippets before a damaged place counts only with `runtime.partial`.
+    The video need not exist any more: its features are then all that is left of it. A file with only the
+    snippets before a damaged place counts only with `runtime.partial`.
     """
     try:
         meta = read_features(feature_path(features_dir, record.name)).meta
@@ -36,7 +37,10 @@ def is_up_to_date(
 
 
 def _is_unchanged(video: Path, source: SourceInfo, *, verify: bool) -> bool:
-    """True if the video has the recorded size and mtime or, for another mtime or with `verify`, digest."""
+    """True if the video has the recorded size and mtime or, for another mtime or with `verify`, digest.
+
+    True for a video that is gone, too: there is nothing to compare with, and nothing to extract again.
+    """
     try:
         status = video.stat()
         if status.st_size != source.size:
@@ -44,6 +48,8 @@ def _is_unchanged(video: Path, source: SourceInfo, *, verify: bool) -> bool:
         if status.st_mtime_ns == source.mtime_ns and not verify:
             return True
         return file_digest(video) == source.sha256
+    except FileNotFoundError:
+        return True
     except OSError:
         return False  # the extraction meets the same error and lists it
 

@@ -95,6 +95,16 @@ class TextConfig(DetectorConfig):
         """Text of each class: its prompt, or its name."""
         return tuple(self.prompts.get(name, name) for name in self.classes)
 
+    @property
+    def encoded_texts(self) -> tuple[str, ...]:
+        """All texts that CLIP's text tower encodes, one or several per class."""
+        return self.texts
+
+    @property
+    def learned_tokens(self) -> int:
+        """Learned vectors in every text, beside its own tokens."""
+        return 0
+
     @model_validator(mode="after")
     def _check_prompts(self) -> Self:
         if unknown := set(self.prompts) - set(self.classes):

@@ -40,6 +40,10 @@ class VadCLIPConfig(TwoBranchConfig):
     def masks_padding(self) -> bool:
         return self.mask_padding
 
+    @property
+    def learned_tokens(self) -> int:
+        return 2 * self.context_tokens
+
     @classmethod
     def preset(cls, name: str) -> Preset:
         if name == "ucf-crime":

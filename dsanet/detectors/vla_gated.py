@@ -95,6 +95,10 @@ class VLAGatedConfig(SegmentedConfig, TextConfig):
                 raise InputError(f"template {template!r} has no {{}} for the class name")
         return templates
 
+    @property
+    def encoded_texts(self) -> tuple[str, ...]:
+        return tuple(template.format(text) for text in self.texts for template in self.templates)
+
     @classmethod
     def preset(cls, name: str) -> Preset:
         if name not in CLASSES:
@@ -179,8 +183,7 @@ class VLAGated(Detector[VLAGatedOutput]):
     @staticmethod
     def text_module(config: VLAGatedConfig, tower: TextTower) -> nn.Module:
         """Constant class embeddings of length 1: the mean of the normalised embeddings of the templates."""
-        texts = [template.format(text) for text in config.texts for template in config.templates]
-        each_PD = F.normalize(FixedText.encode(tower, texts).text_CD, dim=-1)
+        each_PD = F.normalize(FixedText.encode(tower, config.encoded_texts).text_CD, dim=-1)
         mean_CD = each_PD.unflatten(0, (len(config.texts), len(config.templates))).mean(1)
         return FixedText(F.normalize(mean_CD, dim=-1))
 

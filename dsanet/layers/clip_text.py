@@ -20,15 +20,21 @@ from extract.errors import InputError
 MAX_TOKENS = 77
 
 
-def tokenize(texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+def tokenize(texts: Sequence[str], learned_tokens: int = 0) -> tuple[Tensor, Tensor]:
     """Token numbers (C, L), cut to the longest text, and the position of each text's end token (C,).
 
-    Raises ValueError for a text of more than 75 tokens.
+    Raises InputError for a text that exceeds CLIP's 77 tokens with its start and end token and
+    `learned_tokens` more.
     """
     tokenizer = open_clip.tokenizer.SimpleTokenizer(context_length=MAX_TOKENS)
+    limit = MAX_TOKENS - 2 - learned_tokens
     for text in texts:
-        if len(tokenizer.encode(text)) > MAX_TOKENS - 2:
-            raise InputError(f"prompt {text!r} has more than {MAX_TOKENS - 2} tokens; shorten it")
+        if (count := len(tokenizer.encode(text))) > limit:
+            beside = f" beside {learned_tokens} learned ones (context_tokens)" if learned_tokens else ""
+            shown = text if len(text) <= 60 else f"{text[:59]}…"
+            raise InputError(
+                f"the label or prompt {shown!r} has {count} tokens, CLIP takes {limit}{beside}; shorten it"
+            )
     tokens_CL = tokenizer(list(texts))
     end_C = tokens_CL.argmax(-1)
     return tokens_CL[:, : int(end_C.max()) + 1], end_C
@@ -109,13 +115,8 @@ class LearnedContext(nn.Module):
     def __init__(self, tower: TextTower, names: Sequence[str], context_tokens: int) -> None:
         super().__init__()
         self.tower = tower
-        tokens_CL, end_C = tokenize(names)
+        tokens_CL, end_C = tokenize(names, 2 * context_tokens)
         length = int(end_C.max()) + 1 + 2 * context_tokens
-        if length > MAX_TOKENS:
-            raise InputError(
-                f"class names with context need {length} tokens, CLIP takes {MAX_TOKENS}; "
-                "lower context_tokens"
-            )
         # One vector per position, as in VadCLIP; positions after the longest text are never used.
         self.context = nn.Parameter(torch.randn(MAX_TOKENS, tower.position.shape[1]) * 0.01)
         words_CLD, is_word_CL = _spread(tower.token_embedding(tokens_CL), end_C, context_tokens, length)

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsanet.checkpoint import INFO_FILE, read_info
+from dsanet.checkpoint import INFO_FILE, CheckpointInfo, load_checkpoint
 from dsanet.inference import infer
 from evaluate.predictions import Interval, anomalous_intervals
 from evaluate.report.png import save_timeline
 from evaluate.scores import VideoScores, read_scores, score_path
 from extract.atomic import write_atomically
 from extract.config import ExtractConfig, ExtractRuntime
+from extract.encoder import FrameEncoder, load_encoder
 from extract.engine import extract_videos
-from extract.errors import MissingFileError
+from extract.errors import InputError, MissingFileError
 from extract.failures import Failure
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord
@@ -54,9 +55,10 @@ def score_videos(
 
     Writes features/ and scores/ below `out`, `out/intervals.csv` and `out/timeline.png`. A video that cannot
     be decoded is skipped and listed in `failures`. Existing feature files of the same videos are reused.
+    Paths, checkpoint and CLIP weights are checked before the first video is decoded.
 
     Args:
-        videos: paths of video files
+        videos: paths of video files; one that is given twice is scored once
         model: a checkpoint folder, or a workspace with a model
         out: folder for the results
         threshold: anomaly score in [0, 1] from which a snippet counts as anomalous
@@ -65,8 +67,8 @@ def score_videos(
         runtime: device, workers and error handling of the extraction
 
     Raises:
-        FileNotFoundError: a video, the checkpoint or the CLIP weights do not exist
-        ValueError: the checkpoint is damaged, or the CLIP weights are not those of its training
+        MissingFileError: a video, the checkpoint or the CLIP weights do not exist
+        InputError: the checkpoint is damaged, or the CLIP weights are not those of its training
 
     Examples:
         >>> from pathlib import Path
@@ -76,11 +78,12 @@ def score_videos(
         [('video', ...)]
     """
     model = model if (model / INFO_FILE).is_file() else Workspace(model).model
-    info = read_info(model)
+    info = load_checkpoint(model).info  # the weights too: a damaged file is found before the extraction
     config = info.extract.model_copy(update={"weights": weights} if weights else {})
     workspace, runtime = Workspace(out), runtime or ExtractRuntime()
     records = _make_records(videos)
-    failures = _extract(records, workspace, config, runtime)
+    encoder = _load_encoder(config, runtime, info)
+    failures = _extract(records, workspace, config, runtime, encoder)
     failed = {failure.name for failure in failures}
     names = [record.name for record in records if record.name not in failed]
     if names:
@@ -94,24 +97,45 @@ def score_videos(
 
 
 def _make_records(videos: Sequence[Path]) -> list[VideoRecord]:
-    """One record per file, named by its stem; if that is taken, with the first free suffix `-2`, `-3` …"""
+    """One record per file, named after it; if the name is taken, with the first free suffix `-2`, `-3` …"""
+    if missing := [path for path in videos if not path.is_file()]:
+        more = f" (and at {len(missing) - 1} more of the paths)" if len(missing) > 1 else ""
+        raise MissingFileError(f"no video at {missing[0]}{more}")
     records: dict[str, VideoRecord] = {}
-    for path in videos:
-        if not path.is_file():
-            raise MissingFileError(f"no video at {path}")
-        names = (path.stem, *(f"{path.stem}-{number}" for number in range(2, len(videos) + 1)))
+    for path in {path.absolute(): path for path in videos}.values():
+        stem = _video_name(path)
+        names = (stem, *(f"{stem}-{number}" for number in range(2, len(videos) + 1)))
         name = next(name for name in names if name not in records)
         records[name] = VideoRecord(name, path, (NORMAL,), "test")
     return list(records.values())
 
 
+def _video_name(path: Path) -> str:
+    """The stem of a file as a name that `extract.manifest.check_name` accepts: `hidden` for `.hidden.mp4`."""
+    return path.stem.lstrip(".").replace("\\", "_") or "video"
+
+
+def _load_encoder(config: ExtractConfig, runtime: ExtractRuntime, info: CheckpointInfo) -> FrameEncoder:
+    """The encoder of the extraction. Raises InputError if the model was trained on another one's features."""
+    encoder = load_encoder(config.weights, runtime.device, config.precision, runtime.batch_size)
+    if not encoder.fingerprint.same_features_as(info.encoder):
+        raise InputError(
+            f"the model was trained on features of the CLIP weights {info.encoder.weights_digest[:23]}, but "
+            f"{config.weights} is {encoder.fingerprint.weights_digest[:23]}; give the others with --weights"
+        )
+    return encoder
+
+
 def _extract(
-    records: Sequence[VideoRecord], workspace: Workspace, config: ExtractConfig, runtime: ExtractRuntime
+    records: Sequence[VideoRecord],
+    workspace: Workspace,
+    config: ExtractConfig,
+    runtime: ExtractRuntime,
+    encoder: FrameEncoder,
 ) -> list[Failure]:
     with stage_progress("extract", "snippets") as report:
-        result = extract_videos(
-            records, workspace.features, config, runtime, on_progress=extraction_progress(report)
-        )
+        progress = extraction_progress(report)
+        result = extract_videos(records, workspace.features, config, runtime, progress, encoder=encoder)
     return result.failures
 
 

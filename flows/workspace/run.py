@@ -52,8 +52,13 @@ class Run:
 
     @cached_property
     def records(self) -> list[VideoRecord]:
-        """All videos of the run. Raises ManifestError or FileNotFoundError for an invalid manifest."""
-        return read_manifest(self.inputs.manifest) if self.videos is None else list(self.videos)
+        """All videos of the run, also those whose file is gone.
+
+        Raises InputError for an invalid manifest, MissingFileError without one.
+        """
+        if self.videos is not None:
+            return list(self.videos)
+        return read_manifest(self.inputs.manifest, needs_no_file=lambda record: True)
 
     def digest(self, path: Path) -> str | None:
         """sha256 of a file's bytes, None if there is no file.
@@ -72,9 +77,17 @@ class Run:
         return digest
 
     def check(self) -> None:
-        """Raises ValueError if the videos are not enough for training or for evaluation."""
+        """Raises InputError if the videos are not enough for training or for evaluation."""
         check_trainable(self.records)
         check_testable(self.records)
+
+    def check_sources(self) -> None:
+        """Raises InputError, naming the row, if the manifest has a video with neither a file nor features.
+
+        Only the extraction needs the files, and only of videos without features.
+        """
+        if self.videos is None:
+            read_manifest(self.inputs.manifest, needs_no_file=self._has_features)
 
     def without_features(self) -> list[VideoRecord]:
         """The videos that have no feature file; after extraction, those that could not be decoded."""
@@ -116,16 +129,31 @@ def check_testable(records: Sequence[VideoRecord]) -> None:
         raise InputError("the manifest has no video of split `test`; evaluation needs at least one")
 
 
+def unlearned_classes_note(records: Sequence[VideoRecord]) -> str | None:
+    """A sentence on the labels of test videos that no training video has; None if there are none."""
+    learned = {label for record in records if record.split == "train" for label in record.labels}
+    tested = {label for record in records if record.split == "test" for label in record.labels}
+    if not (unlearned := sorted(tested - learned)):
+        return None
+    return (
+        f"no training video has the label {', '.join(unlearned)}, which test videos have: the detector "
+        "cannot learn it, and its figures are those of guessing"
+    )
+
+
 def recorded_digest(video: VideoRecord, features_dir: Path) -> str | None:
     """sha256 of a video as its feature file records it; None without one or if size or mtime have changed.
 
-    Raises FileNotFoundError for a missing video.
+    The digest of a video that is gone is the recorded one.
     """
-    status = video.path.stat()
     try:
         source = read_meta(feature_path(features_dir, video.name)).source
     except (FileNotFoundError, FeatureFileError):
         return None
+    try:
+        status = video.path.stat()
+    except FileNotFoundError:
+        return source.sha256
     unchanged = (source.size, source.mtime_ns) == (status.st_size, status.st_mtime_ns)
     return source.sha256 if unchanged else None
 

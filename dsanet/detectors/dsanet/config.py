@@ -60,6 +60,10 @@ class ModelConfig(TwoBranchConfig):
             return super().texts
         return tuple(self.prompt_template.format(label=text) for text in super().texts)
 
+    @property
+    def learned_tokens(self) -> int:
+        return 2 * self.context_tokens if self.text_tuning == "learned" else 0
+
     @classmethod
     def preset(cls, name: str) -> Preset:
         if name == "ucf-crime":

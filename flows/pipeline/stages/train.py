@@ -2,10 +2,15 @@
 
 from typing import Any
 
+from pydantic import ValidationError
+
 from dsanet.checkpoint import WEIGHTS_FILE
-from dsanet.detectors.config import fit_classes
+from dsanet.detectors.config import DetectorConfig, TextConfig, fit_classes
+from dsanet.layers.clip_text import tokenize
 from dsanet.training.loop import TrainProgress
 from dsanet.training.train import train
+from extract.clip import require_weights
+from extract.errors import InputError
 from extract.manifest import VideoRecord
 from flows.pipeline.artifacts import publish_curves
 from flows.pipeline.cache import Stage
@@ -18,6 +23,7 @@ from flows.workspace.run import Run, check_trainable
 def _inputs(run: Run) -> Any:
     """Labels, splits and features of the videos, the settings, and the initial weights."""
     records = _records(run)
+    check_detector(run)
     return (
         {record.name: (record.labels, record.split) for record in records},
         feature_digests(run, records),
@@ -25,6 +31,26 @@ def _inputs(run: Run) -> Any:
         run.config.train,
         run.digest(run.start_from / WEIGHTS_FILE) if run.start_from else None,
     )
+
+
+def check_detector(run: Run) -> DetectorConfig:
+    """The detector's settings with the classes of the manifest; CLIP's text tower is not loaded.
+
+    Raises InputError for labels or prompts that CLIP does not take, MissingFileError without its weights.
+    """
+    labels = (label for record in run.records for label in record.labels)
+    model = run.config.model
+    values = model.model_dump() | {"classes": fit_classes(labels, model.classes)}
+    try:
+        model = type(model).model_validate(values)
+    except ValidationError as error:
+        raise InputError(
+            f"the settings of the detector do not fit the manifest: {error.errors()[0]['msg']}"
+        ) from None
+    if isinstance(model, TextConfig):
+        require_weights(model.clip_weights)
+        tokenize(model.encoded_texts, model.learned_tokens)
+    return model
 
 
 def _records(run: Run) -> list[VideoRecord]:
@@ -37,14 +63,12 @@ def _records(run: Run) -> list[VideoRecord]:
 
 def _work(run: Run) -> str:
     records, config = _records(run), run.config
-    labels = (label for record in run.records for label in record.labels)
-    classes = fit_classes(labels, config.model.classes)
     with computing(run, "train", "steps") as report:
         train(
             records,
             run.workspace.features,
             run.workspace.model,
-            config.model.model_copy(update={"classes": classes}),
+            check_detector(run),
             config.train,
             infer=config.infer,
             device=config.runtime.device,
