@@ -56,8 +56,13 @@ class VideoTruth:
     def __post_init__(self) -> None:
         if not self.labels:
             raise InputError(f"{self.name}: a video needs at least one label ({NORMAL!r} if it is normal)")
-        if self.is_normal and self.segments != ():
-            raise InputError(f"{self.name}: labelled {NORMAL!r}, so segments must be (), not {self.segments}")
+        if self.is_normal and self.segments is None:
+            raise InputError(f"{self.name}: labelled {NORMAL!r}, so it has no segments: give (), not None")
+        if self.is_normal and self.segments:
+            raise InputError(
+                f"{self.name}: labelled {NORMAL!r}, but annotated with {describe_segments(self.segments)}; "
+                "correct the label, or delete the annotation"
+            )
 
     @property
     def is_normal(self) -> bool:
@@ -92,27 +97,97 @@ def frame_labels(segments: Iterable[Segment], n_frames: int, name: str = "video"
     return labels
 
 
-def read_annotations(csv_path: Path) -> dict[Path, list[Segment]]:
-    """Segments by video path from a CSV with the columns path, label, start_frame, end_frame (exclusive).
+def describe_segments(segments: Sequence[Segment]) -> str:
+    """For example `fire in frames 5 to 60`; of more than three segments, the first three and the number."""
+    shown = [f"{label} in frames {start} to {end}" for label, start, end in segments[:3]]
+    more = [f"{len(segments) - 3} more"] if len(segments) > 3 else []
+    return " and ".join([", ".join(shown), *more])
 
-    Paths in the file are absolute or relative to its folder; keys are absolute paths with links resolved.
-    Raises AnnotationError, naming the row, for missing columns, empty paths, and invalid frames or labels.
+
+@dataclass(frozen=True)
+class AnnotationFile:
+    """The content of an annotations file: one entry per annotated video."""
+
+    path: Path
+    segments: dict[Path, list[Segment]]
+    """Segments by absolute path of the video, in the order of their rows."""
+    first_rows: dict[Path, tuple[int, str]]
+    """Line of the first row of each video, and the path as it is written there."""
+    repeated: dict[Path, int]
+    """Number of rows that repeat an earlier row, by video."""
+    overlapping: dict[Path, int]
+    """Number of rows that were merged with an overlapping one of the same label, by video."""
+
+
+def read_annotations(csv_path: Path) -> dict[Path, list[Segment]]:
+    """Segments by video path: `AnnotationFile.segments` of `read_annotation_file`."""
+    return read_annotation_file(csv_path).segments
+
+
+def read_annotation_file(csv_path: Path) -> AnnotationFile:
+    """Read a CSV with the columns path, label, start_frame, end_frame (exclusive).
+
+    Paths in the file are absolute or relative to its folder; keys are absolute paths with links resolved. A
+    repeated row counts once, and overlapping segments of one label of a video become one segment. Videos of
+    XD-Violence keep overlapping segments, because the published mAP counts each. Raises AnnotationError,
+    naming the line, for missing columns, empty paths, and invalid frames or labels.
     """
-    annotations: dict[Path, list[Segment]] = {}
+    rows: dict[Path, list[Segment]] = {}
+    first_rows: dict[Path, tuple[int, str]] = {}
+    for line, where, row in _rows(csv_path):
+        if not row["path"]:
+            raise AnnotationError(f"{where}: empty path")
+        video = (csv_path.parent / row["path"]).resolve()
+        first_rows.setdefault(video, (line, row["path"]))
+        rows.setdefault(video, []).append(_segment(row["label"], row["start_frame"], row["end_frame"], where))
+    different = {video: list(dict.fromkeys(found)) for video, found in rows.items()}
+    merged = {
+        video: found if _is_xd_violence(video.stem) else merge_overlaps(found)
+        for video, found in different.items()
+    }
+    return AnnotationFile(csv_path, merged, first_rows, _fewer(rows, different), _fewer(different, merged))
+
+
+def merge_overlaps(segments: Iterable[Segment]) -> list[Segment]:
+    """Unite segments of one label that share a frame; a united one stands in the place of its first piece."""
+    merged: dict[str, list[tuple[int, Segment]]] = {}
+    for place, segment in sorted(enumerate(segments), key=lambda item: item[1].start_frame):
+        pieces = merged.setdefault(segment.label, [])
+        if pieces and segment.start_frame < pieces[-1][1].end_frame:
+            first, last = pieces.pop()
+            place, segment = (
+                min(first, place),
+                last._replace(end_frame=max(last.end_frame, segment.end_frame)),
+            )
+        pieces.append((place, segment))
+    return [segment for _, segment in sorted(piece for pieces in merged.values() for piece in pieces)]
+
+
+def _fewer(
+    before: Mapping[Path, Sequence[Segment]], after: Mapping[Path, Sequence[Segment]]
+) -> dict[Path, int]:
+    """How many segments each video has lost; videos that have lost none are left out."""
+    return {video: lost for video in before if (lost := len(before[video]) - len(after[video]))}
+
+
+def _is_xd_violence(name: str) -> bool:
+    """True for a name that ends in class codes of XD-Violence (`…_label_B2-G-0`)."""
+    try:
+        return bool(xd_violence_codes(name))
+    except AnnotationError:
+        return False
+
+
+def _rows(csv_path: Path) -> Iterable[tuple[int, str, dict[str, str]]]:
+    """Line, location and values of each row."""
     with csv_path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         if missing := [column for column in COLUMNS if column not in (reader.fieldnames or ())]:
             raise AnnotationError(
                 f"{csv_path}: missing column {', '.join(missing)}; expected {', '.join(COLUMNS)}"
             )
-        for number, row in enumerate(reader, start=2):
-            where = f"{csv_path}, row {number}"
-            if not row["path"]:
-                raise AnnotationError(f"{where}: empty path")
-            video = (csv_path.parent / row["path"]).resolve()
-            segment = _segment(row["label"], row["start_frame"], row["end_frame"], where)
-            annotations.setdefault(video, []).append(segment)
-    return annotations
+        for row in reader:
+            yield reader.line_num, f"{csv_path}, row {reader.line_num}", row
 
 
 def write_annotations(csv_path: Path, annotations: Mapping[Path | str, Sequence[Segment]]) -> None:

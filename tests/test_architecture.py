@@ -19,7 +19,14 @@ PACKAGES = ("extract", "evaluate", "dsanet", "flows")
 
 MAY_IMPORT = {
     "extract": (),
-    "evaluate": ("extract.labels", "extract.atomic", "extract.lazy", "extract.errors", "extract.tables"),
+    "evaluate": (
+        "extract.labels",
+        "extract.atomic",
+        "extract.lazy",
+        "extract.errors",
+        "extract.tables",
+        "extract.display",
+    ),
     "dsanet": ("extract", "evaluate"),
     "flows": ("extract", "evaluate", "dsanet"),
 }
@@ -37,14 +44,14 @@ LEVELS = {
         {"reuse", "batches"},
         {"decode", "encoder", "store", "failures"},
         {"clip", "preprocess", "manifest", "config"},
-        {"snippets", "source", "labels", "atomic", "progress", "tables"},
+        {"snippets", "source", "labels", "atomic", "progress", "tables", "display"},
         {"lazy", "errors"},
     ),
     "evaluate": (
         {"report"},
         {"evaluation"},
         {"metrics"},
-        {"evaluated_videos"},
+        {"evaluated_videos", "ground_truth"},
         {"annotations", "predictions"},
         {"scores", "config"},
     ),

@@ -1,7 +1,7 @@
 """Stage `evaluate`: score files and ground truth of the test videos → metrics and page in report/."""
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,13 @@ from PIL import Image
 
 from dsanet.checkpoint import read_info
 from dsanet.training.curves import CURVES_FILE
-from evaluate.annotations import VideoTruth, read_annotations, video_truth
+from evaluate.annotations import VideoTruth, read_annotation_file
 from evaluate.evaluation import evaluate_scores
-from evaluate.report.write import write_report
+from evaluate.ground_truth import GroundTruth, match_annotations
+from evaluate.report.write import PAGE_FILE, write_report
 from extract.decode.packets import VideoError
 from extract.decode.reader import read_frames
+from extract.display import shortened
 from extract.manifest import VideoRecord
 from extract.store import feature_path, read_features
 from flows.pipeline.artifacts import publish_metrics
@@ -36,18 +38,23 @@ def _inputs(run: Run) -> Any:
 
 def read_truths(run: Run) -> list[VideoTruth]:
     """Ground truth of the test videos that have features. Raises AnnotationError for an invalid file."""
-    annotations = read_annotations(run.inputs.annotations) if run.inputs.annotations else {}
-    records = run.having_features("test")
-    return [video_truth(record.name, record.path, record.labels, annotations) for record in records]
+    return ground_truth(run, run.having_features("test")).truths
+
+
+def ground_truth(run: Run, videos: Sequence[VideoRecord]) -> GroundTruth:
+    """Ground truth of these videos, with notes on merged and unused rows. Raises AnnotationError."""
+    annotations = read_annotation_file(run.inputs.annotations) if run.inputs.annotations else None
+    return match_annotations(videos, annotations, run.records)
 
 
 def _notes(run: Run) -> list[str]:
-    """Restrictions of the figures, shown on top of the report: the checkpoint's notes, and failed videos."""
+    """Notes on top of the report: those of the checkpoint, failed videos, merged and unused annotations."""
     failed = [record.name for record in run.without_features()]
     left_out = (
-        [f"{len(failed)} videos could not be read and are left out: {', '.join(failed)}"] if failed else []
+        [f"{len(failed)} videos could not be read and are left out: {shortened(failed)}"] if failed else []
     )
-    return [*read_info(run.workspace.model).notes, *left_out]
+    annotated = ground_truth(run, run.having_features("test")).notes
+    return [*read_info(run.workspace.model).notes, *left_out, *annotated]
 
 
 def _work(run: Run) -> str:
@@ -64,7 +71,7 @@ def _work(run: Run) -> str:
         run_config=run.config.model_dump(mode="json"),
         digests=_digests_of_inputs(run),
     )
-    return f"report in {workspace.report / 'index.html'}"
+    return f"report in {workspace.report.name}/{PAGE_FILE}"  # relative: a copied workspace keeps this line
 
 
 def _thumbnails(records: Iterable[VideoRecord]) -> Callable[[str, int], bytes | None]:
@@ -101,4 +108,4 @@ def _output_digest(run: Run) -> str | None:
     return digest_of(parts) if all(parts) else None
 
 
-EVALUATE = Stage("evaluate", 1, _inputs, _work, _output_digest, publish_metrics)
+EVALUATE = Stage("evaluate", 2, _inputs, _work, _output_digest, publish_metrics)
