@@ -8,6 +8,7 @@ from pathlib import Path
 
 from extract.atomic import write_atomically
 from extract.errors import InputError
+from extract.tables import read_table
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,9 @@ class Failure:
     frame: int | None = None
 
 
+COLUMNS = tuple(field.name for field in fields(Failure))
+
+
 def failures_path(features_dir: Path) -> Path:
     return features_dir / "failures.csv"
 
@@ -27,22 +31,21 @@ def failures_path(features_dir: Path) -> Path:
 def read_failures(features_dir: Path) -> list[Failure]:
     """The failure list of a feature folder; empty if there is no file.
 
-    Raises ValueError for a file without the expected columns or values.
+    Raises InputError for a file without the expected columns or values.
     """
     path = failures_path(features_dir)
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        try:
-            return [
-                Failure(row["name"], Path(row["path"]), row["reason"], _frame_number(row["frame"]))
-                for row in csv.DictReader(file)
-            ]
-        except (KeyError, TypeError, ValueError, csv.Error) as error:
-            raise InputError(
-                f"{path} is not a failure list with the columns name,path,reason,frame; delete it, the next "
-                "extraction rewrites it"
-            ) from error
+    try:
+        return [
+            Failure(row["name"], Path(row["path"]), row["reason"], _frame_number(row["frame"]))
+            for row in read_table(path, COLUMNS, exact=True)
+        ]
+    except ValueError as error:
+        raise InputError(
+            f"{path} is not a failure list with the columns name,path,reason,frame; delete it, the next "
+            "extraction rewrites it"
+        ) from error
 
 
 def write_failures(features_dir: Path, failures: Iterable[Failure]) -> None:
@@ -56,7 +59,7 @@ def write_failures(features_dir: Path, failures: Iterable[Failure]) -> None:
         path.unlink(missing_ok=True)
         return
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, [field.name for field in fields(Failure)])
+    writer = csv.DictWriter(text, COLUMNS)
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(path, text.getvalue())

@@ -45,7 +45,9 @@ class Row:
         return self.values[column]
 
 
-def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
+def read_table(
+    path: Path, required: Sequence[str], optional: Sequence[str] = (), *, exact: bool = False
+) -> list[Row]:
     """The rows of a CSV file with these columns, without the blank ones; other columns are ignored.
 
     A row may be shorter than the headings where only optional columns are missing.
@@ -54,6 +56,7 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
         path: The file; its first line that is not blank has the headings.
         required: Columns that must be there, in lower case with `_` between words.
         optional: Columns that may be missing; their values are then empty.
+        exact: Keep the spaces around values: for files that dsanet itself writes.
 
     Raises:
         MissingFileError: There is no file.
@@ -61,7 +64,7 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
             match, or a row with too many or too few values.
     """
     text, delimiters = _without_hint(read_text(path))
-    table = _with_columns(path, text, delimiters, required)
+    table = _with_columns(path, text, delimiters, required, exact)
     table.refuse_repeated((*required, *optional))
     return list(table.rows(required, optional))
 
@@ -128,13 +131,15 @@ def _without_hint(text: str) -> tuple[str, tuple[str, ...]]:
     return (text[hint.end() :], (hint[1],)) if hint else (text, DELIMITERS)
 
 
-def _with_columns(path: Path, text: str, delimiters: Sequence[str], required: Sequence[str]) -> "_Table":
+def _with_columns(
+    path: Path, text: str, delimiters: Sequence[str], required: Sequence[str], exact: bool
+) -> "_Table":
     """The table read with the delimiter that gives the required columns."""
     columns: list[str] = []
     problems: list[InputError] = []
     for delimiter in delimiters:
         try:
-            table = _Table.begin(path, text, delimiter)
+            table = _Table.begin(path, _records(path, text, delimiter, exact), delimiter)
         except InputError as error:  # quoted headings, split at another delimiter than theirs
             problems.append(error)
             continue
@@ -167,8 +172,7 @@ class _Table:
     records: Iterator[tuple[int, list[str]]]
 
     @classmethod
-    def begin(cls, path: Path, text: str, delimiter: str) -> "_Table":
-        records = _records(path, text, delimiter)
+    def begin(cls, path: Path, records: Iterator[tuple[int, list[str]]], delimiter: str) -> "_Table":
         line, headings = next(records, (1, []))
         columns = [re.sub(r"[\s_-]+", "_", heading.casefold()) for heading in headings]
         while columns and not columns[-1]:
@@ -194,14 +198,14 @@ class _Table:
             yield Row(where, line, {name: values.get(name, "") for name in (*required, *optional)})
 
 
-def _records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _records(path: Path, text: str, delimiter: str, exact: bool) -> Iterator[tuple[int, list[str]]]:
     """Line and values of each record that is not blank."""
     lines = io.StringIO(text, newline="")  # line ends as they are: the reader counts \r, \n and \r\n
-    reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=not exact)
     while True:
         line = reader.line_num + 1
         try:
-            values = [value.strip() for value in next(reader)]
+            values = [value if exact else value.strip() for value in next(reader)]
         except StopIteration:
             return
         except csv.Error as error:
@@ -209,5 +213,5 @@ def _records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[
                 f"{_where(path, line)}: the quotes of the row that begins here do not match ({error}); "
                 'close each one, and write "" for a quote inside a quoted value'
             ) from None
-        if any(values):
+        if any(value.strip() for value in values):
             yield line, values

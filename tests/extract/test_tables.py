@@ -107,3 +107,13 @@ def test_lists_are_read_line_by_line(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_bytes("Abuse/a.mp4\r\n\r\n Über/b\x1c.mp4 \r\n".encode("utf-16"))
     assert read_lines(path) == [(f"{path}, line 1", "Abuse/a.mp4"), (f"{path}, line 3", "Über/b\x1c.mp4")]
+
+
+def test_values_of_our_own_files_keep_their_spaces(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text('name,reason\r\n cam ,"two\nlines"\r\n"a;b", \r\n')
+    rows = read_table(path, ("name", "reason"), exact=True)
+    assert [(row.line, row["name"], row["reason"]) for row in rows] == [
+        (2, " cam ", "two\nlines"),
+        (4, "a;b", " "),
+    ]
