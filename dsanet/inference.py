@@ -263,6 +263,8 @@ class Scorer:
             background_C=background,
             frame_index_T=video.frame_index,
             time_s_T=video.time_s,
+            start_s_T=video.start_s,
+            end_s_T=video.end_s,
             learned_TD=values.get("learned"),
             normal_distance_T=values.get("normal_distance"),
         )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluate.scores import VideoScores, seconds_at, snippet_frame
+from evaluate.scores import VideoScores, snippet_frame, snippets_end, snippets_start
 
 Array = NDArray[Any]
 ANOMALOUS = "anomalous"
@@ -77,8 +77,8 @@ def _interval(scores: VideoScores, start: int, end: int) -> Interval:
     end_frame = scores.n_frames if reaches_end else end * scores.snippet_length
     inside = scores.anomaly_T[start:end]
     return Interval(
-        start_s=seconds_at(scores, start_frame),
-        end_s=seconds_at(scores, end_frame),
+        start_s=snippets_start(scores, start),
+        end_s=snippets_end(scores, end),
         start_frame=start_frame,
         end_frame=end_frame,
         label=_likeliest(scores, np.arange(start, end)),

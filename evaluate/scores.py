@@ -59,6 +59,10 @@ class VideoScores:
     """Frame from which the features of each snippet were computed."""
     time_s_T: Array | None = None
     """Presentation time of that frame, in seconds."""
+    start_s_T: Array | None = None
+    """Start of the first frame of each snippet, in seconds."""
+    end_s_T: Array | None = None
+    """End of the last frame of each snippet, in seconds; before a pause it is earlier than the next start."""
     learned_TD: Array | None = None
     """Features after the temporal model (paper, figure 4)."""
     normal_distance_T: Array | None = None
@@ -113,6 +117,8 @@ _ARRAYS: dict[str, str] = {
     "background_C": "float32",
     "frame_index_T": "int64",
     "time_s_T": "float64",
+    "start_s_T": "float64",
+    "end_s_T": "float64",
     "learned_TD": "float16",
     "normal_distance_T": "float32",
 }
@@ -146,16 +152,67 @@ def snippet_frame(scores: VideoScores, snippet: int) -> int:
 
 
 def seconds_at(scores: VideoScores, frame: int) -> float:
-    """Time of a frame in seconds.
+    """Time of a frame in seconds, from the times of its snippet; `n_frames` gives the end of the video.
 
-    Interpolated between the snippets' presentation times where the file has them (variable frame rates), and
-    extrapolated at `fps` beyond them; otherwise frame / fps.
+    Without such times, as in imported features, frame / fps.
     """
+    if frame >= scores.n_frames:
+        return snippets_end(scores, len(scores.anomaly_T))
+    snippet = min(frame // scores.snippet_length, len(scores.anomaly_T) - 1)
+    start = snippets_start(scores, snippet)
+    first = snippet * scores.snippet_length
+    if scores.time_s_T is None or scores.frame_index_T is None:
+        return start + (frame - first) / scores.fps
+    known, time = int(scores.frame_index_T[snippet]), float(scores.time_s_T[snippet])
+    if frame < known:
+        return start + (time - start) * (frame - first) / (known - first)
+    return min(time + (frame - known) * _usual_step_s(scores)[0], snippets_end(scores, snippet + 1))
+
+
+def snippets_start(scores: VideoScores, snippet: int) -> float:
+    """Seconds at which the first frame of a snippet begins."""
+    if scores.start_s_T is not None:
+        return float(scores.start_s_T[snippet])
+    return _border(scores, snippet, after=True)
+
+
+def snippets_end(scores: VideoScores, stop: int) -> float:
+    """Seconds at which the last frame before the snippet `stop` (1 … T) ends."""
+    if scores.end_s_T is not None:
+        return float(scores.end_s_T[stop - 1])
+    return _border(scores, stop, after=False)
+
+
+def _border(scores: VideoScores, snippet: int, *, after: bool) -> float:
+    """Time between the snippets `snippet` - 1 and `snippet`, for a file without starts and ends.
+
+    It is interpolated between the times of the two; at a pause of the recording it is the pause's end
+    (`after`) or its start.
+    """
+    frame = min(snippet * scores.snippet_length, scores.n_frames)
+    if snippet == len(scores.anomaly_T):
+        frame = scores.n_frames
     if scores.time_s_T is None or scores.frame_index_T is None:
         return frame / scores.fps
     known, times = scores.frame_index_T, scores.time_s_T
-    beyond = min(frame - known[0], 0) + max(frame - known[-1], 0)
-    return max(0.0, float(np.interp(frame, known, times) + beyond / scores.fps))
+    step, even = _usual_step_s(scores)
+    if 0 < snippet < len(known):
+        usual = (known[snippet] - known[snippet - 1]) * step
+        if not even or times[snippet] - times[snippet - 1] <= usual + 1:
+            return float(np.interp(frame, known, times))
+    nearest = snippet if (after and snippet < len(known)) or snippet == 0 else snippet - 1
+    return max(0.0, float(times[nearest] + (frame - known[nearest]) * step))
+
+
+def _usual_step_s(scores: VideoScores) -> tuple[float, bool]:
+    """Seconds from frame to frame, and True if most snippets agree: then it is their median, else 1 / fps."""
+    if scores.time_s_T is None or scores.frame_index_T is None or len(scores.time_s_T) < 2:
+        return 1 / scores.fps, False
+    steps = np.diff(scores.time_s_T) / np.maximum(np.diff(scores.frame_index_T), 1)
+    median = float(np.median(steps))
+    agree = np.abs(steps - median) <= 0.1 * median
+    even = median > 0 and bool(agree.mean() > 0.5)
+    return (median if even else 1 / scores.fps), even
 
 
 def score_path(scores_dir: Path, name: str) -> Path:

@@ -31,6 +31,8 @@ class SourceInfo:
     height: int
     """Pixels of a frame as displayed, after rotation."""
     duration_s: float
+    timing: str = ""
+    """Irregularities of the recording that do not prevent its use, for example pauses; else empty."""
     damage: str = ""
     """The first damaged frame and the error, if the file holds only the snippets before it; else empty."""
 

@@ -4,7 +4,9 @@ Layout, readable with h5py alone (T snippets):
 
     features     (T, crops, 512) float16    CLIP embeddings, not normalised
     frame_index  (T,) int64                 frame that represents the snippet, from 0 in presentation order
-    time_s       (T,) float64               presentation time of that frame, seconds after the first frame
+    time_s       (T,) float64               presentation time of that frame, in seconds
+    start_s      (T,) float64               start of the first frame of the snippet, in seconds
+    end_s        (T,) float64               end of its last frame; before a pause earlier than the next start
     attributes   schema_version, name, decoder, decoder_reason
     source/, encoder/, config/              groups with attributes only: the fields of `SourceInfo`,
                                             `EncoderFingerprint` and `ExtractConfig`
@@ -33,6 +35,7 @@ SCHEMA_VERSION = 1
 _BLOCK_BYTES = 512
 _MAGIC = b"dsanet-features sha256 "
 _GROUPS = ("source", "encoder", "config")
+_SPANS = ("start_s", "end_s")
 
 
 class FeatureFileError(InputError):
@@ -61,8 +64,12 @@ class VideoFeatures:
     frame_index: npt.NDArray[np.int64]
     """(T,) frame that represents each snippet, numbered from 0 in presentation order."""
     time_s: npt.NDArray[np.float64]
-    """(T,) presentation time of that frame, seconds after the first frame."""
+    """(T,) presentation time of that frame, in seconds after the container's start."""
     meta: FeatureMeta
+    start_s: npt.NDArray[np.float64] | None = None
+    """(T,) start of the first frame of each snippet, in seconds; None in files of earlier versions."""
+    end_s: npt.NDArray[np.float64] | None = None
+    """(T,) end of the last frame of each snippet, in seconds."""
 
 
 def feature_path(features_dir: Path, name: str) -> Path:
@@ -124,6 +131,7 @@ def read_features(path: Path) -> VideoFeatures:
                 frame_index=file["frame_index"][()],
                 time_s=file["time_s"][()],
                 meta=_read_meta(file),
+                **{name: file[name][()] for name in _SPANS if name in file},
             )
         _check_shapes(features)
     except (KeyError, ValueError, TypeError, AttributeError, OSError, RuntimeError) as error:
@@ -154,6 +162,9 @@ def _hdf5_image(features: VideoFeatures) -> bytes:
         file.create_dataset("features", data=features.features)
         file.create_dataset("frame_index", data=features.frame_index)
         file.create_dataset("time_s", data=features.time_s)
+        for name in _SPANS:
+            if (value := getattr(features, name)) is not None:
+                file.create_dataset(name, data=value)
         meta = features.meta.model_dump()
         for group in _GROUPS:
             file.create_group(group).attrs.update(meta.pop(group))
@@ -200,5 +211,6 @@ def _check_shapes(features: VideoFeatures) -> None:
     if features.features.shape != wanted or features.features.dtype != np.float16:
         got = f"{features.features.shape} {features.features.dtype}"
         raise InputError(f"features of {features.name} are {got}, expected {wanted} float16")
-    if features.frame_index.shape != features.time_s.shape or features.frame_index.ndim != 1:
-        raise InputError(f"frame_index and time_s of {features.name} need one value per snippet")
+    times = [t for t in (features.time_s, features.start_s, features.end_s) if t is not None]
+    if features.frame_index.ndim != 1 or any(t.shape != features.frame_index.shape for t in times):
+        raise InputError(f"frame_index and the times of {features.name} need one value per snippet")

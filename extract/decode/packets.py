@@ -212,10 +212,11 @@ def read_packets(
         damage = damage or PacketDamage(f"reading it fails, {short_reason(error)}", len(columns.pts))
     if damage is None and (reason := first_error(container.format.name)):
         damage = PacketDamage(reason, len(columns.pts))
-    if columns.pts and stream.index_entries and stream.index_entries[0].is_keyframe:
-        columns.key[0] = True  # otherwise a damaged key frame would pass for a recording that begins later
     if not columns.pts:
         raise VideoError(damage.reason if damage else "its video stream holds no frames")
+    index = stream.index_entries
+    if len(index) == len(columns.pts) and index[0].is_keyframe:
+        columns.key[0] = True  # otherwise a damaged key frame would pass for a recording that begins later
     return columns.table(float(stream.time_base or 1)), damage
 
 

@@ -62,6 +62,8 @@ class Finished:
     source: SourceInfo
     frame_index: npt.NDArray[np.int64]
     time_s: npt.NDArray[np.float64]
+    start_s: npt.NDArray[np.float64]
+    end_s: npt.NDArray[np.float64]
     decoder: str
     decoder_reason: str
 
@@ -107,7 +109,7 @@ def _decode(job: Job, connection: Connection) -> Finished:
     sha256 = file_digest(job.path, heartbeat)
     info = probe(job.path, heartbeat)
     if info.damage is not None and not job.partial:
-        raise info.damage
+        raise _with_way_on(info.damage, job)
     picks = _picks(info, job.sampling)
     connection.send(Opened(picks, info.duration_s))
     reader = FrameReader(info, job.decoder)
@@ -116,17 +118,29 @@ def _decode(job: Job, connection: Connection) -> Finished:
         _send_pictures(reader, picks, connection, heartbeat)
     except VideoError as error:
         if not job.partial:
-            raise
+            raise _with_way_on(error, job) from error
         damage = error
     _require_unchanged(job.path, status)
+    starts = np.arange(picks.n_snippets) * job.sampling.snippet_length
+    ends = np.minimum(starts + job.sampling.snippet_length, info.n_frames)
     finished = Finished(
         source=_source_info(info, sha256, status),
         frame_index=picks.representative,
         time_s=info.time_s[picks.representative],
+        start_s=info.time_s[starts],
+        end_s=info.timeline.end_s[ends - 1],
         decoder=reader.decoder,
         decoder_reason=reader.reason,
     )
     return finished if damage is None else _before_damage(finished, damage, job.sampling.snippet_length, info)
+
+
+def _with_way_on(damage: VideoError, job: Job) -> VideoError:
+    """The error, which also names `--partial` if whole snippets lie before the damage."""
+    snippets = (damage.frame or 0) // job.sampling.snippet_length
+    if not snippets:
+        return damage
+    return VideoError(f"{damage}; --partial keeps the {snippets} snippets before it", damage.frame)
 
 
 def _file_status(path: Path) -> os.stat_result:
@@ -179,6 +193,7 @@ def _source_info(info: VideoInfo, sha256: str, status: os.stat_result) -> Source
         width=info.width,
         height=info.height,
         duration_s=info.duration_s,
+        timing="; ".join(info.notes),
     )
 
 
@@ -191,7 +206,7 @@ def _before_damage(finished: Finished, damage: VideoError, snippet_length: int, 
     source = replace(
         finished.source,
         n_frames=n_frames,
-        duration_s=float(info.time_s[n_frames - 1]) + 1 / info.fps,
+        duration_s=float(info.timeline.end_s[n_frames - 1]),
         damage=f"frame {damage.frame}: {damage}",
     )
     return replace(
@@ -199,6 +214,8 @@ def _before_damage(finished: Finished, damage: VideoError, snippet_length: int, 
         source=source,
         frame_index=finished.frame_index[:snippets],
         time_s=finished.time_s[:snippets],
+        start_s=finished.start_s[:snippets],
+        end_s=finished.end_s[:snippets],
     )
 
 

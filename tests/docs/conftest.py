@@ -73,4 +73,5 @@ def features_of(path: Path, encoder: EncoderFingerprint, config: ExtractConfig) 
     )  # fmt: skip
     meta = FeatureMeta(source=source, encoder=encoder, config=config, decoder="none", decoder_reason="drawn")
     values = np.random.default_rng(0).normal(size=(2, 1, FEATURE_DIM)).astype(np.float16)
-    return VideoFeatures(path.stem, values, np.array([8, 24]), np.array([8, 24]) / 30, meta)
+    times = np.array([[8, 24], [0, 16], [16, 32]]) / 30
+    return VideoFeatures(path.stem, values, np.array([8, 24]), times[0], meta, times[1], times[2])

@@ -1,0 +1,429 @@
+"""The time and the number of every frame of recordings whose statements about them contradict each other."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from extract.config import ExtractConfig, ExtractRuntime
+from extract.decode.decoders import decode_all
+from extract.decode.probe import VideoInfo, probe
+from extract.decode.reader import FrameReader
+from extract.decode.timeline import NO_PTS, StreamClock, clock_time, frame_timeline, join_recordings
+from extract.engine import extract_videos
+from extract.store import read_features
+from tests.extract.numbered_clips import (
+    NumberEncoder,
+    feature_numbers,
+    make_clip,
+    numbered_picture,
+    numbers_in,
+    records_of,
+    remux,
+)
+
+FIELD = Path(__file__).parents[3] / "shared" / "data" / "field-cases"
+PLAIN = {"g": "24", "bf": "0"}
+TENTHS = StreamClock(time_base=0.1, rates=(10.0,))
+
+
+def numbers(path: Path, wanted: list[int] | None = None) -> list[int]:
+    """The numbers of the first pictures of the snippets, by the decoder that is chosen."""
+    info = probe(path)
+    return numbers_in(FrameReader(info).frames(wanted or list(range(0, info.n_frames, 16))))
+
+
+def clip_at(path: Path, seconds: list[float], **options) -> Path:
+    """A clip of pictures shown at these times, to the millisecond."""
+    ticks = [round(1000 * s) for s in seconds]
+    return make_clip(
+        path, len(ticks), ticks=ticks, time_base=Fraction(1, 1000), rate=10, **({"options": PLAIN} | options)
+    )
+
+
+def tenths(*ranges: range) -> list[float]:
+    return [tick / 10 for part in ranges for tick in part]
+
+
+# --- timestamps alone ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stamps", "times"),
+    [
+        ([0, 1, 2, 3], [0, 0.1, 0.2, 0.3]),
+        ([0, 1, 1, 3], [0, 0.1, 0.2, 0.3]),  # repeated
+        ([0, 1, NO_PTS, 3], [0, 0.1, 0.2, 0.3]),  # missing
+        ([0, 1, 2, 2], [0, 0.1, 0.2, 0.3]),  # repeated at the end
+        ([0, 2, 1, 3], [0, 0.1, 0.2, 0.3]),  # in the order of decoding
+        ([NO_PTS] * 4, [0, 0.1, 0.2, 0.3]),
+        ([5] * 4, [0, 0.1, 0.2, 0.3]),
+    ],
+)
+def test_missing_and_wrong_timestamps_are_interpolated(stamps: list[int], times: list[float]) -> None:
+    timeline = frame_timeline(np.array(stamps), TENTHS)
+    np.testing.assert_allclose(timeline.start_s, times)
+    np.testing.assert_allclose(timeline.end_s[-1], 0.4)
+    assert timeline.fps == pytest.approx(10)
+
+
+def test_a_rate_that_the_timestamps_contradict_is_not_believed() -> None:
+    """The container's average is 1000 a second, as for a file with one repeated timestamp."""
+    clock = StreamClock(time_base=0.001, rates=(1000.0, 10.0), packet_duration_s=0.1)
+    assert frame_timeline(np.arange(200) * 100, clock).fps == 10
+    assert frame_timeline(np.full(200, NO_PTS), clock).fps == 10
+
+
+def test_a_stream_without_any_rate_says_what_was_assumed() -> None:
+    timeline = frame_timeline(np.full(50, NO_PTS), StreamClock(time_base=0.001))
+    assert (timeline.fps, timeline.end_s[-1]) == (25, 2)
+    assert timeline.notes == ("no timestamps and no frame rate: 25 frames a second assumed",)
+
+
+def test_a_single_wrong_timestamp_is_not_a_joint() -> None:
+    """Neither a step back nor one far ahead that the next packets do not confirm."""
+    dts = np.arange(8) * 100
+    key = np.arange(8) == 0
+    for wrong in (0, 1_000_000):
+        pts = dts.copy()
+        pts[4] = wrong
+        own = np.where(np.arange(8) == 4, wrong, dts)
+        joined, joints = join_recordings(pts, own, key, 0.001)
+        assert (joints, joined.tolist()) == ([], [0, 100, 200, 300, NO_PTS, 500, 600, 700])
+
+
+def test_a_clock_that_starts_again_continues_behind_the_recording() -> None:
+    day = 26 * 3600 * 1000
+    for offset in (-50_000, day):  # back to an earlier time, or around the wrap of the clock
+        pts = np.r_[np.arange(5), np.arange(5)] * 100 + np.repeat([60_000, 60_000 + offset], 5)
+        joined, joints = join_recordings(pts, pts, np.arange(10) % 5 == 0, 0.001)
+        assert joints == [5]
+        assert (joined - joined[0]).tolist() == [100 * i for i in range(10)]
+
+
+def test_b_frames_are_no_joint() -> None:
+    pts = np.array([0, 3, 1, 2, 6, 4, 5, 9, 7, 8])
+    dts = np.r_[[-1, 0, 1, 2, 3, 4, 5, 6, 7, 8]]
+    assert join_recordings(pts, dts, pts == 0, 0.1)[1] == []
+
+
+def test_notes_name_what_is_irregular() -> None:
+    pause = frame_timeline(np.r_[np.arange(100), np.arange(700, 800), np.arange(900, 950)], TENTHS)
+    assert pause.notes == ("2 pauses, longest 60.0 s at 0:10",)
+    assert pause.fps == pytest.approx(10)
+    assert pause.end_s[99] == pytest.approx(10)  # the picture before a pause is not shown all through it
+    assert frame_timeline(np.delete(np.arange(50), [20, 30, 31]), TENTHS).notes == ("3 dropped pictures",)
+    halved = frame_timeline(np.r_[np.arange(0, 100, 4), np.arange(100, 300, 8)], StreamClock(0.01))
+    assert halved.notes == ("24 dropped pictures",)
+    random = np.cumsum(np.random.default_rng(0).integers(20, 90, 200))
+    assert "variable frame rate" in frame_timeline(random, StreamClock(0.001)).notes[0]
+    assert frame_timeline(np.arange(100), TENTHS).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00"), (9.6, "0:09.60"), (59.999, "1:00"), (3600, "1:00:00"), (4000.25, "1:06:40.25")],
+)
+def test_times_in_notes(seconds: float, text: str) -> None:
+    assert clock_time(seconds) == text
+
+
+# --- whole files --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.ts", "a.mkv", "a.mp4", "a.flv"])
+def test_an_irregular_recording_is_read_in_every_container(name: str, tmp_path: Path) -> None:
+    """A dropped picture, a pause, and a change to half of the frame rate."""
+    times = tenths(range(20), range(21, 50), range(350, 400), range(400, 440, 2))
+    info = probe(clip_at(tmp_path / name, times))
+    assert (info.n_frames, info.damage) == (len(times), None)
+    np.testing.assert_allclose(info.time_s, times, atol=2e-3)
+    assert info.fps == pytest.approx(10, rel=0.01)
+    assert "1 pause, 30.0 s at 0:05" in info.notes
+    assert numbers(tmp_path / name) == list(range(0, len(times), 16))
+
+
+def test_snippets_have_the_times_of_their_own_frames(tmp_path: Path) -> None:
+    """The pause lies within a snippet: no time is interpolated across it."""
+    times = tenths(range(20), range(620, 640))
+    extract_videos(
+        records_of(clip_at(tmp_path / "a.mp4", times)),
+        tmp_path / "out",
+        ExtractConfig(),
+        ExtractRuntime(workers=1),
+        encoder=NumberEncoder(),
+    )
+    features = read_features(tmp_path / "out" / "a.h5")
+    np.testing.assert_allclose(features.start_s, [0, 1.6, 63.2], atol=1e-6)
+    np.testing.assert_allclose(features.time_s, [0.8, 62.4, 63.6], atol=1e-6)
+    np.testing.assert_allclose(features.end_s, [1.6, 63.2, 64.0], atol=1e-6)
+    assert features.meta.source.timing == "1 pause, 60.0 s at 0:02"
+    assert features.meta.source.duration_s == pytest.approx(64)
+
+
+def test_two_recordings_with_overlapping_clocks_follow_each_other(tmp_path: Path) -> None:
+    parts = [
+        make_clip(
+            tmp_path / f"{start}.ts", 60, rate=25, options={"g": "24"},
+            picture=lambda n, w, h, start=start: numbered_picture(n + start, w, h),
+        ).read_bytes()
+        for start in (0, 60)
+    ]  # fmt: skip
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(parts))
+    info = probe(joined)
+    assert (info.n_frames, info.damage, info.duration_s) == (120, None, pytest.approx(4.8))
+    assert info.notes == ("2 recordings, one after the other",)
+    np.testing.assert_allclose(info.time_s, np.arange(120) / 25, atol=1e-6)
+    wanted = [0, 16, 58, 59, 60, 61, 90, 119]
+    assert numbers(joined, wanted) == wanted
+    assert numbers_in(decode_all(info, wanted)) == wanted
+
+
+def test_lost_packets_of_a_transport_stream_are_damage(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 90, (96, 128, 3), dtype=np.uint8)
+
+    def noisy(number: int, width: int, height: int) -> np.ndarray:
+        return numbered_picture(number, width, height) // 2 + np.roll(noise, 7 * number, 0)
+
+    image = make_clip(tmp_path / "a.ts", 100, options=PLAIN, picture=noisy).read_bytes()
+    middle = len(image) // 188 // 2 * 188
+    cut = tmp_path / "cut.ts"
+    cut.write_bytes(image[:middle] + image[middle + 20 * 188 :])
+    result = extract_videos(
+        records_of(cut), tmp_path / "out", ExtractConfig(), ExtractRuntime(), encoder=NumberEncoder()
+    )
+    reason = result.failures[0].reason
+    assert reason.startswith("the file is damaged: packets were lost; --partial keeps the ")
+    runtime = ExtractRuntime(partial=True)
+    extract_videos(records_of(cut), tmp_path / "out", ExtractConfig(), runtime, encoder=NumberEncoder())
+    kept = read_features(tmp_path / "out" / "cut.h5")
+    assert 16 <= kept.meta.source.n_frames <= 64
+    assert "packets were lost" in kept.meta.source.damage
+
+
+def without_timestamps(source: Path, path: Path, tick: int) -> Path:
+    """A copy whose timestamps follow the order of decoding."""
+    with av.open(str(source)) as original, av.open(str(path), "w") as output:
+        stream = output.add_stream_from_template(original.streams.video[0])
+        for position, packet in enumerate(p for p in original.demux(video=0) if p.size):
+            packet.pts = packet.dts = position * tick
+            packet.stream = stream
+            output.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("name", ["copy.mp4", "copy.mkv", "copy.asf"])
+def test_pictures_are_numbered_as_shown_where_timestamps_follow_the_decoding(
+    name: str, tmp_path: Path
+) -> None:
+    whole = make_clip(tmp_path / "whole.mp4", 100, rate=10, options={"g": "24", "bf": "2"})
+    with av.open(str(whole)) as container:
+        stream = container.streams.video[0]
+        tick = round(1 / (stream.time_base * 10))
+    copy = without_timestamps(whole, tmp_path / name, tick)
+    info = probe(copy)
+    assert (info.n_frames, info.fps, info.damage) == (100, pytest.approx(10, rel=0.01), None)
+    assert info.full_decode_reason
+    wanted = list(range(0, 100, 7))
+    assert numbers(copy, wanted) == wanted
+
+
+def test_asf_of_another_program_is_numbered_as_shown(tmp_path: Path) -> None:
+    whole = make_clip(tmp_path / "a.asf", 100, rate=10, options={"g": "24", "bf": "2"})
+    wanted = list(range(0, 100, 7))
+    assert numbers(whole, wanted) == wanted
+    assert probe(whole).duration_s == pytest.approx(10, abs=0.01)
+
+
+@pytest.mark.parametrize("rate", [10, 50])
+def test_a_raw_stream_has_its_own_rate(rate: int, tmp_path: Path) -> None:
+    info = probe(make_clip(tmp_path / "a.h264", 100, rate=rate, options={"g": "24"}))
+    assert (info.n_frames, info.fps, info.duration_s) == (100, rate, pytest.approx(100 / rate))
+
+
+def test_one_repeated_timestamp_leaves_the_others(tmp_path: Path) -> None:
+    whole = make_clip(tmp_path / "whole.mkv", 100, rate=10, options=PLAIN)
+    copy = tmp_path / "repeated.mkv"
+    with av.open(str(whole)) as original, av.open(str(copy), "w") as output:
+        stream = output.add_stream_from_template(original.streams.video[0])
+        for position, packet in enumerate(p for p in original.demux(video=0) if p.size):
+            if position == 50:
+                packet.pts = packet.dts = packet.pts - 100
+            packet.stream = stream
+            output.mux(packet)
+    info = probe(copy)
+    assert (info.n_frames, info.fps, info.duration_s) == (100, 10, pytest.approx(10))
+    np.testing.assert_allclose(info.time_s, np.arange(100) / 10, atol=1e-6)
+    assert info.notes == ("1 of 100 timestamps missing or repeated",)
+
+
+def test_empty_slots_of_an_avi_file_are_dropped_pictures(tmp_path: Path) -> None:
+    slots = [tick for tick in range(60) if tick % 3 != 1 or tick > 40]
+    info = probe(
+        make_clip(
+            tmp_path / "a.avi", len(slots), ticks=slots, rate=10, codec="mjpeg", pix_fmt="yuvj420p"
+        )
+    )  # fmt: skip
+    assert (info.n_frames, info.fps, info.damage) == (len(slots), 10, None)
+    np.testing.assert_allclose(info.time_s, np.array(slots) / 10, atol=1e-6)
+    assert info.duration_s == pytest.approx(6)
+
+
+@pytest.mark.parametrize("name", ["cut.ts", "cut.mkv", "cut.mp4", "cut.flv", "fragmented.mp4"])
+@pytest.mark.parametrize("partial", [False, True])
+def test_a_recording_that_begins_between_key_frames(partial: bool, name: str, tmp_path: Path) -> None:
+    whole = make_clip(tmp_path / f"whole{Path(name).suffix}", 100, options=PLAIN)
+    fragmented = {"movflags": "frag_keyframe+empty_moov"} if "fragmented" in name else {}
+    cut = remux(whole, tmp_path / name, keep=lambda position, _: position >= 10, options=fragmented)
+    result = extract_videos(
+        records_of(cut), tmp_path / "out", ExtractConfig(), ExtractRuntime(partial=partial),
+        encoder=NumberEncoder(),
+    )  # fmt: skip
+    assert result.failures == []
+    assert "14 pictures before a key frame can't be decoded" in result.timing[cut.stem]
+    features = read_features(tmp_path / "out" / f"{cut.stem}.h5")
+    assert (features.meta.source.n_frames, features.meta.source.damage) == (76, "")
+    assert feature_numbers(tmp_path / "out" / f"{cut.stem}.h5")[:2] == [24 + 8, 24 + 24]
+
+
+def test_a_video_that_begins_later_than_the_sound_has_the_time_of_a_player(tmp_path: Path) -> None:
+    path = tmp_path / "late.mkv"
+    with av.open(str(path), "w") as output:
+        sound = output.add_stream("pcm_s16le", rate=8000, layout="mono")
+        video = output.add_stream("libx264", rate=10, options=PLAIN)
+        video.width, video.height, video.pix_fmt = 128, 96, "yuv420p"
+        for number in range(40):
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+            silence.sample_rate, silence.pts = 8000, number * 800
+            output.mux(sound.encode(silence))
+            if number >= 20:
+                frame = av.VideoFrame.from_ndarray(numbered_picture(number), format="rgb24")
+                frame.pts = number
+                output.mux(video.encode(frame))
+        for stream in (video, sound):
+            output.mux(stream.encode(None))
+    info = probe(path)
+    np.testing.assert_allclose(info.time_s, np.arange(20, 40) / 10, atol=2e-3)
+    assert info.duration_s == pytest.approx(4, abs=0.01)
+    assert "the first picture is at 0:02" in info.notes
+
+
+# --- pictures -----------------------------------------------------------------------------------------------
+
+
+def flip_filter(matrix: list[int]) -> Callable[[np.ndarray], np.ndarray]:
+    """ffmpeg's definition: (x, y) is shown at (a·x + c·y, b·x + d·y), for matrix (a, b, c, d)."""
+    a, b, c, d = matrix
+
+    def shown(picture: np.ndarray) -> np.ndarray:
+        height, width = picture.shape[:2]
+        y, x = np.mgrid[:height, :width]
+        across, down = a * x + c * y, b * x + d * y
+        across, down = across - across.min(), down - down.min()
+        result = np.empty((down.max() + 1, across.max() + 1, 3), picture.dtype)
+        result[down, across] = picture
+        return result
+
+    return shown
+
+
+MATRICES = {
+    "as it is": [1, 0, 0, 1], "right to left": [-1, 0, 0, 1], "upside down": [1, 0, 0, -1],
+    "half a turn": [-1, 0, 0, -1], "transposed": [0, 1, 1, 0], "the other diagonal": [0, -1, -1, 0],
+    "quarter turn": [0, 1, -1, 0], "three quarters": [0, -1, 1, 0],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_pictures_are_turned_and_mirrored_as_the_display_matrix_says(name: str, tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "a.mp4", 20, options=PLAIN)
+    plain = dict(FrameReader(probe(path)).frames([3, 12]))
+    image = bytearray(path.read_bytes())
+    at = image.find(b"tkhd") + 4 + 40  # version and flags, times, track, duration, layer, volume: 40 bytes
+    a, b, c, d = MATRICES[name]
+    fixed = [a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30]
+    image[at : at + 36] = np.array(fixed, ">i4").tobytes()
+    path.write_bytes(image)
+    info = probe(path)
+    shown = flip_filter(MATRICES[name])
+    for number, picture in FrameReader(info).frames([3, 12]):
+        assert (picture == shown(plain[number])).all()
+        assert picture.shape == (info.height, info.width, 3)
+
+
+def test_open_gops_are_decoded_sparsely(tmp_path: Path) -> None:
+    """With reference B-frames, whose release fails behind an entry point: no damage."""
+    params = "keyint=25:open-gop=1:bframes=3:b-pyramid=normal:b-adapt=0:scenecut=0:ref=4"
+    path = make_clip(tmp_path / "a.mkv", 150, rate=25, options={"x264-params": params})
+    info = probe(path)
+    wanted = list(range(8, 150, 16))
+    reader = FrameReader(info)
+    assert numbers_in(reader.frames(wanted)) == wanted
+    assert reader.decoder == "pyav-sparse"
+
+
+def test_full_decoding_begins_at_the_last_entry_point_and_reports_every_frame(tmp_path: Path) -> None:
+    info = probe(make_clip(tmp_path / "a.mp4", 120, options={"g": "24", "bf": "2"}))
+    ticks = []
+    assert numbers_in(decode_all(info, [100, 110], lambda: ticks.append(None))) == [100, 110]
+    assert 100 - 96 < len(ticks) <= 120 - 96
+
+
+# --- the cases of public trackers ---------------------------------------------------------------------------
+
+
+def read_bars(picture: np.ndarray) -> int:
+    """Twelve vertical bars, the left one the lowest bit."""
+    height, width = picture.shape[:2]
+    middle = picture[height // 4 : 3 * height // 4].mean(axis=(0, 2))
+    return sum(
+        int(middle[int((bit + 0.3) * width / 12) : int((bit + 0.7) * width / 12)].mean() > 128) << bit
+        for bit in range(12)
+    )
+
+
+def pictures(info: VideoInfo) -> list[int]:
+    frames = FrameReader(info).frames(range(info.n_frames))
+    return [read_bars(picture) for _, picture in frames]
+
+
+CASES: dict[str, tuple[int, float, float, list[int] | None]] = {
+    "raw_vui_10fps.264": (200, 10, 20, list(range(200))),
+    "evendup.mkv": (200, 10, 20, list(range(200))),
+    "cat_shift.ts": (200, 25, 8, None),
+    "h264.asf": (100, 10, 10, list(range(100))),
+    "avi_null.avi": (75, 10, 10, None),
+    "camera_dropped_one_frame.ts": (199, 10, 20, None),
+    "gap.ts": (200, 10, 80, list(range(200))),
+    "cat_forward.ts": (200, 25, 104, None),
+    "gap_fire2.mp4": (200, 10, 80, None),
+    "cg_mkv_10.mp4": (52, 25, 2.16, None),
+    "xvid.avi": (98, 25, 4, None),
+    "nonkey_start.mkv": (75, 25, 3.6, list(range(25, 100))),
+    "raw_copy.mp4": (98, 25, 3.92, None),
+    "og.mkv": (150, 25, 6, list(range(150))),
+}
+"""Frames, rate, end in seconds, numbers of the pictures where they are known."""
+
+
+@pytest.mark.skipif(not FIELD.is_dir(), reason="no ../shared with the field cases")
+@pytest.mark.parametrize("name", CASES)
+def test_a_field_case(name: str) -> None:
+    frames, fps, end, shown = CASES[name]
+    info = probe(FIELD / name)
+    assert info.damage is None
+    assert (info.n_frames, info.fps, info.duration_s) == (
+        frames, pytest.approx(fps), pytest.approx(end, abs=1e-6)
+    )  # fmt: skip
+    assert (np.diff(info.time_s) > 0).all()
+    if shown is not None:
+        assert pictures(info) == shown
+
+
+@pytest.mark.skipif(not FIELD.is_dir(), reason="no ../shared with the field cases")
+def test_the_first_picture_after_empty_slots_has_their_time() -> None:
+    assert probe(FIELD / "xvid.avi").time_s[0] == pytest.approx(0.08)
