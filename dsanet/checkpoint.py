@@ -1,4 +1,8 @@
-"""Checkpoints: a folder with `model.safetensors` and, written last, `model.json`. Nothing is pickled.
+"""Checkpoints: a folder with `model.safetensors` and `model.json`. Nothing is pickled.
+
+A checkpoint is replaced in one step: `model.json` names the digest of its weights, and until the new weights
+are moved beside it they are read from the folder `.draft`. At any moment, also after a kill, a folder holds
+the whole old or the whole new checkpoint.
 
 A checkpoint holds the class embeddings, which are constant after training, but not CLIP's frozen tower, so
 inference needs no CLIP weights. Further training needs the tower again; its digest is checked.
@@ -22,9 +26,12 @@ from dsanet.released_weights import read_release
 from extract.atomic import write_atomically
 from extract.config import EncoderFingerprint, ExtractConfig, StrictModel
 from extract.errors import InputError, MissingFileError
+from extract.source import file_digest
 
 SCHEMA_VERSION = 1
-WEIGHTS_FILE, INFO_FILE = "model.safetensors", "model.json"
+WEIGHTS_FILE, INFO_FILE, CURVES_FILE = "model.safetensors", "model.json", "curves.csv"
+DRAFT = ".draft"
+"""Folder in a checkpoint folder: the files of the next checkpoint, and the state of its training."""
 _CONSTANT_TEXT = "text.text_CD"
 
 
@@ -71,17 +78,49 @@ class Checkpoint(NamedTuple):
 
 @torch.no_grad()
 def save_checkpoint(out_dir: Path, model: Detector, info: CheckpointInfo) -> Path:
-    """Write `model.safetensors`, then `model.json`, into `out_dir`; returns `out_dir`."""
+    """Write a checkpoint into `out_dir`, in place of the one that is there; returns `out_dir`.
+
+    With it come the training curves that are in `.draft`; everything else there is removed.
+    """
     state = model.own_state()
     if model.text is not None:
         state[_CONSTANT_TEXT] = model.text().detach().cpu().contiguous()
-    out_dir.mkdir(parents=True, exist_ok=True)
-    (out_dir / INFO_FILE).unlink(missing_ok=True)
+    draft = out_dir / DRAFT
+    draft.mkdir(parents=True, exist_ok=True)
     weights = safetensors.torch.save(state)
-    write_atomically(out_dir / WEIGHTS_FILE, weights)
+    write_atomically(draft / WEIGHTS_FILE, weights)
     info = info.model_copy(update={"weights_digest": hashlib.sha256(weights).hexdigest()})
     write_atomically(out_dir / INFO_FILE, (info.model_dump_json(indent=1) + "\n").encode())
+    complete_save(out_dir)
     return out_dir
+
+
+def complete_save(checkpoint_dir: Path) -> None:
+    """Move a new checkpoint's files out of `.draft`, if its `model.json` has been written.
+
+    A kill at any point leaves a checkpoint that can be read, and that another call completes: the weights are
+    moved last.
+    """
+    draft = checkpoint_dir / DRAFT
+    weights = draft / WEIGHTS_FILE
+    if weights_file(checkpoint_dir) != weights:
+        return
+    if (curves := draft / CURVES_FILE).is_file():
+        curves.replace(checkpoint_dir / CURVES_FILE)
+    for rest in draft.iterdir():
+        if rest != weights:
+            rest.unlink()
+    weights.replace(checkpoint_dir / WEIGHTS_FILE)
+    draft.rmdir()
+
+
+def weights_file(checkpoint_dir: Path) -> Path:
+    """The file with the weights that `model.json` describes: in `.draft` while a save is being completed."""
+    weights = checkpoint_dir / DRAFT / WEIGHTS_FILE
+    if not weights.is_file() or not (checkpoint_dir / INFO_FILE).is_file():
+        return checkpoint_dir / WEIGHTS_FILE
+    is_new = file_digest(weights) == read_info(checkpoint_dir).weights_digest
+    return weights if is_new else checkpoint_dir / WEIGHTS_FILE
 
 
 def read_info(checkpoint_dir: Path) -> CheckpointInfo:
@@ -124,9 +163,12 @@ def load_checkpoint(checkpoint_dir: Path | str, device: str | torch.device = "cp
         >>> checkpoint.info.model.classes
         ('normal', 'fire', 'riot')
     """
-    checkpoint_dir = Path(checkpoint_dir)
-    info = read_info(checkpoint_dir)
-    state = _read_state(checkpoint_dir / WEIGHTS_FILE, info.weights_digest)
+    return _fixed_text_checkpoint(*_read(Path(checkpoint_dir)), device)
+
+
+def _fixed_text_checkpoint(
+    info: CheckpointInfo, state: dict[str, Tensor], device: str | torch.device
+) -> Checkpoint:
     text = FixedText(state[_CONSTANT_TEXT]) if _CONSTANT_TEXT in state else None
     state = {name: t for name, t in state.items() if not name.startswith("text.") or name == _CONSTANT_TEXT}
     model = build_detector(info.model, text)
@@ -136,16 +178,15 @@ def load_checkpoint(checkpoint_dir: Path | str, device: str | torch.device = "cp
 
 def load_for_training(checkpoint_dir: Path) -> Checkpoint:
     """The detector with its text tower, for further training. CheckpointError if CLIP's weights differ."""
-    info = read_info(checkpoint_dir)
+    info, state = _read(checkpoint_dir)
     if not info.text_digest:
-        return load_checkpoint(checkpoint_dir)
+        return _fixed_text_checkpoint(info, state, "cpu")
     model = build_detector(info.model)
     if text_digest(model) != info.text_digest:
         raise CheckpointError(
             f"{checkpoint_dir} was trained with other CLIP text weights than {clip_weights(info.model)!r}; "
             "give the same weights"
         )
-    state = _read_state(checkpoint_dir / WEIGHTS_FILE, info.weights_digest)
     state.pop(_CONSTANT_TEXT)
     load_trained(model, state)
     return Checkpoint(model, info)
@@ -211,17 +252,33 @@ def text_digest(model: Detector) -> str:
 def is_finished(out_dir: Path, run_id: str) -> bool:
     """True if `out_dir` holds a complete checkpoint of this run."""
     try:
-        info = read_info(out_dir)
-        _read_state(out_dir / WEIGHTS_FILE, info.weights_digest)
+        info, _ = _read(out_dir)
     except (CheckpointError, FileNotFoundError):
         return False
     return info.run_id == run_id
 
 
-def _read_state(path: Path, digest: str) -> dict[str, Tensor]:
+def _read(checkpoint_dir: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
+    """`model.json` and the tensors that belong to it, also while a training replaces them."""
+    while True:
+        info = read_info(checkpoint_dir)
+        try:
+            return info, _read_state(checkpoint_dir, info.weights_digest)
+        except CheckpointError:
+            if read_info(checkpoint_dir) == info:
+                raise
+
+
+def _read_state(checkpoint_dir: Path, digest: str) -> dict[str, Tensor]:
+    path = checkpoint_dir / WEIGHTS_FILE
+    # The first place a second time: the file may have been moved there from the second one meanwhile.
+    for place in (path, checkpoint_dir / DRAFT / WEIGHTS_FILE, path):
+        try:
+            content = place.read_bytes()
+        except FileNotFoundError:
+            continue
+        if hashlib.sha256(content).hexdigest() == digest:
+            return safetensors.torch.load(content)
     if not path.is_file():
         raise CheckpointError(f"{path} is missing beside its {INFO_FILE}")
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise CheckpointError(f"{path} is damaged or belongs to another {INFO_FILE}: its digest differs")
-    return safetensors.torch.load(content)
+    raise CheckpointError(f"{path} is damaged or belongs to another {INFO_FILE}: its digest differs")

@@ -4,10 +4,9 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dsanet.checkpoint import CURVES_FILE
 from dsanet.training.selection import METRICS
 from extract.atomic import write_atomically
-
-CURVES_FILE = "curves.csv"
 
 
 def columns(terms: Sequence[str]) -> tuple[str, ...]:

@@ -7,9 +7,12 @@ from functools import partial
 from pathlib import Path
 
 from dsanet.checkpoint import (
+    CURVES_FILE,
+    DRAFT,
     INFO_FILE,
     CheckpointInfo,
     clip_weights,
+    complete_save,
     is_finished,
     load_for_training,
     load_trained,
@@ -49,7 +52,8 @@ def train(
     """Train a detector on the `train` records and write a checkpoint to `out_dir`; returns `out_dir`.
 
     A finished run with the same inputs is not repeated, an interrupted one continues where it was; on a CPU
-    both give the bytes of an uninterrupted run.
+    both give the bytes of an uninterrupted run. A checkpoint of other inputs can be used until the end, when
+    it is replaced in one step.
 
     Args:
         records: Videos with labels and splits; without `val` records a part of `train` is used to select the
@@ -83,19 +87,26 @@ def train(
     bags, select = _load(records, features_dir, model, config)
     run_id = _run_id(model, config, bags, select, start_from)
     if is_finished(out_dir, run_id):
+        complete_save(out_dir)
         return out_dir
     with seeded(config.seed):
         net = _initial_model(model, start_from).to(resolve_device(device))
-        out_dir.mkdir(parents=True, exist_ok=True)
-        (out_dir / INFO_FILE).unlink(missing_ok=True)
-        loop = TrainingLoop(net, bags, select, config, out_dir, run_id)
+        loop = TrainingLoop(net, bags, select, config, _draft_folder(out_dir), run_id)
         loop.run(on_progress)
     if loop.best is not None:
         load_trained(net, loop.best.weights)
     info = _describe(net, model, config, infer or InferConfig(), bags, loop)
-    save_checkpoint(out_dir, net.eval(), info)
-    (out_dir / RESUME_FILE).unlink(missing_ok=True)
-    return out_dir
+    return save_checkpoint(out_dir, net.eval(), info)
+
+
+def _draft_folder(out_dir: Path) -> Path:
+    """The folder of the unfinished training, with the state that an earlier version has left in `out_dir`."""
+    draft = out_dir / DRAFT
+    draft.mkdir(parents=True, exist_ok=True)
+    if not (out_dir / INFO_FILE).exists() and (out_dir / RESUME_FILE).is_file():
+        for name in (CURVES_FILE, RESUME_FILE):
+            (out_dir / name).replace(draft / name)
+    return draft
 
 
 def _with_classes(model: DetectorConfig, records: Sequence[VideoRecord]) -> DetectorConfig:

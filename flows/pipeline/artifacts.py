@@ -24,7 +24,7 @@ from prefect.artifacts import (
 from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 
-from dsanet.training.curves import CURVES_FILE
+from dsanet.checkpoint import CURVES_FILE
 from evaluate.report.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Metrics
 from evaluate.report.png import training_picture
 from extract.failures import read_failures

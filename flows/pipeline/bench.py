@@ -15,7 +15,7 @@ from statistics import median
 
 import numpy as np
 
-from dsanet.checkpoint import load_checkpoint, read_info
+from dsanet.checkpoint import DRAFT, load_checkpoint, read_info
 from dsanet.detectors.registry import DEFAULT, DETECTORS, config_class
 from dsanet.inference import Scorer
 from dsanet.training.resume import RESUME_FILE
@@ -169,7 +169,7 @@ def _run_once(run: Run, name: str) -> Measurement:
     if finished is not None:
         log.info("%-15s finished before", name)
         return finished
-    resumed = (run.workspace.model / RESUME_FILE).is_file()
+    resumed = (run.workspace.model / DRAFT / RESUME_FILE).is_file()
     began = time.monotonic()
     summary = TRAIN.work(run)
     seconds = time.monotonic() - began

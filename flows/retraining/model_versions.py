@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dsanet.checkpoint import INFO_FILE, read_info
+from dsanet.checkpoint import CURVES_FILE, INFO_FILE, read_info
 from dsanet.detectors.config import fit_classes
-from dsanet.training.curves import CURVES_FILE
 from evaluate.report.metrics_file import read_metrics
 from extract.errors import MissingFileError
 from extract.manifest import VideoRecord

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from dsanet.checkpoint import INFO_FILE, read_info
+from dsanet.checkpoint import INFO_FILE, complete_save, read_info
 from extract.atomic import write_atomically
 from extract.config import StrictModel
 from extract.manifest import VideoRecord
@@ -58,6 +58,7 @@ class VersionFolder(Workspace):
 
     def copy_model(self, model: Path) -> None:
         """Copy a finished checkpoint folder to `model/`, atomically."""
+        complete_save(model)
         draft = self.root / "model.part"
         shutil.rmtree(draft, ignore_errors=True)
         shutil.copytree(model, draft, ignore=shutil.ignore_patterns(".*"))

@@ -10,6 +10,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 import dsanet.detectors.base
+from dsanet.checkpoint import DRAFT
 from dsanet.detectors.config import InferConfig, TextConfig, TrainConfig
 from dsanet.detectors.registry import DETECTORS, detector_preset
 from dsanet.inference import infer
@@ -107,7 +108,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(device: str, footage: Footag
     whole.train(save_every=2)
     with pytest.raises(KilledError):
         parts.train(stop_after=5, save_every=2)
-    progress = read_progress(parts.folder)
+    progress = read_progress(parts.folder / DRAFT)
     assert progress is not None
     assert progress["step"] == 4
     parts.train(save_every=2)

@@ -15,16 +15,17 @@ from sklearn.metrics import roc_auc_score
 
 import dsanet.detectors.base
 import dsanet.detectors.dsanet.model
-from dsanet.checkpoint import INFO_FILE, read_info
+from dsanet.checkpoint import DRAFT, INFO_FILE, load_checkpoint, read_info
 from dsanet.detectors.config import InferConfig, TrainConfig
 from dsanet.detectors.dsanet.config import ModelConfig
 from dsanet.detectors.dsanet.losses import TERMS
+from dsanet.detectors.registry import detector_preset
 from dsanet.inference import infer
 from dsanet.training.bags import Batch
 from dsanet.training.curves import columns
 from dsanet.training.loop import NonFiniteLossError, TrainProgress, train_step
 from dsanet.training.optim import build_optimizers
-from dsanet.training.resume import RESUME_FILE, read_progress
+from dsanet.training.resume import read_progress
 from dsanet.training.seeding import seeded
 from dsanet.training.selection import Best, better, split_records
 from dsanet.training.train import NO_SELECTION_NOTE, TEST_NOTE, train
@@ -85,7 +86,7 @@ def test_a_run_killed_at_any_step_ends_with_the_same_bits(
         with pytest.raises(KilledError):
             train(footage.records, footage.features_dir, parts, model, config, on_progress=kill_after(step))
         assert not (parts / INFO_FILE).exists()
-    assert read_progress(parts)["step"] == 4
+    assert read_progress(parts / DRAFT)["step"] == 4
     steps: list[int] = []
     train(
         footage.records,
@@ -101,7 +102,7 @@ def test_a_run_killed_at_any_step_ends_with_the_same_bits(
     assert all(torch.equal(expected[name], got[name]) for name in expected)
     for name in (INFO_FILE, "curves.csv"):
         assert (whole / name).read_bytes() == (parts / name).read_bytes()
-    assert not (parts / RESUME_FILE).exists()
+    assert not (parts / DRAFT).exists()
 
 
 def test_a_finished_run_is_not_repeated_and_another_config_is_another_run(
@@ -114,6 +115,50 @@ def test_a_finished_run_is_not_repeated_and_another_config_is_another_run(
         train(footage.records, footage.features_dir, tmp_path, model, config, on_progress=steps.append)
     assert [(p.step, p.steps, p.epoch, p.epochs) for p in steps] == [(1, 2, 1, 1), (2, 2, 1, 1)] * 2
     assert steps[0].losses != steps[2].losses
+
+
+def test_a_model_stays_in_service_until_its_successor_is_complete(footage: Footage, tmp_path: Path) -> None:
+    model = detector_preset("mil-ranking", "small").model
+    first, second = (CONFIG.model_copy(update={"epochs": 1, "seed": seed}) for seed in (0, 1))
+    train(footage.records, footage.features_dir, tmp_path, model, first)
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def check(progress: TrainProgress) -> None:
+        load_checkpoint(tmp_path)
+        assert {name: (tmp_path / name).read_bytes() for name in files} == files
+        if progress.step == 2:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(footage.records, footage.features_dir, tmp_path, model, second, on_progress=check)
+    assert load_checkpoint(tmp_path).info.train == first
+    train(footage.records, footage.features_dir, tmp_path, model, second)
+    assert load_checkpoint(tmp_path).info.train == second
+    assert {path.name for path in tmp_path.iterdir()} == files.keys()
+    assert (tmp_path / "curves.csv").read_bytes() != files["curves.csv"]
+
+
+def test_a_training_that_an_earlier_version_began_is_continued(footage: Footage, tmp_path: Path) -> None:
+    """Earlier versions kept the state of an unfinished training beside the checkpoint."""
+    model = detector_preset("mil-ranking", "small").model
+    whole = train(footage.records, footage.features_dir, tmp_path / "whole", model, CONFIG)
+    parts = tmp_path / "parts"
+    with pytest.raises(KilledError):
+        train(footage.records, footage.features_dir, parts, model, CONFIG, on_progress=kill_after(4))
+    for path in (parts / DRAFT).iterdir():
+        path.rename(parts / path.name)
+    steps: list[int] = []
+    train(
+        footage.records,
+        footage.features_dir,
+        parts,
+        model,
+        CONFIG,
+        on_progress=lambda progress: steps.append(progress.step),
+    )
+    assert steps == [5, 6]
+    for path in whole.iterdir():
+        assert path.read_bytes() == (parts / path.name).read_bytes()
 
 
 def test_curves_and_info_say_what_happened(footage: Footage, tmp_path: Path) -> None:

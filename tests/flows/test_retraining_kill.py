@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dsanet.checkpoint import INFO_FILE, WEIGHTS_FILE
+from dsanet.checkpoint import DRAFT, INFO_FILE, WEIGHTS_FILE
 from dsanet.training.resume import RESUME_FILE
 from evaluate.scores import read_scores
 from extract.source import file_digest
@@ -64,7 +64,7 @@ POINTS: dict[str, Reached] = {
     "with the first model registered": lambda root: versions(root) == 1,
     "while the new footage is scored": lambda root: any(root.glob("models/*/scores/new-*.h5")),
     "before the challenger's training": lambda root: len(list(root.glob("models/*/training.json"))) == 2,
-    "in the middle of the training": lambda root: any(root.glob(f"models/*/model/{RESUME_FILE}")),
+    "in the middle of the training": lambda root: any(root.glob(f"models/*/model/{DRAFT}/{RESUME_FILE}")),
     "after the training": lambda root: len(list(root.glob(f"models/*/model/{INFO_FILE}"))) == 2,
     "while the challenger is registered": lambda root: runs(root) == 2,
     "with the challenger registered": lambda root: versions(root) == 2,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from dsanet.checkpoint import INFO_FILE, WEIGHTS_FILE
+from dsanet.checkpoint import INFO_FILE, weights_file
 from evaluate.scores import score_path
 from extract.manifest import VideoRecord
 from extract.store import feature_path
@@ -21,7 +21,8 @@ def features_digest(run: Run) -> str:
 
 def model_digest(run: Run) -> str | None:
     """Digest of the checkpoint's weights and description, None if one is missing."""
-    parts = [run.digest(run.workspace.model / name) for name in (WEIGHTS_FILE, INFO_FILE)]
+    model = run.workspace.model
+    parts = [run.digest(path) for path in (weights_file(model), model / INFO_FILE)]
     return digest_of(parts) if all(parts) else None
 
 

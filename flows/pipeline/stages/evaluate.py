@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dsanet.checkpoint import read_info
-from dsanet.training.curves import CURVES_FILE
+from dsanet.checkpoint import CURVES_FILE, read_info
 from evaluate.annotations import VideoTruth, read_annotation_file
 from evaluate.evaluation import evaluate_scores
 from evaluate.ground_truth import GroundTruth, match_annotations
