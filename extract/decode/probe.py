@@ -95,7 +95,10 @@ class VideoInfo:
         begins = f"{count} pictures before a key frame can't be decoded" if count else ""
         joints = len(self.packets.joints)
         joined = f"{joints + 1} recordings, one after the other" if joints else ""
-        return tuple(note for note in (joined, begins, *self.timeline.notes) if note)
+        undated = (
+            f"no frame rate in the file: {self.fps:g} a second assumed" if self.container == "mjpeg" else ""
+        )
+        return tuple(note for note in (joined, begins, undated, *self.timeline.notes) if note)
 
 
 def probe(path: Path, tick: Tick = lambda: None) -> VideoInfo:

@@ -185,12 +185,17 @@ def _even_timeline(n: int, distinct: Ticks, clock: StreamClock) -> Timeline:
 
 
 def _interpolated(times: Seconds, usual: float) -> Seconds:
-    """Ascending times in place of missing (NaN) and repeated ones, which share the time up to the next."""
+    """Ascending times in place of missing (NaN) and repeated ones, which share the time up to the next.
+
+    Before the first and after the last known time the frames have the usual distance.
+    """
     anchors = np.flatnonzero(~np.isnan(times))
     values, first = np.unique(times[anchors], return_index=True)
     anchors = anchors[first]
     positions = np.arange(len(times))
     filled = np.interp(positions, anchors, values)
+    if anchors[-1] > anchors[0]:
+        usual = float(np.median(np.diff(filled[anchors[0] : anchors[-1] + 1])))
     before, after = positions < anchors[0], positions > anchors[-1]
     filled[before] = values[0] + (positions[before] - anchors[0]) * usual
     filled[after] = values[-1] + (positions[after] - anchors[-1]) * usual

@@ -7,6 +7,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from extract.config import ExtractConfig, ExtractRuntime
 from extract.decode.decoders import decode_all
@@ -68,6 +70,22 @@ def test_missing_and_wrong_timestamps_are_interpolated(stamps: list[int], times:
     np.testing.assert_allclose(timeline.start_s, times)
     np.testing.assert_allclose(timeline.end_s[-1], 0.4)
     assert timeline.fps == pytest.approx(10)
+
+
+@given(st.lists(st.sampled_from([NO_PTS, *range(-5, 40)]), min_size=1, max_size=60))
+def test_any_timestamps_give_ascending_times(stamps: list[int]) -> None:
+    timeline = frame_timeline(np.array(stamps), TENTHS)
+    assert timeline.start_s[0] >= 0
+    assert (np.diff(timeline.start_s) > 0).all()
+    assert (timeline.end_s > timeline.start_s).all()
+    assert (timeline.end_s[:-1] <= timeline.start_s[1:] + 1e-9).all()
+    assert timeline.fps > 0
+
+
+def test_timestamps_in_whole_seconds_are_spread(tmp_path: Path) -> None:
+    timeline = frame_timeline(np.arange(100) // 25 * 10, TENTHS)
+    np.testing.assert_allclose(timeline.start_s, np.arange(100) / 25)
+    assert timeline.fps == pytest.approx(25)
 
 
 def test_a_rate_that_the_timestamps_contradict_is_not_believed() -> None:
@@ -371,6 +389,25 @@ def test_full_decoding_begins_at_the_last_entry_point_and_reports_every_frame(tm
     ticks = []
     assert numbers_in(decode_all(info, [100, 110], lambda: ticks.append(None))) == [100, 110]
     assert 100 - 96 < len(ticks) <= 120 - 96
+
+
+@pytest.mark.slow
+def test_damage_at_the_end_of_a_long_large_video_is_no_timeout(tmp_path: Path) -> None:
+    """The whole video takes longer than the timeout; sparse decoding fails in its last pictures."""
+    options = {"preset": "ultrafast", "g": "300", "bf": "0"}
+    path = make_clip(tmp_path / "a.mkv", 300, size=(1920, 1080), options=options)
+    image = bytearray(path.read_bytes())
+    start = int(len(image) * 0.97)
+    image[start : start + 200] = np.random.default_rng(0).bytes(200)
+    path.write_bytes(image)
+    for partial in (False, True):
+        result = extract_videos(
+            records_of(path), tmp_path / "out", ExtractConfig(),
+            ExtractRuntime(timeout_s=1.5, workers=1, partial=partial), encoder=NumberEncoder(),
+        )  # fmt: skip
+        assert all("hung" not in failure.reason for failure in result.failures)
+    assert result.extracted == ["a"]
+    assert read_features(tmp_path / "out" / "a.h5").meta.source.n_frames > 200
 
 
 # --- the cases of public trackers ---------------------------------------------------------------------------
