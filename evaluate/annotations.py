@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from extract.atomic import write_atomically
 from extract.errors import InputError
 from extract.labels import NORMAL, XD_VIOLENCE_CODES
+from extract.tables import read_lines, read_table
 
 COLUMNS = ("path", "label", "start_frame", "end_frame")
 MAX_OVERRUN = 16
@@ -129,17 +130,19 @@ def read_annotation_file(csv_path: Path) -> AnnotationFile:
 
     Paths in the file are absolute or relative to its folder; keys are absolute paths with links resolved. A
     repeated row counts once, and overlapping segments of one label of a video become one segment. Videos of
-    XD-Violence keep overlapping segments, because the published mAP counts each. Raises AnnotationError,
-    naming the line, for missing columns, empty paths, and invalid frames or labels.
+    XD-Violence keep overlapping segments, because the published mAP counts each. Raises InputError, naming
+    the line, for a file that `read_table` refuses, and AnnotationError for empty paths, and invalid frames or
+    labels.
     """
     rows: dict[Path, list[Segment]] = {}
     first_rows: dict[Path, tuple[int, str]] = {}
-    for line, where, row in _rows(csv_path):
+    for row in read_table(csv_path, COLUMNS):
         if not row["path"]:
-            raise AnnotationError(f"{where}: empty path")
+            raise AnnotationError(f"{row.where}: empty path")
         video = (csv_path.parent / row["path"]).resolve()
-        first_rows.setdefault(video, (line, row["path"]))
-        rows.setdefault(video, []).append(_segment(row["label"], row["start_frame"], row["end_frame"], where))
+        first_rows.setdefault(video, (row.line, row["path"]))
+        segment = _segment(row["label"], row["start_frame"], row["end_frame"], row.where)
+        rows.setdefault(video, []).append(segment)
     different = {video: list(dict.fromkeys(found)) for video, found in rows.items()}
     merged = {
         video: found if _is_xd_violence(video.stem) else merge_overlaps(found)
@@ -176,18 +179,6 @@ def _is_xd_violence(name: str) -> bool:
         return bool(xd_violence_codes(name))
     except AnnotationError:
         return False
-
-
-def _rows(csv_path: Path) -> Iterable[tuple[int, str, dict[str, str]]]:
-    """Line, location and values of each row."""
-    with csv_path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if missing := [column for column in COLUMNS if column not in (reader.fieldnames or ())]:
-            raise AnnotationError(
-                f"{csv_path}: missing column {', '.join(missing)}; expected {', '.join(COLUMNS)}"
-            )
-        for row in reader:
-            yield reader.line_num, f"{csv_path}, row {reader.line_num}", row
 
 
 def write_annotations(csv_path: Path, annotations: Mapping[Path | str, Sequence[Segment]]) -> None:
@@ -267,20 +258,19 @@ def _stem(name: str) -> str:
 
 
 def _lines(path: Path, least: int) -> Iterable[tuple[str, list[str]]]:
-    """Location and fields of each non-empty line; AnnotationError for a line of fewer than `least` fields."""
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    """Location and fields of each line that is not blank. AnnotationError for fewer than `least` fields."""
+    for where, line in read_lines(path):
         values = line.split()
-        if values and len(values) < least:
-            raise AnnotationError(f"{path}, row {number}: {len(values)} fields, expected at least {least}")
-        if values:
-            yield f"{path}, row {number}", values
+        if len(values) < least:
+            raise AnnotationError(f"{where}: {len(values)} fields, expected at least {least}")
+        yield where, values
 
 
-def _segment(label: Any, start: Any, end: Any, where: str) -> Segment:
-    label = (label or "").strip().lower()
+def _segment(label: str, start: str, end: str, where: str) -> Segment:
+    label = label.lower()
     try:
         segment = Segment(label, int(start), int(end))
-    except (TypeError, ValueError):
+    except ValueError:
         raise AnnotationError(
             f"{where}: start and end must be whole frame numbers, not {start!r} and {end!r}"
         ) from None

@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 
 def check_run(run: Run) -> None:
     """Raise InputError for whatever would make a stage of `extract-train-eval` refuse its input."""
-    run.check()
     run.check_sources()
+    run.check()
     _check_settings(run.config)
     model = check_detector(run)
     for truth in _test_truths(run, [record for record in run.records if record.split == "test"]):

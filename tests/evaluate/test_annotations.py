@@ -20,6 +20,7 @@ from evaluate.annotations import (
     write_annotations,
     xd_violence_codes,
 )
+from extract.errors import InputError
 from extract.labels import UCF_CRIME_CLASSES, XD_VIOLENCE_CODES
 from tests.evaluate.published import data_folder, frame_truth, ucf_crime, ucf_frame_counts, xd_violence
 
@@ -47,26 +48,26 @@ def test_csv_round_trip_with_relative_and_absolute_paths(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("a.mp4,riot,x,9", "row 3: start and end must be whole frame numbers"),
-        ("a.mp4,riot,9,9", "row 3: 0 <= start < end"),
-        ("a.mp4,riot,-1,9", "row 3: 0 <= start < end"),
-        ("a.mp4,,1,9", "row 3: the label must be the name"),
-        ("a.mp4,normal,1,9", "row 3: the label must be the name"),
-        (",riot,1,9", "row 3: empty path"),
-        ("a.mp4,riot", "row 3: start and end"),
+        ("a.mp4,riot,x,9", "line 3: start and end must be whole frame numbers"),
+        ("a.mp4,riot,9,9", "line 3: 0 <= start < end"),
+        ("a.mp4,riot,-1,9", "line 3: 0 <= start < end"),
+        ("a.mp4,,1,9", "line 3: the label must be the name"),
+        ("a.mp4,normal,1,9", "line 3: the label must be the name"),
+        (",riot,1,9", "line 3: empty path"),
+        ("a.mp4,riot", "line 3: expected 4 values"),
     ],
 )
 def test_errors_name_the_row(tmp_path: Path, row: str, message: str) -> None:
     path = tmp_path / "annotations.csv"
     path.write_text(f"path,label,start_frame,end_frame\nb.mp4,fire,1,2\n{row}\n")
-    with pytest.raises(AnnotationError, match=f"annotations.csv, {message}"):
+    with pytest.raises(InputError, match=f"annotations.csv, {message}"):
         read_annotations(path)
 
 
 def test_errors_name_missing_columns(tmp_path: Path) -> None:
     path = tmp_path / "annotations.csv"
     path.write_text("path,label\n")
-    with pytest.raises(AnnotationError, match="missing column start_frame, end_frame"):
+    with pytest.raises(InputError, match="no column start_frame, end_frame among"):
         read_annotations(path)
 
 
@@ -106,7 +107,7 @@ def test_names_of_xd_violence_contain_their_classes() -> None:
 def test_errors_name_a_line_that_is_too_short(tmp_path: Path) -> None:
     path = tmp_path / "ucf.txt"
     path.write_text("Abuse028_x264  Abuse  165  240  -1  -1  \n\nAbuse030_x264  Abuse  12\n")
-    with pytest.raises(AnnotationError, match=r"ucf\.txt, row 3: 3 fields, expected at least 6"):
+    with pytest.raises(AnnotationError, match=r"ucf\.txt, line 3: 3 fields, expected at least 6"):
         import_ucf_crime_annotations(path)
 
 
@@ -115,7 +116,7 @@ def test_unlabelled_segments_of_several_classes_are_refused(tmp_path: Path) -> N
     path.write_text("a_label_B4-0-0 0 10 20 30\n")
     assert import_xd_violence_annotations(path) == {"a_label_B4-0-0": [("riot", 0, 10), ("riot", 20, 30)]}
     path.write_text("a_label_B4-G-0 0 10\n")
-    with pytest.raises(AnnotationError, match=r"row 1: .* use annotations_multiclasses\.txt"):
+    with pytest.raises(AnnotationError, match=r"line 1: .* use annotations_multiclasses\.txt"):
         import_xd_violence_annotations(path)
 
 
@@ -123,7 +124,7 @@ def test_unlabelled_segments_of_several_classes_are_refused(tmp_path: Path) -> N
 def test_errors_name_a_line_with_an_incomplete_segment(tmp_path: Path, line: str) -> None:
     path = tmp_path / "annotations.txt"
     path.write_text(f"b_label_B4-0-0 0 10\n{line}\n")
-    with pytest.raises(AnnotationError, match=r"row 2: the last segment is incomplete: .*20"):
+    with pytest.raises(AnnotationError, match=r"line 2: the last segment is incomplete: .*20"):
         import_xd_violence_annotations(path)
 
 
@@ -252,3 +253,20 @@ def gaps_agree(ours: list[tuple[Any, int, int]], published: list[tuple[int, int]
         ours[i][0] != ours[i + 1][0] or ours[i + 1][1] - ours[i][2] == published[i + 1][0] - published[i][1]
         for i in range(len(ours) - 1)
     )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_annotations_from_a_spreadsheet_are_read(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "truth.csv"
+    text = "Path;Label;Start Frame;End Frame\r\n\r\nclips/ä.mp4;Fire;5;60\r\n;;;\r\n"
+    path.write_bytes(text.encode(encoding))
+    assert read_annotations(path) == {tmp_path / "clips" / "ä.mp4": [Segment("fire", 5, 60)]}
+
+
+def test_an_official_annotation_file_in_a_code_page_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "ucf.txt"
+    path.write_bytes("\nÜber.mp4 Abuse 1 5 -1 -1\n".encode("cp1252"))
+    with pytest.raises(
+        InputError, match=r"ucf\.txt, line 2: not UTF-8 \(byte 0xDC\); save the file as UTF-8"
+    ):
+        import_ucf_crime_annotations(path)

@@ -56,7 +56,7 @@ HEADER = "path,labels,split\n"
         ("path,labels\ncalm.mp4,normal\n", "split"),
         (HEADER + "calm.mp4,normal,training\n", "training"),
         (HEADER + "gone.mp4,normal,train\n", "gone.mp4"),
-        (HEADER + "calm.mp4,normal,train\ncalm.mp4,normal,test\n", "calm is already in row 2"),
+        (HEADER + "calm.mp4,normal,train\ncalm.mp4,normal,test\n", "calm is already in line 2"),
         (HEADER + "calm.mp4,normal,test\nburns.mp4,fire,test\n", "no video of split `train`"),
         (HEADER + "calm.mp4,normal,train\nburns.mp4,fire,test\n", "every training video is normal"),
         (HEADER + "calm.mp4,normal,train\nburns.mp4,fire,train\n", "no video of split `test`"),

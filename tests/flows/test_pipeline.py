@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from dsanet.checkpoint import read_info
 from extract.config import ExtractConfig
+from extract.errors import InputError, MissingFileError
 from extract.labels import NORMAL
 from extract.manifest import read_manifest, write_manifest
 from flows.pipeline.cache import StageResult
@@ -107,6 +109,39 @@ def test_videos_of_the_same_name_get_distinct_names(
         shutil.copy(clip, path)
     result = score_videos(paths, finished.root, tmp_path / "out", threshold=0.5)
     assert [video.scores.name for video in result.videos] == ["cam", "cam-2", "cam-2-2"]
+
+
+def test_names_that_no_result_file_can_have_are_changed(
+    finished: Workspace, footage: Path, tmp_path: Path
+) -> None:
+    clip = read_manifest(footage)[0].path
+    paths = [tmp_path / name for name in (".hidden.mp4", "hidden.mp4", "a\\b.mp4", "....mp4")]
+    for path in paths:
+        shutil.copy(clip, path)
+    result = score_videos([*paths, paths[1]], finished.root, tmp_path / "out", threshold=0.5)
+    assert [video.scores.name for video in result.videos] == ["hidden", "hidden-2", "a_b", "video"]
+
+
+def test_scoring_is_refused_before_a_video_is_decoded(
+    finished: Workspace, footage: Path, tmp_path: Path
+) -> None:
+    clip, out = read_manifest(footage)[0].path, tmp_path / "out"
+    with pytest.raises(MissingFileError, match=r"no video at none\.mp4 \(and at 1 more of the paths\)"):
+        score_videos([clip, Path("none.mp4"), tmp_path], finished.root, out, threshold=0.5)
+
+    shutil.copytree(finished.model, tmp_path / "damaged")
+    weights = tmp_path / "damaged" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-7])
+    with pytest.raises(InputError, match=r"model\.safetensors"):
+        score_videos([clip], tmp_path / "damaged", out, threshold=0.5)
+
+    shutil.copytree(finished.model, tmp_path / "other")
+    info = (tmp_path / "other" / "model.json").read_text()
+    digest = read_info(finished.model).encoder.weights_digest
+    (tmp_path / "other" / "model.json").write_text(info.replace(digest, "0" * 64))
+    with pytest.raises(InputError, match=r"trained on features of the CLIP weights 000.*random is random-"):
+        score_videos([clip], tmp_path / "other", out, threshold=0.5)
+    assert not out.exists()
 
 
 def test_infer_rejects_labels_that_the_checkpoint_lacks(
