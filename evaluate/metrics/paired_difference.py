@@ -56,10 +56,23 @@ def paired_differences(
     return {name: _difference(name, first[name], second[name], draws_BV, quantiles) for name in metrics}
 
 
+def whole_figures(scores_dir: Path, truths: Sequence[VideoTruth], metrics: Sequence[str]) -> dict[str, float]:
+    """The named metrics of a folder of score files on all videos, as fractions, without undefined ones."""
+    every_video = np.ones(len(truths), dtype=np.int64)
+    found = weighted_metrics_of(scores_dir, truths)
+    values = {name: _scale(name) * found[name](every_video) for name in metrics if name in found}
+    return {name: value for name, value in values.items() if not np.isnan(value)}
+
+
+def _scale(name: str) -> float:
+    """Factor from a metric's own unit to a fraction."""
+    return 0.01 if name.startswith("map_") else 1.0
+
+
 def _difference(
     name: str, first: Statistic, second: Statistic, draws_BV: np.ndarray, quantiles: Sequence[float]
 ) -> Difference:
-    scale = 0.01 if name.startswith("map_") else 1.0  # percent to a fraction
+    scale = _scale(name)
     every_video = np.ones(draws_BV.shape[1], dtype=np.int64)
     found = percentiles(np.array([second(weights_V) - first(weights_V) for weights_V in draws_BV]), quantiles)
     whole = [scale * one(every_video) for one in (first, second)]

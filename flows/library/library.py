@@ -12,7 +12,15 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from flows.library.database import database_url, open_database
-from flows.library.records import MIN_DIGEST_LENGTH, Features, FileRecord, LabelEntry, Score, Video
+from flows.library.records import (
+    HELD_OUT,
+    MIN_DIGEST_LENGTH,
+    Features,
+    FileRecord,
+    LabelEntry,
+    Score,
+    Video,
+)
 from flows.library.tables import FeatureRow, LabelRow, LocationRow, ScoreRow, VideoRow
 
 
@@ -101,10 +109,10 @@ class Library:
             return _video(row)
 
     def set_split(self, digest: str, split: str) -> None:
-        """Move a video to another split. A test video stays in `test`."""
+        """Move a video to another split. A test video stays in `test`, an audit video in `audit`."""
         with self._session() as session:
             row = _row(session, digest)
-            if row.split != "test":
+            if row.split not in HELD_OUT:
                 row.split = split
 
     # --- labels ---------------------------------------------------------------------------------------------

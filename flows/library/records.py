@@ -8,6 +8,8 @@ from extract.errors import InputError
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord
 
+HELD_OUT = ("test", "audit")
+"""Splits that are never trained on. A video never leaves them, and its labels are the manifest's."""
 MIN_DIGEST_LENGTH = 8
 """Hexadecimal digits of a digest that identify a video."""
 
@@ -42,6 +44,11 @@ class Video:
         """The latest file that still exists; the latest known path if none does."""
         latest = next(iter(self.paths), Path(self.name))
         return next((path for path in self.paths if path.is_file()), latest)
+
+    @property
+    def held_out(self) -> bool:
+        """True for a video that is never trained on and whose labels are the manifest's."""
+        return self.split in HELD_OUT
 
     def manifest_record(self) -> VideoRecord:
         """The video as a manifest row. An unlabelled video gets the label `normal`: never train on it."""

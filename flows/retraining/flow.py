@@ -9,6 +9,7 @@ uninterrupted one.
 
 import logging
 from pathlib import Path
+from typing import Annotated
 
 from prefect import flow
 
@@ -17,23 +18,26 @@ from flows.library.records import Score, Video
 from flows.pipeline.artifacts import publish_markdown
 from flows.pipeline.prefect_flows import WORKSPACE, locked_workspace, run_name
 from flows.retraining.drift import find_drifts
+from flows.retraining.judging import judge
 from flows.retraining.model_versions import (
     check_has_model,
     current_champion,
     newly_labelled,
+    rebuild_registry,
     train_challenger,
 )
-from flows.retraining.promotion import check_gate, decide_promotion, gate_fingerprint
+from flows.retraining.promotion import check_gate
 from flows.retraining.retraining_page import Findings, Outcome, write_page
 from flows.retraining.steps import (
     Retraining,
     extract_features,
     import_videos,
     score_all_videos,
-    score_test_split,
 )
-from flows.workspace.decision import Decision
-from flows.workspace.model_registry import Registry, Version
+from flows.workspace.config import merge_settings
+from flows.workspace.model_registry import Registry
+from flows.workspace.partial import PARTIAL
+from flows.workspace.registered_versions import Version
 from flows.workspace.retrain_config import RetrainConfig
 from flows.workspace.run import Run
 
@@ -42,7 +46,10 @@ log = logging.getLogger(__name__)
 
 @flow(name="retrain-on-new-footage", flow_run_name=run_name)
 def retrain_on_new_footage(
-    workspace: Path = WORKSPACE, retrain: RetrainConfig | None = None, force: bool = False
+    workspace: Path = WORKSPACE,
+    retrain: Annotated[RetrainConfig, PARTIAL] | None = None,
+    force: bool = False,
+    new_registry: bool = False,
 ) -> Outcome:
     """Add new footage, train a challenger if enough labels are new, and promote it if it is not worse.
 
@@ -53,24 +60,27 @@ def retrain_on_new_footage(
         workspace: folder of a finished `dsanet run`
         retrain: inboxes, when to train, the gate; default: the workspace's settings
         force: train a challenger even if there are few new labels
+        new_registry: if the model registry is lost, begin a new one with the version folders in the workspace
     """
     with locked_workspace(workspace) as place:
         run = Run.load(place.root)
         if retrain is not None:
-            run = run.with_config(retrain=retrain)
+            run = run.with_config(retrain=merge_settings(run.config, {"retrain": retrain}).retrain)
         with Library.open(place.root, run.config.retrain.library) as library:
-            return _retrain(Retraining(run, library, Registry(place.root)), force)
+            return _retrain(Retraining(run, library, Registry(place.root)), force, new_registry)
 
 
-def _retrain(work: Retraining, force: bool) -> Outcome:
+def _retrain(work: Retraining, force: bool, new_registry: bool) -> Outcome:
     config = work.run.config.retrain
-    check_has_model(work)
+    check_has_model(work, new_registry=new_registry)
     import_videos(work)
     extract_features(work)
+    if new_registry:
+        rebuild_registry(work)
     check_gate(work.test_truths(), config.gate)
     champion = current_champion(work)
     scores = score_all_videos(work, champion)
-    labelled = [video for video in work.videos_with_features() if video.labels and video.split != "test"]
+    labelled = [video for video in work.videos_with_features() if video.labels and not video.held_out]
     new_labels = _newly_labelled(work, champion, labelled)
     if force or len(new_labels) >= config.min_new_labels:
         challenger = train_challenger(work, champion, labelled)
@@ -89,7 +99,7 @@ def _promote_if_not_worse(work: Retraining, champion: Version, challenger: Versi
     """Apply the promotion rule; returns the champion from now on."""
     if challenger.key == champion.key:
         return champion
-    decision = _decision(work, champion, challenger)
+    decision = judge(work, champion, challenger)
     log.info("%-9s version %d is %s", "gate", challenger.number, decision.reason)
     if not decision.promoted:
         return champion
@@ -99,29 +109,13 @@ def _promote_if_not_worse(work: Retraining, champion: Version, challenger: Versi
             challenger.number,
         )
         return champion
-    now = work.registry.champion()
-    if now is None or now.key != champion.key:
+    if not work.registry.promote(challenger, instead_of=champion):
         log.warning(
             "another version became the champion meanwhile; version %d is not promoted", challenger.number
         )
         return champion
-    work.registry.promote(challenger)
     log.info("%-9s version %d is the champion", "promote", challenger.number)
     return work.registry.find(challenger.key)
-
-
-def _decision(work: Retraining, champion: Version, challenger: Version) -> Decision:
-    """The registered decision, if it was made on the same champion, test split and gate; else a new one."""
-    truths, gate = work.test_truths(), work.run.config.retrain.gate
-    decision = challenger.decision
-    if decision is not None:
-        compared = (decision.champion, decision.gate_fingerprint)
-        if compared == (champion.key, gate_fingerprint(truths, gate)):
-            return decision
-    old, new = (score_test_split(work, version) for version in (champion, challenger))
-    decision = decide_promotion(champion.key, old, new, truths, gate)
-    work.registry.record_decision(challenger, decision)
-    return decision
 
 
 def _report(
@@ -131,7 +125,7 @@ def _report(
     videos = work.videos_with_features()
     trained_on = {video.digest for video in work.folder(champion.key).read_training_set()}
     training = [video for video in videos if video.digest in trained_on]
-    new = [video for video in videos if video.digest not in trained_on and video.split != "test"]
+    new = [video for video in videos if video.digest not in trained_on and not video.held_out]
     drifts = find_drifts(work.run.workspace.features, training, new, scores, work.run.config.retrain.drift)
     for drift in drifts:
         if drift.warns:

@@ -12,28 +12,33 @@ from dsanet.detectors.config import fit_classes
 from evaluate.report.metrics_file import read_metrics
 from extract.errors import MissingFileError
 from extract.manifest import VideoRecord
-from flows.library.records import Video
+from flows.library.records import HELD_OUT, Video
 from flows.pipeline.stages import EVALUATE, INFER, TRAIN
 from flows.retraining.steps import Retraining
-from flows.workspace.model_reference import restore_checkpoint
-from flows.workspace.model_registry import (
-    CHALLENGER,
-    CHAMPION,
-    MODEL_FOLDER,
-    REPORT_FOLDER,
-    TrainingRecord,
-    Version,
-)
+from flows.workspace.model_reference import restore_version
+from flows.workspace.model_registry import MODEL_FOLDER, REPORT_FOLDER
+from flows.workspace.registered_versions import CHALLENGER, CHAMPION, Version
 from flows.workspace.run import Run, digest_of
+from flows.workspace.training_runs import TrainingRecord
 from flows.workspace.versions import KEY_LENGTH, TrainingVideo, VersionFolder, checkpoint_key
 
 log = logging.getLogger(__name__)
 
 
-def check_has_model(work: Retraining) -> None:
-    """Raises FileNotFoundError if the workspace has neither a checkpoint nor a registered version."""
+def check_has_model(work: Retraining, *, new_registry: bool = False) -> None:
+    """Restore lost files of the champion; without one, check that the workspace has a checkpoint.
+
+    Raises RegistryLostError if the registry was deleted, unless there is to be a new one, VersionLostError if
+    the champion's checkpoint is lost, and FileNotFoundError if there is no model at all.
+    """
+    if not new_registry:
+        work.registry.check_not_lost()
+    champion = work.registry.champion()
+    if champion is not None:
+        restore_version(work.registry, champion, work.folder(champion.key))
+        return
     workspace = work.run.workspace
-    if not (workspace.model / INFO_FILE).is_file() and not work.registry.versions():
+    if not (workspace.model / INFO_FILE).is_file() and not work.registry.versions() and not new_registry:
         raise MissingFileError(
             f"no model in {workspace.root} yet; train the first one with `dsanet run --out {workspace.root}`"
         )
@@ -43,17 +48,38 @@ def current_champion(work: Retraining) -> Version:
     """The champion, with its checkpoint in its folder.
 
     A checkpoint in the workspace's `model/` that is not registered yet becomes a version; the first version
-    becomes the first champion.
+    becomes the first champion. Raises VersionLostError if the checkpoint is lost.
     """
     model = work.run.workspace.model
     if (model / INFO_FILE).is_file() and work.registry.by_key(checkpoint_key(model)) is None:
         _register_workspace_model(work, model)
-    work.registry.clear_stale_challenger()
+    work.registry.finish_promotion()
     if work.registry.champion() is None:
-        work.registry.promote(work.registry.versions()[0])
+        work.registry.promote(_first_version(work))
     champion = work.registry.find(CHAMPION)
-    restore_checkpoint(work.registry, champion, work.folder(champion.key))
+    restore_version(work.registry, champion, work.folder(champion.key))
     return champion
+
+
+def _first_version(work: Retraining) -> Version:
+    versions = work.registry.versions()
+    if not versions:
+        root = work.run.workspace.root
+        raise MissingFileError(f"no complete model in {root}; train one with `dsanet run --out {root}`")
+    return versions[0]
+
+
+def rebuild_registry(work: Retraining) -> None:
+    """Register every complete version folder in an empty registry, the oldest first."""
+    if work.registry.versions():
+        return
+    folders = [
+        work.folder(path.parent.name) for path in work.run.workspace.root.glob("models/*/training.json")
+    ]
+    complete = [folder for folder in folders if folder.has_model and folder.has_training_set]
+    for folder in sorted(complete, key=lambda folder: folder.training_file.stat().st_mtime_ns):
+        version = _register(work, folder.root.name)
+        log.info("%-9s version %d is models/%s", "registry", version.number, version.key)
 
 
 def _register_workspace_model(work: Retraining, model: Path) -> None:
@@ -63,7 +89,7 @@ def _register_workspace_model(work: Retraining, model: Path) -> None:
     if not folder.has_model:
         folder.copy_model(model)
     is_imported = not read_info(model).feature_digests  # its training set is unknown
-    manifest = {record.name for record in work.run.records if record.split != "test"}
+    manifest = {record.name for record in work.run.records if record.split not in HELD_OUT}
     videos = [video for video in work.videos_with_features() if not is_imported and video.name in manifest]
     folder.write_training_set(training_set(videos))
     _register(work, key)
@@ -79,9 +105,9 @@ def training_set(videos: Iterable[Video]) -> list[TrainingVideo]:
 
 
 def newly_labelled(videos: Iterable[Video], trained_on: Iterable[TrainingVideo]) -> list[Video]:
-    """The labelled videos outside the test split that are not in a training set with the same labels."""
+    """The labelled videos that may be trained on and are not in a training set with the same labels."""
     seen = {(video.digest, video.labels) for video in trained_on}
-    return [v for v in videos if v.labels and v.split != "test" and (v.digest, v.labels) not in seen]
+    return [v for v in videos if v.labels and not v.held_out and (v.digest, v.labels) not in seen]
 
 
 def train_challenger(work: Retraining, champion: Version, videos: Sequence[Video]) -> Version:

@@ -11,7 +11,7 @@ from extract.atomic import write_atomically
 from extract.config import StrictModel
 from flows.library.records import Score, Video
 from flows.retraining.drift import Drift, drift_charts
-from flows.workspace.model_registry import Version
+from flows.workspace.registered_versions import Version
 from flows.workspace.retrain_config import RetrainConfig
 
 MAX_ROWS = 30

@@ -1,6 +1,7 @@
 """The steps of a retraining on videos: import, extraction, scores. Each keeps the work of earlier runs."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 from evaluate.annotations import VideoTruth
 from evaluate.predictions import predicted_class, top_snippets, video_score
 from evaluate.scores import VideoScores, read_scores, score_path
+from extract.display import shortened
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord
 from extract.store import content_digest, feature_path, read_features
@@ -18,8 +20,9 @@ from flows.library.library import Library
 from flows.library.records import Features, Score, Video
 from flows.pipeline.stages import EXTRACT, INFER
 from flows.pipeline.stages.evaluate import read_truths
-from flows.workspace.model_reference import restore_checkpoint
-from flows.workspace.model_registry import Registry, Version
+from flows.workspace.model_reference import restore_version
+from flows.workspace.model_registry import Registry
+from flows.workspace.registered_versions import Version
 from flows.workspace.run import Run, check_testable
 from flows.workspace.versions import VersionFolder
 
@@ -61,7 +64,12 @@ def import_videos(work: Retraining) -> None:
     if imported.kept_in_test:
         log.warning(
             "test videos stay in the test split, although the manifest now has another for %s",
-            ", ".join(imported.kept_in_test),
+            shortened(imported.kept_in_test),
+        )
+    if imported.kept_in_audit:
+        log.warning(
+            "audit videos stay in the audit split, although the manifest now has another for %s",
+            shortened(imported.kept_in_audit),
         )
     settings = work.run.config.retrain
     result = scan(work.library, settings.inboxes, settings.settle_s)
@@ -102,9 +110,14 @@ def score_all_videos(work: Retraining, version: Version) -> dict[str, Score]:
 
 def score_test_split(work: Retraining, version: Version) -> Path:
     """Score the test split by a version; returns the folder of its score files."""
+    return score_videos(work, version, work.test_records())
+
+
+def score_videos(work: Retraining, version: Version, records: Sequence[VideoRecord]) -> Path:
+    """Score these videos, whatever their split, by a version; returns the folder of its score files."""
     folder = work.folder(version.key)
-    restore_checkpoint(work.registry, version, folder)
-    INFER(folder.run(work.run, work.test_records()))
+    restore_version(work.registry, version, folder)
+    INFER(folder.run(work.run, [replace(record, split="test") for record in records]))
     return folder.scores
 
 

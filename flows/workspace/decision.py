@@ -1,7 +1,9 @@
 """The gate's decision on a challenger, as the model registry stores it with a version.
 
-`flows.retraining.promotion` makes it.
+`flows.retraining.promotion` makes it. All figures are fractions, as the margins in `retrain.gate.margins`.
 """
+
+from collections.abc import Mapping
 
 from pydantic import ConfigDict, Field
 
@@ -9,23 +11,42 @@ from extract.config import StrictModel
 from flows.workspace.retrain_config import Figure
 
 
-class FigureComparison(StrictModel):
-    """One figure of champion and challenger on the same test videos, all values as fractions."""
+class PairedFigure(StrictModel):
+    """One figure of two versions on the same videos."""
 
     champion: float
+    """The older version's: the champion's, or in `Decision.best` the best version's."""
     challenger: float
     difference: float
     """Quantile `gate.quantile` of the bootstrap distribution of challenger - champion."""
     low: float
     """Lower end of the 90 % interval of the difference."""
     high: float
+
+    @property
+    def gap(self) -> float:
+        """The difference of the two figures on all videos: challenger - champion."""
+        return self.challenger - self.champion
+
+
+class FigureComparison(PairedFigure):
+    """One figure that the gate judges."""
+
     margin: float
-    """Largest amount by which the challenger's figure may be below the champion's."""
+    """Largest amount by which the challenger's figure may be below the other one."""
 
     @property
     def holds(self) -> bool:
         """True if the challenger is within the margin."""
         return self.difference >= -self.margin
+
+
+class BestComparison(FigureComparison):
+    """The comparison with the best version so far."""
+
+    key: str
+    number: int
+    """Key and number of that version; its figure is in `champion`."""
 
 
 class Decision(StrictModel):
@@ -39,29 +60,54 @@ class Decision(StrictModel):
     """Digest of the test split and of the gate's settings; stored as `question`."""
     promoted: bool
     figures: dict[Figure, FigureComparison]
+    best: dict[Figure, BestComparison] = Field(default_factory=dict)
+    """The same for figures of which an earlier champion has more than the present one."""
+    audit: dict[Figure, PairedFigure] = Field(default_factory=dict)
+    """Figures on the audit split, which decide nothing; empty without one."""
+    audit_fingerprint: str = ""
+    """Digest of the audit split; empty without one."""
 
     @property
     def reason(self) -> str:
         """One line: the figures beyond their margin, or all figures if none is."""
-        failed = [name for name, figure in self.figures.items() if not figure.holds]
-        differences = ", ".join(
-            f"{name} {self.figures[name].difference:+.4f} (margin {self.figures[name].margin:g})"
-            for name in failed or self.figures
-        )
-        return f"{'worse' if failed else 'not worse'} than the champion: {differences}"
+        if self.promoted:
+            return f"not worse than the champion: {_differences(self.figures)}"
+        failed = {name: one for name, one in self.figures.items() if not one.holds}
+        parts = [f"worse than the champion: {_differences(failed)}"] if failed else []
+        for name, one in self.best.items():
+            if not one.holds:
+                told = _differences({name: one})
+                parts.append(f"worse than version {one.number}, the best so far: {told}")
+        return "; ".join(parts)
 
     def markdown(self) -> str:
-        """The decision and a table of the figures, in Markdown."""
-        lines = [
-            f"**{'Promoted' if self.promoted else 'Refused'}**: {self.reason}",
-            "",
-            "| figure | champion | challenger | difference | 90 % interval | margin | holds |",
-            "|---|---|---|---|---|---|---|",
+        """The decision and its tables of figures, in Markdown."""
+        lines = [f"**{'Promoted' if self.promoted else 'Refused'}**: {self.reason}", "", *_HEADER]
+        lines += [_row(name, one, one.holds) for name, one in self.figures.items()]
+        lines += [
+            _row(f"{name}, against version {one.number}", one, one.holds) for name, one in self.best.items()
         ]
-        for name, figure in self.figures.items():
-            lines.append(
-                f"| {name} | {figure.champion:.4f} | {figure.challenger:.4f} | {figure.difference:+.4f} "
-                f"| {figure.low:+.4f} to {figure.high:+.4f} | {figure.margin:g} "
-                f"| {'yes' if figure.holds else 'no'} |"
-            )
+        if self.audit:
+            lines += ["", "Audit split, which decides nothing:", "", *_HEADER]
+            lines += [_row(name, one) for name, one in self.audit.items()]
         return "\n".join(lines)
+
+
+_HEADER = (
+    "| figure | champion | challenger | difference | 90 % interval | gate's quantile | margin | holds |",
+    "|---|---|---|---|---|---|---|---|",
+)
+
+
+def _row(name: str, one: PairedFigure, holds: bool | None = None) -> str:
+    margin = f"{one.margin:g}" if isinstance(one, FigureComparison) else "–"
+    return (
+        f"| {name} | {one.champion:.4f} | {one.challenger:.4f} | {one.gap:+.4f} "
+        f"| {one.low:+.4f} to {one.high:+.4f} | {one.difference:+.4f} | {margin} "
+        f"| {'–' if holds is None else 'yes' if holds else 'no'} |"
+    )
+
+
+def _differences(figures: Mapping[Figure, FigureComparison]) -> str:
+    """The gate's quantile and the margin of each figure."""
+    return ", ".join(f"{name} {one.difference:+.4f} (margin {one.margin:g})" for name, one in figures.items())

@@ -6,15 +6,21 @@ promotion does not affect an inference that is already running.
 
 import logging
 import os
+import shutil
 from pathlib import Path
 
-from dsanet.checkpoint import INFO_FILE, WEIGHTS_FILE
-from extract.errors import InputError
-from flows.workspace.model_registry import Registry, Version
+from dsanet.checkpoint import WEIGHTS_FILE, CheckpointError, read_info
+from extract.errors import InputError, MissingFileError
+from flows.workspace.model_registry import MODEL_FOLDER, REPORT_FOLDER, Registry
+from flows.workspace.registered_versions import Version
 from flows.workspace.versions import VersionFolder
 from flows.workspace.workspace import Workspace
 
 log = logging.getLogger(__name__)
+
+
+class VersionLostError(MissingFileError):
+    """The checkpoint of a version is neither in its folder nor in the registry."""
 
 
 def checkpoint_folder(reference: str) -> Path:
@@ -35,18 +41,55 @@ def checkpoint_folder(reference: str) -> Path:
 
 
 def version_folder(name: str, workspace: Workspace) -> VersionFolder:
-    """The folder of a registered version, by alias, number or key; a lost checkpoint is downloaded."""
+    """The folder of a registered version, by alias, number or key; lost files are restored."""
     registry = Registry(workspace.root)
     version = registry.find(name)
     folder = VersionFolder(workspace, version.key)
-    restore_checkpoint(registry, version, folder)
+    restore_version(registry, version, folder)
     return folder
 
 
-def restore_checkpoint(registry: Registry, version: Version, folder: VersionFolder) -> None:
-    """Download a version's checkpoint from the registry if its files are missing in `folder`."""
-    if not all((folder.model / name).is_file() for name in (INFO_FILE, WEIGHTS_FILE)):
-        log.warning(
-            "the checkpoint of version %d is missing; downloading it to %s", version.number, folder.root
-        )
-        registry.download_model(version, folder.model)
+def restore_version(registry: Registry, version: Version, folder: VersionFolder) -> None:
+    """Restore from the registry what a version's folder lacks: checkpoint, training set, report.
+
+    Raises VersionLostError if the registry does not have the checkpoint either. The other two are not needed:
+    `read_training_set` is then empty, and the page has no link.
+    """
+    if not _has_checkpoint(folder):
+        try:
+            _restore(registry, version, folder, MODEL_FOLDER)
+        except MissingFileError as error:
+            raise VersionLostError(
+                f"the checkpoint of version {version.number} is lost: it is not in {folder.model}, and "
+                f"{error}, or put another version into service with `dsanet models promote N`"
+            ) from None
+    for artifact, present, loss in (
+        (folder.training_file.name, folder.has_training_set, "every labelled video counts as newly labelled"),
+        (REPORT_FOLDER, (folder.report / "index.html").is_file(), "the page has no report of it"),
+    ):
+        if not present:
+            try:
+                _restore(registry, version, folder, artifact)
+            except MissingFileError as error:
+                log.warning("%s; until then %s", error, loss)
+
+
+def _has_checkpoint(folder: VersionFolder) -> bool:
+    """True if the folder has weights and a readable `model.json`."""
+    try:
+        read_info(folder.model)
+    except (MissingFileError, CheckpointError):
+        return False
+    return (folder.model / WEIGHTS_FILE).is_file()
+
+
+def _restore(registry: Registry, version: Version, folder: VersionFolder, artifact: str) -> None:
+    """Download an artifact beside its place, then move it there: a kill leaves no half of it."""
+    place, draft = folder.root / artifact, folder.root / ".restored"
+    log.warning("%s is missing or damaged; restoring it from the registry", place)
+    shutil.rmtree(draft, ignore_errors=True)
+    registry.download(version, artifact, draft)
+    if place.is_dir():
+        shutil.rmtree(place)
+    (draft / artifact).replace(place)
+    draft.rmdir()

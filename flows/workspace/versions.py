@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from dsanet.checkpoint import INFO_FILE, complete_save, read_info
 from extract.atomic import write_atomically
@@ -52,9 +52,23 @@ class VersionFolder(Workspace):
         self.root.mkdir(parents=True, exist_ok=True)
         write_atomically(self.training_file, _TRAINING_SET.dump_json(list(videos), indent=1))
 
+    @property
+    def has_training_set(self) -> bool:
+        """True if `training.json` exists and is valid."""
+        return self._training_set() is not None
+
     def read_training_set(self) -> list[TrainingVideo]:
-        """Read `training.json`; the list is empty for imported weights, whose training set is unknown."""
-        return _TRAINING_SET.validate_json(self.training_file.read_bytes())
+        """Read `training.json`; the list is empty if the training set is unknown.
+
+        It is unknown for imported weights, and if the file is lost in the registry too.
+        """
+        return self._training_set() or []
+
+    def _training_set(self) -> list[TrainingVideo] | None:
+        try:
+            return _TRAINING_SET.validate_json(self.training_file.read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
 
     def copy_model(self, model: Path) -> None:
         """Copy a finished checkpoint folder to `model/`, atomically."""

@@ -1,18 +1,36 @@
 """The model registry: atomic and repeatable registration, promotion, rollback."""
 
+import itertools
 import json
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dsanet.checkpoint import CheckpointInfo
+from dsanet.detectors.dsanet.config import ModelConfig
+from extract.config import ExtractConfig
 from flows.workspace.decision import Decision, FigureComparison
-from flows.workspace.model_registry import Registry, TrainingRecord
+from flows.workspace.model_reference import VersionLostError, restore_version
+from flows.workspace.model_registry import Registry, RegistryLostError
+from flows.workspace.registered_versions import Version
 from flows.workspace.retrain_config import GateConfig
+from flows.workspace.training_runs import TrainingRecord
+from flows.workspace.versions import TrainingVideo, VersionFolder
+from flows.workspace.workspace import Workspace
+from tests.dsanet.helpers import ENCODER
+from tests.flows.commands import Dsanet
+
+VALID_INFO = CheckpointInfo(
+    model=ModelConfig(), encoder=ENCODER, extract=ExtractConfig(), weights_digest="none"
+)
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +207,222 @@ def test_a_decision_is_stored_with_the_keys_of_older_registries(registry: Regist
     (stored,) = registry._client.search_model_versions(f"name='{registry.name}'")
     assert set(json.loads(stored.tags["dsanet.decision"])) == {"champion", "question", "promoted", "figures"}
     assert registry.find("first").decision == decision("other", 0.0)
+
+
+class Killed(BaseException):
+    """Raised instead of a write, as if the process had been killed there."""
+
+
+class DyingClient:
+    """The real MLflow client, except that the process dies before or after the write with this number."""
+
+    def __init__(self, client: Any, deadly: int, *, after: bool) -> None:
+        self._client, self._left, self._after = client, deadly, after
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+        if not name.startswith(("set_", "delete_", "create_", "log_")):
+            return method
+
+        def write(*args: Any, **kwargs: Any) -> Any:
+            self._left -= 1
+            if self._left < 0 or (self._left == 0 and not self._after):
+                raise Killed
+            result = method(*args, **kwargs)
+            if self._left == 0:
+                raise Killed
+            return result
+
+        return write
+
+
+def known(root: Path) -> list[tuple[Any, ...]]:
+    """All that another process sees of the versions."""
+    return [(one.number, one.aliases, one.replaced, one.withdrawn) for one in Registry(root).versions()]
+
+
+CHANGES: dict[str, Callable[[Registry], object]] = {
+    "by the gate": lambda registry: registry.promote(registry.find("second")),
+    "by hand": lambda registry: registry.promote(registry.find("second"), by_hand=True),
+    "again by hand": lambda registry: registry.promote(registry.find("third"), by_hand=True),
+    "rollback": lambda registry: registry.roll_back(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_promotion_killed_at_any_write_is_before_or_after(
+    change: str, registry: Registry, tmp_path: Path
+) -> None:
+    root = registry._root
+    for key in ("second", "third"):
+        registry.set_challenger(registry.register(training(root, key)))
+    if change in ("rollback", "again by hand"):
+        registry.promote(registry.find("second"), by_hand=True)
+    before = known(root)
+    store = (root / "mlflow.db").read_bytes()
+    CHANGES[change](Registry(root))
+    after = known(root)
+    assert before != after
+
+    seen = []
+    for deadly in itertools.count(1):
+        for late in (False, True):
+            (root / "mlflow.db").write_bytes(store)
+            dying = Registry(root)
+            dying.__dict__["_client"] = DyingClient(dying._client, deadly, after=late)
+            try:
+                CHANGES[change](dying)
+                survived = True
+            except Killed:
+                survived = False
+            state = known(root)
+            assert state in (before, after), f"killed at write {deadly}"
+            seen.append(state == after)
+            Registry(root).finish_promotion()  # as the next run does
+            assert known(root) == state
+            CHANGES[change](Registry(root)) if state == before else None
+            assert known(root) == after
+            tags = Registry(root)._registered_model().tags
+            assert state == before or "dsanet.promotion" not in tags
+        if survived:
+            break
+    assert seen == sorted(seen)  # once it is after, it stays so
+    assert {True, False} == set(seen)
+    assert deadly > 4
+
+
+def test_a_killed_decision_is_made_again(registry: Registry) -> None:
+    first = registry.find("first")
+    for deadly in range(1, 5):
+        dying = Registry(registry._root)
+        dying.__dict__["_client"] = DyingClient(dying._client, deadly, after=False)
+        with pytest.raises(Killed):
+            dying.record_decision(first, decision("other", 0.0))
+        assert registry.find("first").decision is None
+
+
+def test_only_one_of_two_promotions_at_the_same_time_counts(registry: Registry) -> None:
+    first = registry.find("first")
+    second, third = (registry.register(training(registry._root, key)) for key in ("second", "third"))
+    assert registry.promote(second, instead_of=first)
+    assert not registry.promote(third, instead_of=first)
+    assert registry.find("champion").key == "second"
+
+
+def test_the_status_of_a_version_names_gate_and_hand(registry: Registry) -> None:
+    for key in ("passed", "refused", "waits", "bare"):
+        registry.register(training(registry._root, key))
+    registry.record_decision(registry.find("passed"), decision("first", 0.01))
+    for key in ("refused", "waits"):
+        registry.record_decision(registry.find(key), decision("first", -0.01))
+    registry.promote(registry.find("passed"))
+    registry.promote(registry.find("refused"), by_hand=True)
+    registry.promote(registry.find("bare"))
+    assert [version.status for version in registry.versions()] == [
+        "first champion",
+        "promoted; taken out of service by hand",
+        "promoted by hand although the gate refused it",
+        "refused",
+        "promoted by hand without the gate",
+    ]
+
+
+def test_a_deleted_registry_is_not_rebuilt_in_silence(registry: Registry, dsanet: Dsanet) -> None:
+    root = registry._root
+    (root / "models" / "first" / "training.json").write_text("[]")
+    registry.check_not_lost()
+    (root / "mlflow.db").unlink()
+    for reference in ("champion", "1"):
+        with pytest.raises(RegistryLostError, match=r"is lost: .*mlflow.db has no version of this workspace"):
+            Registry(root).find(reference)
+    code, _, err = dsanet("models", "list", "--out", root)
+    assert (code, "`dsanet retrain --new-registry`" in err) == (2, True)
+    assert Registry(root).versions() == []
+    assert not (root / "mlflow.db").exists()  # reading creates none
+
+
+def test_another_registry_is_not_taken_for_an_empty_one(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, begun: Path, tmp_path: Path
+) -> None:
+    root = registry._root
+    for key in ("first", "second"):
+        registry.register(training(root, key))
+        (root / "models" / key / "training.json").write_text("[]")
+    registry.check_not_lost()
+    other = tmp_path / "other.db"
+    shutil.copy(begun / "mlflow.db", other)
+    with sqlite3.connect(other) as connection:  # knows nothing of this workspace
+        connection.execute("UPDATE registered_models SET name = 'another'")
+    connection.close()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{other}")
+    with pytest.raises(RegistryLostError, match=r"other.db has no version .* set MLFLOW_TRACKING_URI"):
+        Registry(root).check_not_lost()
+
+
+def test_a_half_registered_first_version_is_no_lost_registry(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "first"
+    folder.mkdir(parents=True)
+    (folder / "training.json").write_text("[]")
+    Registry(tmp_path).check_not_lost()
+
+
+def registered_folder(registry: Registry) -> tuple[Version, VersionFolder]:
+    """A version whose checkpoint, training set and report are in the registry, and its folder."""
+    folder = VersionFolder(Workspace(registry._root), "whole")
+    record = training(registry._root, "whole")
+    (folder.model / "model.json").write_text(VALID_INFO.model_dump_json())
+    (folder.model / "model.safetensors").write_bytes(b"weights")
+    folder.write_training_set([TrainingVideo(digest="d", labels=("fire",), split="train")])
+    folder.report.mkdir()
+    (folder.report / "index.html").write_text("page")
+    files = [(folder.model, "model"), (folder.report, "report"), (folder.training_file, "")]
+    return registry.register(replace(record, files=files)), folder
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [
+        lambda folder: shutil.rmtree(folder.root),
+        lambda folder: folder.training_file.unlink(),
+        lambda folder: folder.training_file.write_text("[{"),
+        lambda folder: shutil.rmtree(folder.model),
+        lambda folder: (folder.model / "model.json").write_text("{}"),
+        lambda folder: (folder.report / "index.html").unlink(),
+    ],
+    ids=["folder", "training-set", "damaged-training-set", "model", "damaged-model", "report"],
+)
+def test_everything_of_a_version_comes_back_from_the_registry(
+    lose: Callable[[VersionFolder], object], registry: Registry
+) -> None:
+    version, folder = registered_folder(registry)
+    whole = {path: path.read_bytes() for path in folder.root.rglob("*") if path.is_file()}
+    lose(folder)
+    restore_version(registry, version, folder)
+    assert {path: path.read_bytes() for path in folder.root.rglob("*") if path.is_file()} == whole
+
+
+def test_a_moved_workspace_restores_a_version_from_its_own_files(registry: Registry, tmp_path: Path) -> None:
+    version, _ = registered_folder(registry)
+    moved = tmp_path.with_name(f"{tmp_path.name}-moved")
+    tmp_path.rename(moved)
+    there = VersionFolder(Workspace(moved), version.key)
+    shutil.rmtree(there.root)
+    restore_version(Registry(moved), version, there)
+    assert there.read_training_set()[0].digest == "d"
+    assert (there.model / "model.safetensors").read_bytes() == b"weights"
+
+
+def test_what_is_lost_for_good_is_said_with_the_way_on(
+    registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    version, folder = registered_folder(registry)
+    stored = registry._root / "mlartifacts" / version.run_id / "artifacts"
+    (stored / "training.json").unlink()
+    folder.training_file.unlink()
+    restore_version(registry, version, folder)
+    assert "every labelled video counts as newly labelled" in caplog.text
+    assert folder.read_training_set() == []
+    shutil.rmtree(folder.root)
+    shutil.rmtree(stored)
+    with pytest.raises(VersionLostError, match=r"checkpoint of version 2 is lost.*`dsanet models promote N`"):
+        restore_version(registry, version, folder)

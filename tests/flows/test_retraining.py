@@ -183,7 +183,7 @@ def test_from_the_first_training_to_a_rollback(
 
     # The same labels again: the decision is in the registry.
     with monkeypatch.context() as patch:
-        patch.setattr("flows.retraining.flow.decide_promotion", lambda *args: pytest.fail("decided twice"))
+        patch.setattr("flows.retraining.judging.decide_promotion", lambda *args: pytest.fail("decided twice"))
         retrain_on_new_footage(root)
     assert len(Registry(root).versions()) == 3
 
