@@ -4,6 +4,7 @@ Shapes: F frames.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -68,19 +69,19 @@ def select_scored(
     `only_scored` is False.
     """
     names = [truth.name for truth in truths]
-    if repeated := {name for name in names if names.count(name) > 1}:
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise InputError(f"{min(repeated)}: this video name occurs more than once in the test set")
-    unscored = [name for name in names if not score_path(scores_dir, name).is_file()]
+    unscored = dict.fromkeys(name for name in names if not score_path(scores_dir, name).is_file())
     if len(unscored) == len(names):
         raise InputError(
             f"none of the {len(names)} test videos has a score file in {scores_dir}; run inference"
         )
     if unscored and not only_scored:
         raise InputError(
-            f"{unscored[0]}: no score file in {scores_dir} (missing for {len(unscored)} of {len(names)} "
-            "videos); run inference for them, or evaluate with only_scored"
+            f"{next(iter(unscored))}: no score file in {scores_dir} (missing for {len(unscored)} of "
+            f"{len(names)} videos); run inference for them, or evaluate with only_scored"
         )
-    return [truth for truth in truths if truth.name not in set(unscored)], tuple(unscored)
+    return [truth for truth in truths if truth.name not in unscored], tuple(unscored)
 
 
 def read_videos(scores_dir: Path, truths: Sequence[VideoTruth], threshold: float) -> list[EvaluatedVideo]:

@@ -1,5 +1,6 @@
 """Comparison of several runs from their `metrics.json`: one page with a table and overlaid curves."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,9 +71,10 @@ def find_metrics(run: Path) -> Path:
 def _names(runs: Sequence[Path], metrics: Sequence[Metrics]) -> list[str]:
     """Titles of the runs; runs with equal titles get their folder added."""
     titles = [str(one["title"]) for one in metrics]
+    counts = Counter(titles)
     folders = [str(run.parent if run.is_file() else run) for run in runs]
     return [
-        title if titles.count(title) == 1 else f"{title} ({folder})"
+        title if counts[title] == 1 else f"{title} ({folder})"
         for title, folder in zip(titles, folders, strict=True)
     ]
 

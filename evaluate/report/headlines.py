@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 Metrics = Mapping[str, Any]
@@ -63,3 +64,22 @@ VIDEO_HEADLINES = (
     Headline("background", "Background prototypes", "likeliest class is normal",
              ("video", "background_accuracy")),
 )  # fmt: skip
+
+
+def missing_notes(metrics: Metrics, titles: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+    """One line for each reason why headline metrics are missing; `titles` replaces titles by key."""
+    missing: dict[str, list[str]] = {}
+    for headline in (*FRAME_HEADLINES, *VIDEO_HEADLINES):
+        reason = _missing_reason(headline, metrics)
+        if reason and headline.value(metrics) is None:
+            missing.setdefault(reason.removeprefix("undefined: "), []).append(
+                titles.get(headline.key, headline.title)
+            )
+    return [f"no {', '.join(names)}: {reason}" for reason, names in missing.items()]
+
+
+def _missing_reason(headline: Headline, metrics: Metrics) -> str | None:
+    """The reason in `missing`; both mAP protocols share one."""
+    key = "map" if headline.path[0] == "map" else headline.key
+    reason: str | None = metrics["missing"].get(key)
+    return reason

@@ -84,15 +84,40 @@ def build_metrics(
 
 def _missing(evaluation: Evaluation) -> dict[str, str]:
     """Reason for each metric that is null, by name."""
-    missing: dict[str, str] = {}
+    missing = _undefined_video_metrics(evaluation)
     if evaluation.missing_classes:
         missing |= dict.fromkeys(CLASS_METRICS, evaluation.missing_classes)
     if evaluation.missing_frames:
         return missing | dict.fromkeys((*FRAME_METRICS, "map"), evaluation.missing_frames)
-    undefined = [name for name in FRAME_METRICS if getattr(evaluation.frame, name) is None]
-    return missing | dict.fromkeys(
-        undefined, "undefined: the test set needs both normal and anomalous frames"
-    )
+    frame = {name: getattr(evaluation.frame, name) for name in FRAME_METRICS}
+    reasons = _undefined_frame_metrics(evaluation)
+    if evaluation.segments and math.isnan(evaluation.segments["corrected"].average):
+        missing.setdefault("map", "undefined: no anomaly class has an annotated segment")
+    return missing | {name: reasons[name] for name, value in frame.items() if value is None}
+
+
+def _undefined_frame_metrics(evaluation: Evaluation) -> dict[str, str]:
+    """What the test set lacks where a frame metric is undefined, by name."""
+    labels = [video.labels_F for video in evaluation.videos if video.labels_F is not None]
+    kind = "anomalous" if not any(found.any() for found in labels) else "normal"
+    of_frames = f"undefined: no test video has {kind} frames"
+    in_anomalous = "undefined: the anomalous videos have no normal frames"
+    return {
+        "auc": of_frames,
+        "ap": of_frames,
+        "anomaly_auc": of_frames if kind == "anomalous" else in_anomalous,
+        "far": "undefined: no test video has normal frames",
+        "far_normal": "undefined: every test video has anomalous frames",
+    }
+
+
+def _undefined_video_metrics(evaluation: Evaluation) -> dict[str, str]:
+    """What the test set lacks where a metric of whole videos is undefined, by name."""
+    kind = "normal" if any(not video.truth.is_normal for video in evaluation.videos) else "anomalous"
+    reason = f"undefined: no test video is {kind}"
+    reasons = {"video_auc": reason, "video_ap": reason, "anomaly_accuracy": reason}
+    values = {name: getattr(evaluation.video, name.removeprefix("video_")) for name in reasons}
+    return {name: reason for name, reason in reasons.items() if values[name] is None}
 
 
 def _counts(evaluation: Evaluation) -> dict[str, int]:

@@ -12,10 +12,14 @@ from evaluate.evaluated_videos import EvaluatedVideo
 from evaluate.evaluation import Evaluation
 from evaluate.report.chart_data import class_hue, peaks
 from evaluate.report.charts import RawFeatures, curve_charts, feature_charts
-from evaluate.report.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Headline, Metrics
+from evaluate.report.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Headline, Metrics, missing_notes
 from evaluate.report.timeline import timeline
+from evaluate.report.video_table import TABLE_FILE, by_error
 from evaluate.scores import seconds_at
+from extract.display import format_time, shortened
 
+MAX_CARDS = 300
+"""Videos on the page, those with the largest errors; `videos.csv` lists all if there are more."""
 Thumbnail = Callable[[str, int], bytes | None]
 """JPEG of a frame by video name and frame number; None if the frame cannot be decoded."""
 
@@ -55,10 +59,12 @@ def render_report(
             metrics=metrics,
             evaluation=evaluation,
             headlines=_headlines(metrics),
-            reasons=_reasons(metrics),
+            reasons=[f"{note[0].upper()}{note[1:]}." for note in missing_notes(metrics)],
             curves=curve_charts([("this run", metrics)], curves_csv),
             features=feature_charts(evaluation, raw_features),
             cards=_video_cards(evaluation, thumbnail),
+            left_out=shortened(evaluation.left_out),
+            table_file=TABLE_FILE,
         )
     )
 
@@ -72,7 +78,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.filters |= {"percent": percent, "fixed": fixed, "clock": clock, "hue": class_hue}
+    env.filters |= {"percent": percent, "fixed": fixed, "time": format_time, "hue": class_hue}
     return env
 
 
@@ -86,11 +92,6 @@ def fixed(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
-def clock(seconds: float) -> str:
-    """75 seconds as "1:15"."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
-
-
 def _headlines(metrics: Metrics) -> list[Headline]:
     """Headlines with a value: frame-level ones and video accuracy, or only video-level ones."""
     annotated = metrics["map"] or metrics["auc"]
@@ -98,21 +99,10 @@ def _headlines(metrics: Metrics) -> list[Headline]:
     return [headline for headline in shown if headline.value(metrics) is not None]
 
 
-def _reasons(metrics: Metrics) -> list[str]:
-    """One sentence for each reason why headline metrics are missing."""
-    titles: dict[str, list[str]] = {}
-    for headline in FRAME_HEADLINES:
-        if headline.value(metrics) is None:
-            reason = metrics["missing"].get(headline.key) or metrics["missing"].get("map")
-            titles.setdefault(reason or "no anomaly class has a segment", []).append(headline.title)
-    return [f"No {', '.join(names)}: {reason}." for reason, names in titles.items()]
-
-
 def _video_cards(evaluation: Evaluation, thumbnail: Thumbnail | None) -> list[VideoCard]:
-    """All videos by descending error; the first `config.thumbnail_videos` have thumbnails."""
-    ordered = sorted(evaluation.videos, key=lambda video: (-video.error, video.truth.name))
+    """The MAX_CARDS videos of the largest error; the first `config.thumbnail_videos` have thumbnails."""
     cards = []
-    for rank, video in enumerate(ordered):
+    for rank, video in enumerate(by_error(evaluation.videos)[:MAX_CARDS]):
         scores, segments = video.scores, video.truth.segments or ()
         found = _peaks(video, thumbnail) if thumbnail and rank < evaluation.config.thumbnail_videos else ()
         drawn = timeline(scores, segments, evaluation.config.threshold, [peak.frame for peak in found])

@@ -17,17 +17,43 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 
 from evaluate.predictions import Interval
 from evaluate.report.chart_data import LineChart, class_hue, timeline_columns
 from evaluate.report.training_curves import training_charts
 from evaluate.scores import VideoScores, seconds_at
 from extract.atomic import write_atomically
+from extract.display import format_time, printable
 from extract.errors import InputError
 
 MAX_VIDEOS = 50
 """Videos in one picture: more would exceed the largest picture that matplotlib can draw."""
 TIMELINE_COLUMNS = 1200
+MAX_TICKS = 12
+TICK_STEPS_S = (
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1,
+    2,
+    5,
+    10,
+    15,
+    30,
+    60,
+    120,
+    300,
+    600,
+    900,
+    1800,
+    3600,
+    7200,
+    21600,
+    86400,
+)
+"""Round distances of ticks on a time axis, in seconds."""
 Colour: TypeAlias = str | tuple[float, float, float]
 
 
@@ -53,7 +79,7 @@ def save_timeline(
     axes = figure.subplots(len(rows), squeeze=False)[:, 0]
     for axis, (video, found) in zip(axes, rows, strict=True):
         _draw_timeline(axis, video, found, threshold)
-    axes[-1].set_xlabel(f"seconds ({omitted} more videos are not drawn)" if omitted else "seconds")
+    axes[-1].set_xlabel(f"time ({omitted} more videos are not drawn)" if omitted else "time")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, _png(figure))
     return path
@@ -89,11 +115,22 @@ def _draw_timeline(axis: Axes, scores: VideoScores, intervals: Sequence[Interval
         axis.axvspan(interval.start_s, interval.end_s, color=colour, alpha=0.25, linewidth=0, label=label)
         in_legend.add(interval.label)
     if in_legend:
-        axis.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=8, fontsize=8, frameon=False)
+        legend = axis.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=8, fontsize=8, frameon=False)
+        for text in legend.get_texts():
+            text.set_parse_math(False)  # a class name may contain dollar signs
     axis.set(xlim=(0, times[-1]), ylim=(0, 1.05), yticks=(0, 0.5, 1))
+    set_time_ticks(axis, times[-1])
     # Without parse_math=False, dollar signs in a file name would start a formula.
-    axis.set_title(scores.name, loc="left", fontsize=9, parse_math=False)
+    axis.set_title(printable(scores.name), loc="left", fontsize=9, parse_math=False)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def set_time_ticks(axis: Axes, end_s: float) -> None:
+    """Ticks at round times, at most MAX_TICKS of them, written as `0:30` or `1:06:40`."""
+    step = next((step for step in TICK_STEPS_S if end_s / step <= MAX_TICKS), end_s / MAX_TICKS)
+    decimals = 0 if step >= 1 else 2
+    axis.xaxis.set_major_locator(MultipleLocator(step))
+    axis.xaxis.set_major_formatter(lambda seconds, _: format_time(seconds, decimals))
 
 
 def _draw_lines(axis: Axes, chart: LineChart) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 from evaluate.evaluation import Evaluation
 from evaluate.report.charts import RawFeatures
 from evaluate.report.metrics_file import METRICS_FILE, build_metrics, write_metrics
-from evaluate.report.page import Thumbnail, render_report
+from evaluate.report.page import MAX_CARDS, Thumbnail, render_report
+from evaluate.report.video_table import TABLE_FILE, write_video_table
 from extract.atomic import write_atomically
 
 PAGE_FILE = "index.html"
@@ -30,7 +31,8 @@ def write_report(
 ) -> Path:
     """Write `metrics.json` and the page `index.html` into `out_dir`.
 
-    Equal arguments give equal bytes. The page is a single file that makes no requests.
+    Equal arguments give equal bytes. The page is a single file that makes no requests. It shows the 300
+    videos with the largest errors; if there are more, `videos.csv` beside it lists all.
 
     Args:
         out_dir: Folder of the report; created if missing.
@@ -63,6 +65,10 @@ def write_report(
     out_dir.mkdir(parents=True, exist_ok=True)
     write_metrics(out_dir / METRICS_FILE, metrics)
     existing_curves = curves_csv if curves_csv and curves_csv.is_file() else None
+    if len(evaluation.videos) > MAX_CARDS:
+        write_video_table(out_dir / TABLE_FILE, evaluation.videos)
+    else:
+        (out_dir / TABLE_FILE).unlink(missing_ok=True)
     page = render_report(evaluation, metrics, existing_curves, thumbnail, raw_features)
     write_atomically(out_dir / PAGE_FILE, page)
     return out_dir / PAGE_FILE

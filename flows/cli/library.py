@@ -41,8 +41,8 @@ def retrain(
     settings: Settings = None,
 ) -> None:
     """Add new footage, and replace the model if a challenger trained with it is not worse."""
-    from flows.cli.output import print_line
     from flows.cli.run_flows import run_retraining
+    from flows.cli.tables import print_line
     from flows.workspace.inputs import configure_workspace
 
     inboxes = [f"retrain.inboxes={json.dumps([str(path.absolute()) for path in inbox])}"] if inbox else []

@@ -1,14 +1,12 @@
-"""Output of the commands on the terminal: tables, notes and the paths of written files."""
+"""Output of the commands on the terminal: figures, scores, listings, and the paths of written files."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from extract.display import MOST_NAMES, format_time
+from flows.cli.tables import FRAMED, print_failure, print_line, print_note, print_table
 from flows.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -17,38 +15,38 @@ if TYPE_CHECKING:
     from extract.inspect import FeatureSummary
     from flows.library.labels import QueueItem
     from flows.pipeline.score import ScoredVideo
-    from flows.workspace.model_registry import Version
+    from flows.workspace.registered_versions import Version
 
-console = Console(markup=False, highlight=False)  # names and paths may contain brackets
-
+FRAME_FIGURES = {"auc": "AUC", "ap": "AP", "anomaly_auc": "Ano-AUC", "far": "FAR"}
 BENCH_FIGURES = ("auc", "ap", "anomaly_auc", "map_corrected", "accuracy")
 """The figures of a benchmark that fit on a terminal; its files have all."""
-
-
-def print_line(text: object) -> None:
-    """Print one line without wrapping it."""
-    console.print(text, soft_wrap=True)
-
-
-def print_note(text: str) -> None:
-    """Print something that a reader of the figures has to know."""
-    console.print(Text.assemble(("note", "yellow"), f" {text}"))
+MOST_ROWS = 100
+"""Rows of the table of intervals; `intervals.csv` has all."""
 
 
 def print_metrics(out: Path) -> None:
-    """Print the headline figures of a workspace's report, its notes and its files."""
+    """Print the headline figures of a workspace's report, its notes and its files.
+
+    Figures that are undefined are left out, and a note names each with the reason.
+    """
+    from evaluate.report.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, missing_notes
+
     report = Workspace(out).report
-    metrics = json.loads((report / "metrics.json").read_text())
-    for note in [*metrics["notes"], *sorted(set(metrics["missing"].values()))]:
+    metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
+    for note in (*metrics["notes"], *missing_notes(metrics, FRAME_FIGURES)):
         print_note(note)
-    table = Table(title="test split, frame level")
-    figures = {"AUC": "auc", "AP": "ap", "Ano-AUC": "anomaly_auc", "FAR": "far"}
-    for heading in figures:
-        table.add_column(heading, justify="right")
-    table.add_row(*(_percent(metrics[key]) for key in figures.values()))
-    console.print(table)
+    frames = {FRAME_FIGURES.get(h.key): h.value(metrics) for h in FRAME_HEADLINES if h.key in FRAME_FIGURES}
+    _print_figures("test split, frame level", frames)
+    if metrics["auc"] is None:
+        _print_figures("test split, video level", {h.title: h.value(metrics) for h in VIDEO_HEADLINES[:4]})
     print_line(f"report   {report / 'index.html'}")
     print_line(f"metrics  {report / 'metrics.json'}")
+
+
+def _print_figures(title: str, figures: Mapping[str | None, float | None]) -> None:
+    known = {str(name): f"{value:.2f} %" for name, value in figures.items() if value is not None}
+    if known:
+        print_table(list(known), [list(known.values())], numbers=known, title=title, box=FRAMED)
 
 
 def print_scored(
@@ -57,71 +55,80 @@ def print_scored(
     """Print the notes on the model, the anomalous intervals, the failed videos and the files in `out`."""
     for note in notes:
         print_note(note)
-    table = Table(title="anomalous intervals")
-    for heading in ("video", "start", "end", "class", "score"):
-        table.add_column(heading, justify="right" if heading in ("start", "end", "score") else "left")
-    for video in scored:
-        for i in video.intervals:
-            table.add_row(video.scores.name, _clock(i.start_s), _clock(i.end_s), i.label, f"{i.score:.3f}")
-        if not video.intervals:
-            table.add_row(video.scores.name, "–", "–", "nothing above the threshold", "")
-    console.print(table)
-    for failure in failures:
-        console.print(Text.assemble(("failed", "red"), f" {failure.path}: {failure.reason}"))
+    rows = [row for video in scored for row in _interval_rows(video)]
+    headings = ("video", "start", "end", "class", "score")
+    if rows:
+        print_table(
+            headings,
+            rows[:MOST_ROWS],
+            numbers=("start", "end", "score"),
+            title="anomalous intervals",
+            box=FRAMED,
+        )
+    if len(rows) > MOST_ROWS:
+        print_line(
+            f"{len(rows) - MOST_ROWS:,} more rows in {out / 'intervals.csv'} and below {out / 'scores'}"
+        )
+    for failure in failures[:MOST_NAMES]:
+        print_failure("failed", f"{failure.path}: {failure.reason}")
+    if len(failures) > MOST_NAMES:
+        print_failure(
+            "failed", f"{len(failures) - MOST_NAMES:,} more, see {out / 'features' / 'failures.csv'}"
+        )
     if scored:
         print_line(f"picture  {out / 'timeline.png'}")
         print_line(f"table    {out / 'intervals.csv'}")
 
 
+def _interval_rows(video: "ScoredVideo") -> Iterator[tuple[str, ...]]:
+    for i in video.intervals:
+        yield video.scores.name, format_time(i.start_s), format_time(i.end_s), i.label, f"{i.score:.3f}"
+    if not video.intervals:
+        yield video.scores.name, "–", "–", "nothing above the threshold", ""
+
+
 def print_features(summaries: "Sequence[FeatureSummary]") -> None:
-    """Print a table of feature files, and the encoders that made them."""
-    table = Table(box=None)
-    table.add_column("video", no_wrap=True)
-    for heading in ("snippets", "crops", "frames", "fps", "codec", "decoder", "encoder"):
-        table.add_column(heading)
+    """Print a table of feature files, the damaged ones, and the encoders that made them."""
+    rows = []
     encoders = {}
-    for summary in summaries:
-        if (meta := summary.meta) is None:
-            table.add_row(summary.name, Text.assemble(("damaged", "red"), f": {summary.problem}"))
-            continue
-        encoder = meta.encoder.digest[:6]
-        encoders[encoder] = meta.encoder
-        counts = (str(n) for n in (summary.snippets, meta.config.crops, meta.source.n_frames))
-        table.add_row(
-            summary.name, *counts, f"{meta.source.fps:.2f}", meta.source.codec, meta.decoder, encoder
-        )
-    console.print(table)
+    for one in summaries:
+        if (meta := one.meta) is not None:
+            encoder = meta.encoder.digest[:6]
+            encoders[encoder] = meta.encoder
+            counts = (one.snippets, meta.config.crops, meta.source.n_frames, f"{meta.source.fps:.2f}")
+            rows.append((one.name, *counts, meta.source.codec, meta.decoder, encoder))
+    numbers = ("snippets", "crops", "frames", "fps")
+    print_table(("video", *numbers, "codec", "decoder", "encoder"), rows, numbers=numbers)
+    for one in summaries:
+        if one.problem:
+            print_failure("damaged", one.problem)
     for short, fingerprint in encoders.items():
         print_line(f"encoder {short}: {fingerprint!r}")
 
 
 def print_label_queue(items: "Sequence[QueueItem]") -> None:
     """Print the videos without labels, with the champion's score of each."""
-    table = Table(box=None)
-    for heading in ("video", "entropy", "score", "class", "path"):
-        table.add_column(heading, justify="right" if heading in ("entropy", "score") else "left")
+    rows = []
     for item in items:
         score = item.score
         columns = (
             (f"{score.entropy:.2f}", f"{score.anomaly:.3f}", score.predicted) if score else ("–", "–", "–")
         )
-        table.add_row(item.video.name, *columns, str(item.video.path))
-    console.print(table)
+        rows.append((item.video.name, *columns, item.video.path))
+    print_table(("video", "entropy", "score", "class", "path"), rows, numbers=("entropy", "score"))
 
 
 def print_versions(versions: "Sequence[Version]") -> None:
     """Print the versions of a workspace's model, with the gate's decision on each."""
-    table = Table(box=None)
-    for heading in ("version", "alias", "made", "folder", "gate"):
-        table.add_column(heading)
+    rows = []
     for version in versions:
         decision = version.decision
         gate = f"{'promoted' if decision.promoted else 'refused'}, {decision.reason}" if decision else "–"
         if version.withdrawn:
             gate += " (taken out of service by hand)"
         made = f"{version.created:%Y-%m-%d %H:%M}"
-        table.add_row(str(version.number), ", ".join(version.aliases), made, f"models/{version.key}", gate)
-    console.print(table)
+        rows.append((version.number, ", ".join(version.aliases), made, f"models/{version.key}", gate))
+    print_table(("version", "alias", "made", "folder", "gate"), rows, numbers=("version", "made"))
 
 
 def print_settings(values: Mapping[str, object], prefix: str = "") -> None:
@@ -135,8 +142,8 @@ def print_settings(values: Mapping[str, object], prefix: str = "") -> None:
 
 def print_standings(rows: "Sequence[Standing]", page: Path) -> None:
     """Print a benchmark: figures by model, the comparison with DSANet and costs, published results, files."""
-    console.print(_figures_table(rows))
-    console.print(_costs_table(rows))
+    _print_bench_figures(rows)
+    _print_costs(rows)
     for row in rows:
         for result in row.published:
             print_line(f"published  {row.name}: {result}")
@@ -144,46 +151,33 @@ def print_standings(rows: "Sequence[Standing]", page: Path) -> None:
         print_line(path)
 
 
-def _figures_table(rows: "Sequence[Standing]") -> Table:
+def _print_bench_figures(rows: "Sequence[Standing]") -> None:
     from evaluate.report.standings import HEADLINES
 
     seeds = max(row.seeds for row in rows)
-    table = Table(title=f"test split, {f'mean ± deviation over {seeds} seeds' if seeds > 1 else 'one seed'}")
+    title = f"test split, {f'mean ± deviation over {seeds} seeds' if seeds > 1 else 'one seed'}"
     shown = [h for h in HEADLINES if h.key in BENCH_FIGURES and any(h.key in row.figures for row in rows)]
-    table.add_column("model", no_wrap=True)
-    for headline in shown:
-        table.add_column(headline.title, justify="right")
-    for row in rows:
-        table.add_row(row.name, *(_spread(row.figures.get(headline.key)) for headline in shown))
-    return table
+    figures = [headline.title for headline in shown]
+    cells = [(row.name, *(_spread(row.figures.get(headline.key)) for headline in shown)) for row in rows]
+    print_table(("model", *figures), cells, numbers=figures, title=title, box=FRAMED)
 
 
-def _costs_table(rows: "Sequence[Standing]") -> Table:
+def _print_costs(rows: "Sequence[Standing]") -> None:
     from evaluate.report.standings import COMPARED
 
     compared = next((key for key in COMPARED if any(key in row.margins for row in rows)), "")
-    table = Table(title="difference from dsanet, and costs")
-    table.add_column("model", no_wrap=True)
-    for heading in (compared.upper(), "parameters", "training", "snippets/s"):
-        table.add_column(heading, justify="right")
+    cells = []
     for row in rows:
         margin = row.margins.get(compared)
         difference = f"{margin.difference:+.1f} ({margin.low:+.1f} to {margin.high:+.1f})" if margin else ""
         training = "–" if row.train_s is None else f"{row.train_s:.1f} s"
-        table.add_row(row.name, difference, f"{row.parameters:,}", training, f"{row.snippets_per_s:,.0f}")
-    return table
+        cells.append((row.name, difference, f"{row.parameters:,}", training, f"{row.snippets_per_s:,.0f}"))
+    numbers = (compared.upper(), "parameters", "training", "snippets/s")
+    title = "difference from dsanet, and costs"
+    print_table(("model", *numbers), cells, numbers=numbers, title=title, box=FRAMED)
 
 
 def _spread(spread: "Spread | None") -> str:
     if spread is None:
         return "–"
     return f"{spread.mean:.1f}" + ("" if spread.deviation is None else f" ±{spread.deviation:.1f}")
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.2f} %"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(seconds, 60)
-    return f"{int(minutes)}:{rest:05.2f}"

@@ -29,7 +29,7 @@ def up(
     ] = None,
 ) -> None:
     """Start Prefect's server, a worker and the deployments on this machine, in the background."""
-    from flows.cli.output import print_line
+    from flows.cli.tables import print_line
     from flows.server import services
 
     started = services.up(port, database_url, out, print_line)
@@ -43,7 +43,7 @@ def up(
 @app.command(epilog="Example: dsanet down")
 def down() -> None:
     """Stop what `dsanet up` started: runs, worker and server. A stopped run resumes when started again."""
-    from flows.cli.output import print_line
+    from flows.cli.tables import print_line
     from flows.server import services
 
     stopped = services.down(print_line)
@@ -75,7 +75,7 @@ def trigger(
     ] = False,
 ) -> None:
     """Start a run of a deployment, as its schedule or the UI does."""
-    from flows.cli.output import print_line
+    from flows.cli.tables import print_line
     from flows.server.trigger import trigger
 
     if not trigger(flow, parse_parameters(out, param or []), watch=watch, echo=print_line):

@@ -12,8 +12,8 @@ from evaluate.config import EvaluateConfig
 from evaluate.evaluation import evaluate_scores
 from evaluate.report.compare import compare_runs
 from evaluate.report.write import write_report
-from evaluate.scores import read_scores, score_path
-from tests.evaluate.videos import small_test_set, write_run
+from evaluate.scores import read_scores, score_path, write_scores
+from tests.evaluate.videos import small_test_set, video_scores, write_run
 
 HOSTILE = '"><img src=x onerror=alert(1)>'
 
@@ -111,6 +111,19 @@ def test_the_pointer_reads_time_and_score(browser: Any, pages: dict[str, Path]) 
     scores = read_scores(score_path(pages["report"].parents[1] / "scores", "fire"))
     middle = scores.n_frames // 2 // scores.snippet_length
     assert read == f"0:06 · {100 * scores.anomaly_T[middle]:.0f}"
+
+
+def test_times_beyond_an_hour_have_hours(browser: Any, tmp_path: Path) -> None:
+    from selenium.webdriver import ActionChains
+
+    write_scores(score_path(tmp_path, "long"), video_scores("long", 200_000), {})
+    evaluation = evaluate_scores(tmp_path, [VideoTruth("long", ("normal",), ())], EvaluateConfig(bootstrap=0))
+    opened(browser, write_report(tmp_path / "report", evaluation, title="long"))
+    picture = browser.find_element("css selector", ".timeline")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", picture)
+    ActionChains(browser).move_to_element(picture).perform()
+    assert browser.find_element("css selector", ".at").text.startswith("1:06:40 · ")
+    assert browser.find_element("css selector", ".ends span:last-child").text == "2:13:20.00"
 
 
 def test_class_table_sorts_by_its_heads(browser: Any, pages: dict[str, Path]) -> None:

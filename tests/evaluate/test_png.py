@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image, ImageColor
 
 from evaluate.predictions import anomalous_intervals
 from evaluate.report.chart_data import LINE_COLOURS
-from evaluate.report.png import rgb, save_timeline, training_picture
+from evaluate.report.png import rgb, save_timeline, set_time_ticks, training_picture
 from tests.evaluate.videos import video_scores
 
 
@@ -69,3 +70,30 @@ def test_colours_are_those_of_the_light_theme() -> None:
     assert rgb("faint") == "#a3a9b3"
     colours = {rgb(name) for name in LINE_COLOURS}
     assert len(colours) == len(LINE_COLOURS)
+
+
+@pytest.mark.parametrize(
+    ("end_s", "labels"),
+    [
+        (0.4, ["0:00.00", "0:00.05", "0:00.10"]),
+        (8, ["0:00", "0:01", "0:02"]),
+        (90, ["0:00", "0:10", "0:20"]),
+        (4000, ["0:00", "10:00", "20:00", "30:00", "40:00", "50:00", "1:00:00"]),
+        (90_000, ["0:00", "6:00:00", "12:00:00", "18:00:00", "24:00:00"]),
+    ],
+)
+def test_time_axes_are_labelled_in_hours_minutes_and_seconds(end_s: float, labels: list[str]) -> None:
+    axis = Figure().subplots()
+    axis.set_xlim(0, end_s)
+    set_time_ticks(axis, end_s)
+    shown = [axis.xaxis.get_major_formatter()(tick, None) for tick in axis.get_xticks() if 0 <= tick <= end_s]
+    assert shown[: len(labels)] == labels
+    assert len(shown) <= 13
+
+
+def test_names_and_classes_are_drawn_as_they_are(tmp_path: Path) -> None:
+    """Dollar signs would start a formula, and matplotlib cannot draw undecodable bytes."""
+    classes = ("normal", "a $x$ $\\frac", "fire")
+    scores = video_scores("caf\udce9 $x$ $\\frac", classes=classes, anomaly_T=np.ones(7))
+    intervals = anomalous_intervals(scores)
+    assert save_timeline(tmp_path / "all.png", scores, intervals).read_bytes().startswith(b"\x89PNG")

@@ -1,7 +1,9 @@
 """The report: `metrics.json`, the page as a single file, charts, and the comparison page."""
 
+import csv
 import json
 import re
+import time
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,10 @@ import pytest
 
 from evaluate.annotations import Segment, VideoTruth
 from evaluate.config import EvaluateConfig
+from evaluate.evaluated_videos import select_scored
 from evaluate.evaluation import evaluate_scores
+from evaluate.report import page as report_page
+from evaluate.report import write as report_write
 from evaluate.report.chart_data import Axis, LineChart, Series, peaks, thin
 from evaluate.report.compare import compare_runs
 from evaluate.report.metrics_file import read_metrics
@@ -281,3 +286,80 @@ def test_thinned_lines_keep_their_shape() -> None:
     px, py = thin(x, y)
     assert len(px) <= 300
     assert (px[0], px[-1], set(py)) == (0, 400, {0.0, 250.0})
+
+
+def test_the_page_shows_the_worst_videos_and_links_a_table_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (report_page, report_write):
+        monkeypatch.setattr(module, "MAX_CARDS", 4)
+    make_report(tmp_path)
+    shown = [float(value) for value in re.findall(r'data-error="([\d.]+)"', page(tmp_path))]
+    assert len(shown) == 4
+    assert 'The 4 videos with the largest errors of 6. All are in <a href="videos.csv">' in page(tmp_path)
+    with (tmp_path / "report" / "videos.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    errors = [float(row["error"]) for row in rows]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[:4] == shown
+    assert {row["name"] for row in rows} == frame_counts().keys()
+    assert {row["labels"] for row in rows} == {"normal", "riot", "fire", "riot|fire"}
+    assert next(row for row in rows if row["name"] == "fire")["seconds"] == "12.40"
+
+
+def test_a_page_with_all_videos_has_no_table_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "videos.csv").write_text("of an earlier run")
+    make_report(tmp_path)
+    assert not (tmp_path / "report" / "videos.csv").exists()
+    assert "videos.csv" not in page(tmp_path)
+
+
+def test_ten_left_out_videos_are_named(tmp_path: Path) -> None:
+    truths = write_run(tmp_path / "scores", small_test_set())
+    missing = [VideoTruth(f"gone{number}", ("normal",), ()) for number in range(30)]
+    config = EvaluateConfig(bootstrap=0, only_scored=True)
+    evaluation = evaluate_scores(tmp_path / "scores", [*truths, *missing], config)
+    write_report(tmp_path / "report", evaluation, title="some")
+    assert "gone9 and 20 more." in page(tmp_path)
+
+
+def test_a_large_test_set_is_selected_in_linear_time(tmp_path: Path) -> None:
+    """30,000 videos without scores took a minute when each name was looked up in a list or a new set."""
+    truths = [VideoTruth(f"v{number}", ("normal",), ()) for number in range(30_000)]
+    write_scores(score_path(tmp_path, "v7"), video_scores("v7"), {})
+    began = time.perf_counter()
+    present, left_out = select_scored(tmp_path, truths, only_scored=True)
+    assert time.perf_counter() - began < 20
+    assert ([truth.name for truth in present], len(left_out)) == (["v7"], 29_999)
+
+
+def test_times_beyond_an_hour_have_hours(tmp_path: Path) -> None:
+    truth, anomaly = VideoTruth("long", ("normal",), ()), np.zeros(6250)
+    anomaly[6100] = 1
+    write_scores(score_path(tmp_path, "long"), video_scores("long", 100_000, anomaly_T=anomaly), {})
+    evaluation = evaluate_scores(tmp_path, [truth], EvaluateConfig(bootstrap=0))
+    write_report(tmp_path / "report", evaluation, title="long", thumbnail=lambda name, frame: JPEG)
+    assert "<span>1:06:40.00</span>" in page(tmp_path)
+    assert "frame at 1:05:04.32" in page(tmp_path)
+    assert "66:40" not in page(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("segments", "metric", "reason"),
+    [
+        ((Segment("riot", 0, 100),), "anomaly_auc", "undefined: the anomalous videos have no normal frames"),
+        ((Segment("riot", 0, 50),), "far_normal", "undefined: every test video has anomalous frames"),
+    ],
+)
+def test_each_missing_metric_has_its_own_reason(
+    segments: tuple[Segment, ...], metric: str, reason: str, tmp_path: Path
+) -> None:
+    quiet = [(VideoTruth("quiet", ("normal",), ()), 100)] if metric == "anomaly_auc" else []
+    truths = write_run(tmp_path / "scores", [(VideoTruth("riot", ("riot",), segments), 100), *quiet])
+    evaluation = evaluate_scores(tmp_path / "scores", truths, EvaluateConfig(bootstrap=0))
+    write_report(tmp_path / "report", evaluation, title="one kind")
+    figures = read_metrics(tmp_path / "report" / "metrics.json")
+    assert figures["auc"] is not None
+    assert figures["missing"][metric] == reason
+    assert "auc" not in figures["missing"]

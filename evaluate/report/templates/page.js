@@ -56,7 +56,9 @@ if (list) {
     const share = Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1);
     const [, score] = steps(picture.querySelector("path.score")).find(([end]) => end >= 1000 * share) ?? [];
     const seconds = Math.floor(share * card.dataset.seconds);
-    const clock = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+    const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
+    const parts = [...(hours ? [hours, String(minutes).padStart(2, "0")] : [minutes]), String(seconds % 60).padStart(2, "0")];
+    const clock = parts.join(":");
     if (score !== undefined) card.querySelector(".at").textContent = `${clock} · ${(100 * score).toFixed(0)}`;
   });
 }

@@ -12,6 +12,9 @@ from dsanet.checkpoint import CURVES_FILE, read_info
 from evaluate.annotations import VideoTruth, read_annotation_file
 from evaluate.evaluation import evaluate_scores
 from evaluate.ground_truth import GroundTruth, match_annotations
+from evaluate.report.metrics_file import METRICS_FILE
+from evaluate.report.page import MAX_CARDS
+from evaluate.report.video_table import TABLE_FILE
 from evaluate.report.write import PAGE_FILE, write_report
 from extract.decode.packets import VideoError
 from extract.decode.reader import read_frames
@@ -21,7 +24,7 @@ from extract.store import feature_path, read_features
 from flows.pipeline.artifacts import publish_metrics
 from flows.pipeline.cache import Stage
 from flows.pipeline.stages.digests import features_digest, model_digest, scores_digest
-from flows.workspace.run import Run, check_testable, digest_of
+from flows.workspace.run import Run, check_testable, digest_of, unlearned_classes_note
 
 THUMBNAIL_HEIGHT = 90
 """In pixels."""
@@ -53,7 +56,9 @@ def _notes(run: Run) -> list[str]:
         [f"{len(failed)} videos could not be read and are left out: {shortened(failed)}"] if failed else []
     )
     annotated = ground_truth(run, run.having_features("test")).notes
-    return [*read_info(run.workspace.model).notes, *left_out, *annotated]
+    unlearned = unlearned_classes_note(run.records)
+    classes = [unlearned] if unlearned else []
+    return [*read_info(run.workspace.model).notes, *left_out, *classes, *annotated]
 
 
 def _work(run: Run) -> str:
@@ -103,7 +108,10 @@ def _digests_of_inputs(run: Run) -> dict[str, str]:
 
 
 def _output_digest(run: Run) -> str | None:
-    parts = [run.digest(run.workspace.report / name) for name in ("metrics.json", "index.html")]
+    names = [METRICS_FILE, PAGE_FILE]
+    if len(run.having_features("test")) > MAX_CARDS:
+        names.append(TABLE_FILE)
+    parts = [run.digest(run.workspace.report / name) for name in names]
     return digest_of(parts) if all(parts) else None
 
 
