@@ -44,6 +44,11 @@ def printable(text: str) -> str:
     return "".join(_escaped(c) if _is_hidden(c) else c for c in text)
 
 
+def encodable(text: str) -> str:
+    r"""The text with what UTF-8 cannot encode as escapes: `caf\xe9` for a file name in Latin-1."""
+    return "".join(_escaped(c) if unicodedata.category(c) == "Cs" else c for c in text)
+
+
 def _is_hidden(character: str) -> bool:
     return unicodedata.category(character) in _HIDDEN or character in _BIDI_CONTROLS
 

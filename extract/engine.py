@@ -28,7 +28,7 @@ from extract.decode.process import Message, PictureData
 from extract.decode.worker import Failed, Finished, Job, Opened
 from extract.encoder import FrameEncoder, load_encoder
 from extract.errors import InputError, MissingFileError
-from extract.failures import Failure, read_failures, write_failures
+from extract.failures import Failure, append_failure, read_failures, write_failures
 from extract.manifest import VideoRecord
 from extract.progress import ExtractProgress, ProgressTracker
 from extract.reuse import is_up_to_date, locked_feature_folder
@@ -315,12 +315,16 @@ class _ExtractionRun:
                 self._fail(record, Failed("the features can't be written: out of memory"))
 
     def _fail(self, record: VideoRecord, failed: Failed) -> None:
-        self._failures[record.name] = Failure(record.name, record.path, failed.reason, failed.frame)
+        failure = Failure(record.name, record.path, failed.reason, failed.frame)
+        self._failures[record.name] = failure
         self._progress.video_failed(record.name)
         with suppress(OSError, InputError):  # on a full disk, for example; `execute` writes the list again
             if record.path.is_file():  # the old features were made from another content or config
                 feature_path(self._features_dir, record.name).unlink(missing_ok=True)
-            self._write_failures()
+            if len(self._failures) == 1:  # the list of an earlier run may have rows of these videos
+                self._write_failures()
+            else:
+                append_failure(self._features_dir, failure)
 
     def _write_failures(self) -> None:
         try:

@@ -1,12 +1,15 @@
 """The failure list, `failures.csv`: the videos of a feature folder that have no features, and the reasons."""
 
 import csv
+import errno
 import io
+import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from extract.atomic import write_atomically
+from extract.display import encodable
 from extract.errors import InputError
 from extract.tables import read_table
 
@@ -22,6 +25,7 @@ class Failure:
 
 
 COLUMNS = tuple(field.name for field in fields(Failure))
+LINE_END = "\r\n"
 
 
 def failures_path(features_dir: Path) -> Path:
@@ -54,15 +58,38 @@ def write_failures(features_dir: Path, failures: Iterable[Failure]) -> None:
     Raises OSError if the disk refuses.
     """
     path = failures_path(features_dir)
-    rows = [asdict(failure) for failure in sorted(failures, key=lambda failure: failure.name)]
+    rows = sorted(failures, key=lambda failure: failure.name)
     if not rows:
         path.unlink(missing_ok=True)
         return
+    write_atomically(path, ",".join(COLUMNS) + LINE_END + "".join(map(_csv_row, rows)))
+
+
+def append_failure(features_dir: Path, failure: Failure) -> None:
+    """Add one failure to the list, which a run replaces by a sorted one at its end.
+
+    The row is kept if the process is killed afterwards. Raises OSError if the disk refuses.
+    """
+    path = failures_path(features_dir)
+    with path.open("ab", buffering=0) as file:
+        size = file.tell()
+        row = _csv_row(failure) if size else ",".join(COLUMNS) + LINE_END + _csv_row(failure)
+        try:
+            if file.write(row.encode()) != len(row.encode()):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            file.truncate(size)  # no half row on a full disk
+            raise
+
+
+def _csv_row(failure: Failure) -> str:
+    """The row with its line end; bytes of a path that are not UTF-8 become escapes."""
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS)
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue())
+    values = (failure.name, str(failure.path), failure.reason, failure.frame)
+    csv.writer(text, lineterminator=LINE_END).writerow(
+        encodable(value) if isinstance(value, str) else value for value in values
+    )
+    return text.getvalue()
 
 
 def _frame_number(text: str) -> int | None:
