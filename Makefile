@@ -3,6 +3,7 @@
 # make test    lint, types and the test suite
 # make docs    the documentation site, into site/
 # make check   installation, `dsanet --help` and the fast tests on another Python: make check PYTHON=python3.13
+# make mutants   mutation tests of the code that decides results: half an hour, then only what has changed
 # make gpu-check   on a machine with a CUDA card: the tests marked `gpu` and the benchmarks, at most 7 minutes;
 #                  the packages that this Python lacks may lie as wheels in a folder: make gpu-check WHEELS=wheels
 PYTHON ?= python3
@@ -14,7 +15,7 @@ FAST_TESTS := tests/test_architecture.py tests/evaluate tests/dsanet/test_equati
 	tests/extract/test_snippets.py tests/extract/test_manifest.py tests/extract/test_store.py \
 	tests/flows/test_config.py tests/flows/test_locks.py
 
-.PHONY: setup demo test docs check gpu-check
+.PHONY: setup demo test docs check mutants gpu-check
 .DEFAULT_GOAL := demo
 
 setup: .venv/.installed
@@ -47,6 +48,13 @@ check:
 
 gpu-check:
 	$(PYTHON) tests/gpu_check.py $(if $(WHEELS),--wheels $(WHEELS))
+
+mutants: .venv/.mutants
+	$(BIN)/python tests/mutants.py $(ONLY)
+
+.venv/.mutants: .venv/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[mutants]'
+	@touch $@
 
 docs: .venv/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict # with --quiet, strict would not see warnings
