@@ -3,10 +3,10 @@
     make mutants [ONLY=extract/decode/timeline.py]
     python tests/mutants.py [ONLY ...]
 
-mutmut (`[tool.mutmut]` in pyproject.toml) works in the folder `mutants/`, which it makes, and goes on where it was
-stopped. A mutant that passes every test is a survivor: either a test is missing, or the change alters no result.
-Those of the second kind are in `tests/equivalent_mutants.csv`, with the reason. Exit code 1 names the others, and
-rows of the list that no longer survive. Without changed code a run takes seconds; the first one half an hour.
+mutmut (`[tool.mutmut]` in pyproject.toml) works in the folder `mutants/`, which it makes, and continues an
+interrupted run. A mutant that passes every test is a survivor: a test is missing, or the change alters no
+result. Those of the second kind are in `tests/equivalent_mutants.csv`, with the reason. Exit code 1 lists the
+others, and rows of that file that survive no longer. The first run takes half an hour, then only what changed.
 """
 
 import csv
