@@ -6,7 +6,11 @@ Standard library only, so that every package can use it (`evaluate` included).
 import unicodedata
 from collections.abc import Iterable, Sized
 from itertools import islice
+from pathlib import Path
 
+from extract.errors import InputError
+
+NOT_UTF8 = "the name of the file or of a folder above it is not UTF-8; rename it"
 MOST_NAMES = 10
 """Entries of a list that a note, a table on the terminal or an artifact shows; the rest is counted."""
 _HIDDEN = {"Cc", "Cs", "Zl", "Zp"}
@@ -47,6 +51,13 @@ def printable(text: str) -> str:
 def encodable(text: str) -> str:
     r"""The text with what UTF-8 cannot encode as escapes: `caf\xe9` for a file name in Latin-1."""
     return "".join(_escaped(c) if unicodedata.category(c) == "Cs" else c for c in text)
+
+
+def require_utf8(path: Path) -> Path:
+    """The path. Raises InputError if it is not UTF-8: databases, JSON and servers cannot store it."""
+    if encodable(str(path)) != str(path):
+        raise InputError(f"{encodable(str(path))}: {NOT_UTF8}")
+    return path
 
 
 def _is_hidden(character: str) -> bool:

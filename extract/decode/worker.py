@@ -25,6 +25,7 @@ from extract.decode.decoder_choice import Choice
 from extract.decode.packets import VideoError, short_reason
 from extract.decode.probe import VideoInfo, probe
 from extract.decode.reader import FrameReader
+from extract.display import encodable
 from extract.snippets import Picks, Sampling, pick_frames
 from extract.source import SourceInfo, file_digest
 
@@ -183,7 +184,7 @@ def _require_unchanged(path: Path, before: os.stat_result) -> None:
 
 def _source_info(info: VideoInfo, sha256: str, status: os.stat_result) -> SourceInfo:
     return SourceInfo(
-        file_name=info.path.name,
+        file_name=encodable(info.path.name),
         sha256=sha256,
         size=status.st_size,
         mtime_ns=status.st_mtime_ns,

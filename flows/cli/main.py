@@ -4,6 +4,7 @@ Subcommands import what they need when they run, so that `dsanet --help` is fast
 line on standard error and exit code 2; `dsanet --debug COMMAND` shows the traceback.
 """
 
+import io
 import logging
 import sys
 from typing import Annotated
@@ -38,6 +39,9 @@ def configure(
 
 def main() -> None:
     """Run the command. Invalid input ends with one line and exit code 2; any other exception is a bug."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that cannot be encoded is shown with escapes
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except (ValueError, FileNotFoundError, PermissionError) as error:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from extract.display import NOT_UTF8, encodable
 from extract.errors import MissingFileError
 from extract.manifest import VIDEO_SUFFIXES
 from extract.source import file_digest
@@ -40,6 +41,9 @@ def scan(library: Library, inboxes: Sequence[Path], settle_s: float) -> Scan:
     """
     result = Scan()
     for path in _video_files(inboxes):
+        if encodable(str(path)) != str(path):
+            result.unreadable[path] = NOT_UTF8
+            continue
         status = _status(path)
         if status is None or status.st_size == 0 or time.time() - status.st_ctime < settle_s:
             result.deferred.append(path)

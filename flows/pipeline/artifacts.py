@@ -7,10 +7,12 @@ run continues.
 import base64
 import json
 import logging
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import ParamSpec, cast
+from pathlib import Path
+from typing import Any, ParamSpec, cast
 from uuid import UUID
 
 import httpx
@@ -25,9 +27,10 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 
 from dsanet.checkpoint import CURVES_FILE
-from evaluate.report.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Metrics
+from evaluate.report.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Metrics, missing_notes
 from evaluate.report.png import training_picture
-from extract.failures import read_failures
+from extract.display import MOST_NAMES, printable
+from extract.failures import Failure, read_failures
 from flows.server import connection
 from flows.workspace.run import Run
 
@@ -87,11 +90,26 @@ def progress_artifact(stage: str) -> Record:
 
 @_if_possible
 def publish_failures(run: Run) -> None:
-    """Table `failures`: the videos without features, with the reason."""
+    """Table `failures`: the first videos without features, with the reason."""
     failures = read_failures(run.workspace.features)
-    rows = [{"video": f.name, "reason": f.reason, "frame": f.frame, "path": str(f.path)} for f in failures]
-    if rows:
-        create_table_artifact(rows, key="failures", description="Videos without features")
+    if failures:
+        rows, description = failure_table(failures)
+        create_table_artifact(rows, key="failures", description=description)
+
+
+def failure_table(failures: Sequence[Failure]) -> tuple[list[dict[str, Any]], str]:
+    """Rows of the first MOST_NAMES failures, whose cells the UI reads as Markdown, and a description."""
+    rows: list[dict[str, Any]] = []
+    for failure in failures[:MOST_NAMES]:
+        texts = {"video": failure.name, "reason": failure.reason, "path": str(failure.path)}
+        rows.append({key: markdown_text(text) for key, text in texts.items()} | {"frame": failure.frame})
+    more = len(failures) - MOST_NAMES
+    return rows, "Videos without features" + (f"; {more:,} more in features/failures.csv" if more > 0 else "")
+
+
+def markdown_text(text: str) -> str:
+    """The text of a user (a name, a path, a reason) as Markdown that shows just this text, on one line."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~!&$])", r"\\\1", printable(text))
 
 
 @_if_possible
@@ -104,17 +122,23 @@ def publish_curves(run: Run) -> None:
 @_if_possible
 def publish_metrics(run: Run) -> None:
     """Markdown `metrics`: the notes, the headline figures with their intervals, and a link to the report."""
-    figures = json.loads((run.workspace.report / "metrics.json").read_text())
-    notes = "".join(f"> {note}\n\n" for note in figures["notes"])
-    page = run.workspace.report / "index.html"
-    text = f"# {run.inputs.title}\n\n{notes}{_metrics_table(figures)}\n\nReport: [{page}]({page.as_uri()})\n"
+    metrics = json.loads((run.workspace.report / "metrics.json").read_text(encoding="utf-8"))
+    text = metrics_markdown(run.inputs.title, metrics, run.workspace.report / "index.html")
     create_markdown_artifact(text, key="metrics", description="Metrics of the test split")
 
 
-def _metrics_table(figures: Metrics) -> str:
-    lines = ["| metric | value | 95 % interval |", "|---|---|---|"]
+def metrics_markdown(title: str, metrics: Metrics, page: Path) -> str:
+    """The artifact `metrics` of a report whose page is at `page`."""
+    lines = (*metrics["notes"], *missing_notes(metrics))
+    notes = "".join(f"> {markdown_text(note)}\n\n" for note in lines)
+    link = f"[{markdown_text(str(page))}]({page.as_uri()})"
+    return f"# {markdown_text(title)}\n\n{notes}{_metrics_table(metrics)}\n\nReport: {link}\n"
+
+
+def _metrics_table(metrics: Metrics) -> str:
+    lines = [f"| metric | value | {100 * metrics['confidence_level']:g} % interval |", "|---|---|---|"]
     for headline in (*FRAME_HEADLINES, *VIDEO_HEADLINES):
-        value, interval = headline.value(figures), headline.interval(figures)
+        value, interval = headline.value(metrics), headline.interval(metrics)
         if value is not None:
             spread = f"{interval[0]:.2f} – {interval[1]:.2f}" if interval else ""
             lines.append(f"| {headline.title} | {value:.2f} | {spread} |")

@@ -2,8 +2,9 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from dsanet.checkpoint import INFO_FILE, CheckpointInfo, load_checkpoint
@@ -13,6 +14,7 @@ from evaluate.report.png import save_timeline
 from evaluate.scores import VideoScores, read_scores, score_path
 from extract.atomic import write_atomically
 from extract.config import ExtractConfig, ExtractRuntime
+from extract.display import encodable
 from extract.encoder import FrameEncoder, load_encoder
 from extract.engine import extract_videos
 from extract.errors import InputError, MissingFileError
@@ -102,17 +104,21 @@ def _make_records(videos: Sequence[Path]) -> list[VideoRecord]:
         more = f" (and at {len(missing) - 1} more of the paths)" if len(missing) > 1 else ""
         raise MissingFileError(f"no video at {missing[0]}{more}")
     records: dict[str, VideoRecord] = {}
+    numbers: dict[str, Iterator[int]] = {}
     for path in {path.absolute(): path for path in videos}.values():
-        stem = _video_name(path)
-        names = (stem, *(f"{stem}-{number}" for number in range(2, len(videos) + 1)))
-        name = next(name for name in names if name not in records)
+        name = stem = _video_name(path)
+        while name in records:
+            name = f"{stem}-{next(numbers.setdefault(stem, count(2)))}"
         records[name] = VideoRecord(name, path, (NORMAL,), "test")
     return list(records.values())
 
 
 def _video_name(path: Path) -> str:
-    """The stem of a file as a name that `extract.manifest.check_name` accepts: `hidden` for `.hidden.mp4`."""
-    return path.stem.lstrip(".").replace("\\", "_") or "video"
+    """The stem of a file as a name that `extract.manifest.check_name` accepts: `hidden` for `.hidden.mp4`.
+
+    Bytes that are not UTF-8 become escapes: `caf_xe9`.
+    """
+    return encodable(path.stem).lstrip(".").replace("\\", "_") or "video"
 
 
 def _load_encoder(config: ExtractConfig, runtime: ExtractRuntime, info: CheckpointInfo) -> FrameEncoder:

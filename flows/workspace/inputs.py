@@ -12,6 +12,7 @@ from pydantic import Field
 
 from dsanet.detectors.config import TextConfig
 from extract.config import StrictModel
+from extract.display import require_utf8
 from extract.errors import MissingFileError
 from flows.workspace.config import DEFAULT_PRESET, PipelineConfig, merge_settings, override, preset_config
 from flows.workspace.workspace import Workspace, WorkspaceInputs, default_annotations
@@ -98,7 +99,7 @@ def _complete(source: Source, config: PipelineConfig) -> WorkspaceInputs:
     assert source.manifest is not None  # a workspace without one has been refused
     annotations = source.annotations or default_annotations(source.manifest)
     for path in (source.manifest, annotations):
-        if path is not None and not path.is_file():
+        if path is not None and not require_utf8(path.absolute()).is_file():
             raise MissingFileError(f"no file {path}; give --manifest and --annotations paths of CSV files")
     return WorkspaceInputs(
         manifest=source.manifest.absolute(),

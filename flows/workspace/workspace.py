@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from extract.atomic import write_atomically
 from extract.config import StrictModel
+from extract.display import require_utf8
 from extract.errors import InputError, MissingFileError
 from flows.workspace.config import PipelineConfig
 from flows.workspace.locks import file_lock
@@ -31,10 +32,10 @@ class WorkspaceInputs(StrictModel):
 
 
 class Workspace:
-    """Paths below one folder. Constructing it creates nothing."""
+    """Paths below one folder. Constructing it creates nothing; InputError for a path that is not UTF-8."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root.absolute()
+        self.root = require_utf8(root.absolute())
         self.features = self.root / "features"
         self.model = self.root / "model"
         self.scores = self.root / "scores"
@@ -76,5 +77,7 @@ class Workspace:
 
 def default_annotations(manifest: Path) -> Path | None:
     """The annotations file `M.annotations.csv` beside the manifest `M.csv`, or None if it does not exist."""
+    if not manifest.name:  # "." or "/", which the reader of the manifest refuses
+        return None
     path = manifest.with_suffix(".annotations.csv")
     return path if path.is_file() else None

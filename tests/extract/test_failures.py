@@ -41,9 +41,8 @@ def test_a_run_that_dies_has_listed_every_failure_so_far(tmp_path: Path) -> None
     """The callback's exception stands for the process's death: nothing after it is written."""
     out, records = tmp_path / "out", records_of(*bad_videos(tmp_path / "videos", 30))
     out.mkdir()
-    write_failures(
-        out, [Failure("bad000", Path("old"), "of an earlier run"), Failure("z", Path("z"), "other")]
-    )
+    old, other = (Failure(name, Path(name), "of an earlier run") for name in ("bad000", "z"))
+    write_failures(out, [old, other])
     reported = []
 
     def die(progress: ExtractProgress) -> None:

@@ -6,6 +6,7 @@ Nothing is mocked; snippets of 64 frames and one epoch keep it short.
 import doctest
 import inspect
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from dsanet.checkpoint import read_info
 from extract.config import ExtractConfig
 from extract.errors import InputError, MissingFileError
+from extract.failures import read_failures
 from extract.labels import NORMAL
 from extract.manifest import read_manifest, write_manifest
 from flows.pipeline.cache import StageResult
@@ -62,6 +64,29 @@ def test_refresh_runs_a_stage_and_the_same_inputs_give_the_same_bytes(finished: 
     assert isinstance(result, StageResult)
     assert (finished.model / "model.safetensors").read_bytes() == weights
     assert (finished.model / "model.json").read_text() == info
+
+
+def test_videos_with_names_that_are_not_utf_8_are_scored_under_printable_names(
+    finished: Workspace, footage: Path, tmp_path: Path
+) -> None:
+    latin_1, clip = os.fsdecode(b"caf\xe9"), read_manifest(footage)[0].path
+    folder = tmp_path / latin_1
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system has UTF-8 names only")
+    good = [tmp_path / "yard [b].mp4", tmp_path / f"{latin_1}.mp4", folder / "cam.mp4"]
+    for path in good:
+        shutil.copy(clip, path)
+    (folder / f"{latin_1}.mp4").write_bytes(b"no video")
+    videos = [*good, folder / f"{latin_1}.mp4"]
+    result = score_videos(videos, finished.root, tmp_path / "scored", threshold=0.0)
+    assert [video.scores.name for video in result.videos] == ["yard [b]", "caf_xe9", "cam"]
+    (failure,) = read_failures(tmp_path / "scored" / "features")
+    assert failure.name == "caf_xe9-2"
+    assert str(failure.path).endswith(r"caf\xe9/caf\xe9.mp4")
+    rows = (tmp_path / "scored" / "intervals.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == ["yard [b]", "caf_xe9", "cam"]
 
 
 def test_score_videos_writes_intervals_and_a_timeline(
