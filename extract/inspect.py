@@ -1,8 +1,10 @@
 """Summaries of the feature files of a folder, with the result of their integrity check."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from extract.display import MOST_NAMES
 from extract.errors import MissingFileError
 from extract.store import FeatureFileError, FeatureMeta, read_features
 
@@ -26,6 +28,17 @@ def summarise_features(features_dir: Path) -> list[FeatureSummary]:
     if not features_dir.is_dir():
         raise MissingFileError(f"no folder {features_dir}; extract features into it first")
     return [_summary(path) for path in sorted(features_dir.glob("*.h5"))]
+
+
+def timing_lines(timing: Mapping[str, str]) -> list[str]:
+    """One line for each of the first ten irregular recordings, and how many more there are.
+
+    `timing` maps names of videos to what `SourceInfo.timing` says of them; empty texts are left out.
+    """
+    lines = [f"{name}: {found}" for name, found in sorted(timing.items()) if found]
+    rest = len(lines) - MOST_NAMES
+    more = [f"{rest:,} more recordings are irregular; their feature files say how"] if rest > 0 else []
+    return lines[:MOST_NAMES] + more
 
 
 def _summary(path: Path) -> FeatureSummary:

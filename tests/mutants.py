@@ -6,7 +6,7 @@
 mutmut (`[tool.mutmut]` in pyproject.toml) works in the folder `mutants/`, which it makes, and continues an
 interrupted run. A mutant that passes every test is a survivor: a test is missing, or the change alters no
 result. Those of the second kind are in `tests/equivalent_mutants.csv`, with the reason. Exit code 1 lists the
-others, and rows of that file that survive no longer. The first run takes half an hour, then only what changed.
+others, and rows of that file that survive no longer. The first run takes half an hour, a later one less.
 """
 
 import csv

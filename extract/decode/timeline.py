@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from extract.display import format_time
+
 NO_PTS = np.iinfo(np.int64).min
 """A missing timestamp."""
 FALLBACK_FPS = 25.0
@@ -243,7 +245,7 @@ def _with_ends(
         end[-1] = clock.end_s - zero_s
     notes = [*_irregularities(start, usual, regular, pauses), *notes]
     if delay > usual / 2:
-        notes.append(f"the first picture is at {clock_time(delay)}")
+        notes.append(f"the first picture is at {format_time(delay)}")
     end[pauses] = start[pauses] + usual
     return Timeline(start, end, fps, tuple(notes))
 
@@ -255,7 +257,7 @@ def _irregularities(start: Seconds, usual: float, regular: bool, pauses: npt.NDA
         longest = pauses[int(steps[pauses].argmax())]
         notes.append(
             f"{_counted(len(pauses), 'pause')}, {'longest ' if len(pauses) > 1 else ''}"
-            f"{steps[longest] - usual:.1f} s at {clock_time(start[longest] + usual)}"
+            f"{steps[longest] - usual:.1f} s at {format_time(start[longest] + usual, 0)}"
         )
     others = np.delete(steps, pauses) / usual
     off = np.abs(others - np.round(others)) > 0.2
@@ -269,15 +271,6 @@ def _irregularities(start: Seconds, usual: float, regular: bool, pauses: npt.NDA
 
 def _counted(count: int, thing: str) -> str:
     return f"{count} {thing}{'s' if count != 1 else ''}"
-
-
-def clock_time(seconds: float) -> str:
-    """`0:10`, `0:09.60`, or `1:06:40` from an hour on."""
-    hundredths = round(seconds * 100)
-    minutes, rest = divmod(hundredths, 6000)
-    hours, minutes = divmod(minutes, 60)
-    text = f"{rest / 100:05.2f}".removesuffix(".00")
-    return f"{hours}:{minutes:02}:{text}" if hours else f"{minutes}:{text}"
 
 
 def usual_duration(durations: Ticks, time_base: float) -> float:

@@ -19,8 +19,10 @@ from extract.encoder import FrameEncoder, load_encoder
 from extract.engine import extract_videos
 from extract.errors import InputError, MissingFileError
 from extract.failures import Failure
+from extract.inspect import timing_lines
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord
+from extract.store import feature_path, read_meta
 from flows.pipeline.progress import extraction_progress, stage_progress
 from flows.workspace.workspace import Workspace
 
@@ -41,7 +43,7 @@ class ScoreResult:
     failures: list[Failure]
     """The videos that could not be decoded."""
     notes: tuple[str, ...]
-    """Restrictions of the model, from its checkpoint."""
+    """Restrictions of the model, from its checkpoint, and irregularities of the recordings."""
 
 
 def score_videos(
@@ -95,7 +97,8 @@ def score_videos(
     if scored:
         _write_intervals(out / "intervals.csv", scored)
         save_timeline(out / "timeline.png", scores, [video.intervals for video in scored], threshold)
-    return ScoreResult(scored, failures, info.notes)
+    timing = {name: read_meta(feature_path(workspace.features, name)).source.timing for name in names}
+    return ScoreResult(scored, failures, (*info.notes, *timing_lines(timing)))
 
 
 def _make_records(videos: Sequence[Path]) -> list[VideoRecord]:

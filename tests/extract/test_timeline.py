@@ -14,7 +14,7 @@ from extract.config import ExtractConfig, ExtractRuntime
 from extract.decode.decoders import decode_all
 from extract.decode.probe import VideoInfo, probe
 from extract.decode.reader import FrameReader
-from extract.decode.timeline import NO_PTS, StreamClock, clock_time, frame_timeline, join_recordings
+from extract.decode.timeline import NO_PTS, StreamClock, frame_timeline, join_recordings
 from extract.engine import extract_videos
 from extract.store import read_features
 from tests.extract.numbered_clips import (
@@ -139,14 +139,6 @@ def test_notes_name_what_is_irregular() -> None:
     random = np.cumsum(np.random.default_rng(0).integers(20, 90, 200))
     assert "variable frame rate" in frame_timeline(random, StreamClock(0.001)).notes[0]
     assert frame_timeline(np.arange(100), TENTHS).notes == ()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0:00"), (9.6, "0:09.60"), (59.999, "1:00"), (3600, "1:00:00"), (4000.25, "1:06:40.25")],
-)
-def test_times_in_notes(seconds: float, text: str) -> None:
-    assert clock_time(seconds) == text
 
 
 # --- whole files --------------------------------------------------------------------------------------------
@@ -327,7 +319,7 @@ def test_a_video_that_begins_later_than_the_sound_has_the_time_of_a_player(tmp_p
     info = probe(path)
     np.testing.assert_allclose(info.time_s, np.arange(20, 40) / 10, atol=2e-3)
     assert info.duration_s == pytest.approx(4, abs=0.01)
-    assert "the first picture is at 0:02" in info.notes
+    assert "the first picture is at 0:02.00" in info.notes
 
 
 # --- pictures -----------------------------------------------------------------------------------------------
