@@ -1,10 +1,12 @@
 """The cache, on real flows with real files: a table of changes and the stages that run again after each."""
 
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_HOME, temporary_settings
 
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord, read_manifest, write_manifest
@@ -26,6 +28,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     configure_workspace(folder / "ws", manifest, preset="small", weights="random", settings=SETTINGS)
     extract_train_eval(folder / "ws")
     return Workspace(folder / "ws")
+
+
+def test_the_records_are_found_with_another_prefect_home(
+    finished: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Commands have a Prefect home for each version of Prefect; workspaces keep what is cached."""
+    caplog.set_level(logging.INFO, logger="flows.pipeline.cache")
+    with temporary_settings({PREFECT_HOME: tmp_path}):
+        extract_train_eval(finished.root)
+    assert [message.endswith("(Cached)") for message in caplog.messages] == 4 * [True]
 
 
 def setting(assignment: str) -> Change:
