@@ -194,6 +194,7 @@ class _Table:
                     f"{where}: expected {len(self.columns)} values separated by `{mark}` "
                     f"({', '.join(filter(None, self.columns))}), found {len(record)}; "
                     f"put a value that has a `{mark}` in it in quotes"
+                    f"{', and join several labels by `|`' if 'labels' in required else ''}"
                 )
             yield Row(where, line, {name: values.get(name, "") for name in (*required, *optional)})
 

@@ -34,10 +34,10 @@ def bench(
     """Train and evaluate detectors on the same splits over several seeds, and write one table."""
     from flows.cli.output import print_standings
     from flows.pipeline.bench import bench, parse_entries
-    from flows.workspace.inputs import configure_workspace
+    from flows.workspace.inputs import configured_workspace
 
     entries = parse_entries(detectors, ablation)
-    configure_workspace(out, manifest, annotations, preset, weights)
     table = ablation or "detectors"
-    rows, page = bench(out, entries, seeds, settings or (), shuffle_labels=shuffle_labels, table=table)
+    with configured_workspace(out, manifest, annotations, preset, weights):
+        rows, page = bench(out, entries, seeds, settings or (), shuffle_labels=shuffle_labels, table=table)
     print_standings(rows, page)

@@ -1,6 +1,7 @@
-"""Commands for retraining on new footage: `retrain`, labels of arriving videos, versions of the model."""
+"""Commands for retraining on new footage: `retrain`, videos and labels that arrive, versions of the model."""
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from extract.display import shortened
 from flows.cli.options import DEFAULT_WORKSPACE, ExistingOut, Settings
 
 if TYPE_CHECKING:
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
 app = typer.Typer()
 label = typer.Typer(help="Give labels to the videos that arrive.", no_args_is_help=True)
 models = typer.Typer(help="List and switch the versions of a workspace's model.", no_args_is_help=True)
+library = typer.Typer(help="List the videos that cannot be read, and try them again.", no_args_is_help=True)
 app.add_typer(label, name="label")
+app.add_typer(library, name="library")
 app.add_typer(models, name="models")
 
 By = Annotated[str | None, typer.Option(help="Person who gives the labels. Default: the current user.")]
@@ -38,17 +42,65 @@ def retrain(
     force: Annotated[
         bool, typer.Option("--force", help="Train a challenger even if there are few new labels.")
     ] = False,
+    new_registry: Annotated[
+        bool,
+        typer.Option(
+            "--new-registry",
+            help="If the model registry is lost, begin a new one: the oldest version folder becomes "
+            "version 1 and the champion.",
+        ),
+    ] = False,
     settings: Settings = None,
 ) -> None:
     """Add new footage, and replace the model if a challenger trained with it is not worse."""
     from flows.cli.run_flows import run_retraining
     from flows.cli.tables import print_line
-    from flows.workspace.inputs import configure_workspace
+    from flows.workspace.inputs import configured_workspace
 
     inboxes = [f"retrain.inboxes={json.dumps([str(path.absolute()) for path in inbox])}"] if inbox else []
-    configure_workspace(out, settings=[*inboxes, *(settings or [])])
-    outcome = run_retraining(out, force)
+    with configured_workspace(out, settings=[*inboxes, *(settings or [])]):
+        outcome = run_retraining(out, force, new_registry or _agrees_to_new_registry(out))
     print_line(f"page     {outcome.page}")
+
+
+@library.command("problems", epilog="Example: dsanet library problems --out ws")
+def library_problems(out: ExistingOut = DEFAULT_WORKSPACE) -> None:
+    """List the videos that could not be read: the reason, the number of tries and the next one (UTC)."""
+    from extract.failures import read_failures
+    from flows.cli.output import print_problems
+    from flows.workspace.workspace import Workspace
+
+    with _open_library(out) as opened:
+        problems = opened.problems()
+        readable = {video.name for video in opened.videos() if not video.problem}
+    failures = [one for one in read_failures(Workspace(out).features) if one.name in readable]
+    print_problems(problems, failures)
+    print(f"{len(problems) + len(failures)} videos could not be read")
+
+
+@library.command("recheck", epilog="Example: dsanet library recheck camera-3 --out ws")
+def library_recheck(
+    videos: Annotated[
+        list[str] | None,
+        typer.Argument(help="Names, paths or first digits of the digests. Default: all that failed."),
+    ] = None,
+    out: ExistingOut = DEFAULT_WORKSPACE,
+) -> None:
+    """Try videos again that could not be read, at once; the next run takes those that can be read now."""
+    from flows.cli.tables import print_failure, print_line
+    from flows.library.problems import grouped_by_reason, recheck
+    from flows.library.records import find_video
+
+    with _open_library(out) as opened:
+        known = opened.videos()
+        chosen = [find_video(known, one) for one in videos] if videos else [v for v in known if v.problem]
+        result = recheck(opened, chosen)
+    for group in grouped_by_reason((video.name, reason) for video, reason in result.unreadable):
+        print_failure("failed", f"{group.reason}: {group.shown}")
+    if result.missing:
+        print_failure("missing", shortened([str(video.path) for video in result.missing]))
+    counts = (len(result.readable), len(result.unreadable), len(result.missing))
+    print_line("{} videos can be read, {} cannot, {} are missing".format(*counts))
 
 
 @label.command("import", epilog="Example: dsanet label import labels.csv --out ws")
@@ -59,12 +111,15 @@ def label_import(
     new_class: NewClass = False,
 ) -> None:
     """Label many videos, each given by name, path or digest. An invalid row changes nothing at all."""
+    from flows.cli.tables import print_line
     from flows.library.labels import import_labels
 
-    with _open_library(out) as library:
-        result = import_labels(library, labels_csv, allowed=_allowed_labels(library, out, new_class), by=by)
-    for name in result.test:
-        print(f"skipped  {name}: a test video keeps the labels of the manifest")
+    with _open_library(out) as opened:
+        result = import_labels(opened, labels_csv, allowed=_allowed_labels(opened, out, new_class), by=by)
+    if result.test:
+        print_line(
+            f"skipped  test and audit videos keep the labels of the manifest: {shortened(result.test)}"
+        )
     print(f"{len(result.changed)} videos labelled, {len(result.unchanged)} had these labels already")
 
 
@@ -77,13 +132,31 @@ def label_set(
     new_class: NewClass = False,
 ) -> None:
     """Label one video and print its label history."""
+    from flows.cli.tables import print_line
     from flows.library.labels import set_labels
 
-    with _open_library(out) as library:
-        allowed = _allowed_labels(library, out, new_class)
-        found, _ = set_labels(library, video, labels, allowed=allowed, by=by)
-        for entry in library.label_history(found.digest):
-            print(f"{entry.at}  {'|'.join(entry.labels)}  by {entry.by} ({entry.source})")
+    with _open_library(out) as opened:
+        allowed = _allowed_labels(opened, out, new_class)
+        found, _ = set_labels(opened, video, labels, allowed=allowed, by=by)
+        for entry in opened.label_history(found.digest):
+            labels_then = "|".join(entry.labels) or "no labels"
+            print_line(f"{entry.at}  {labels_then}  by {entry.by} ({entry.source})")
+
+
+@label.command("clear", epilog="Example: dsanet label clear camera-3 --out ws")
+def label_clear(
+    videos: Annotated[list[str], typer.Argument(help="Names, paths or first digits of the digests.")],
+    out: ExistingOut = DEFAULT_WORKSPACE,
+    by: Annotated[
+        str | None, typer.Option(help="Person who clears the labels. Default: the current user.")
+    ] = None,
+) -> None:
+    """Take the labels of videos back. They wait for labels again, and are not trained on."""
+    from flows.library.labels import clear_labels
+
+    with _open_library(out) as opened:
+        cleared = clear_labels(opened, videos, by=by)
+    print(f"labels of {len(cleared)} videos cleared")
 
 
 @label.command("queue", epilog="Example: dsanet label queue --out ws")
@@ -97,8 +170,8 @@ def label_queue(
     from flows.workspace.model_registry import Registry
 
     champion = Registry(out).champion()
-    with _open_library(out) as library:
-        items = label_queue(library, champion.key if champion else None)
+    with _open_library(out) as opened:
+        items = label_queue(opened, champion.key if champion else None)
     print_label_queue(items[:most])
     print(f"{len(items)} videos without labels")
 
@@ -109,7 +182,9 @@ def models_list(out: ExistingOut = DEFAULT_WORKSPACE) -> None:
     from flows.cli.output import print_versions
     from flows.workspace.model_registry import Registry
 
-    print_versions(Registry(out).versions())
+    registry = Registry(out)
+    registry.check_not_lost()
+    print_versions(registry.versions())
 
 
 @models.command("promote", epilog="Example: dsanet models promote 2 --out ws")
@@ -119,22 +194,46 @@ def models_promote(
     ],
     out: ExistingOut = DEFAULT_WORKSPACE,
 ) -> None:
-    """Make a version the champion, whatever the gate decided."""
+    """Make a version the champion, whatever the gate decided. A lost checkpoint is restored or refused."""
+    from flows.workspace.model_reference import version_folder
     from flows.workspace.model_registry import Registry
+    from flows.workspace.workspace import Workspace
 
     registry = Registry(out)
     version = registry.find(model)
+    version_folder(version.key, Workspace(out))
     registry.promote(version, by_hand=True)
     print(f"version {version.number} is the champion")
 
 
 @models.command("rollback", epilog="Example: dsanet models rollback --out ws")
 def models_rollback(out: ExistingOut = DEFAULT_WORKSPACE) -> None:
-    """Make the previous champion the champion again."""
+    """Make the previous champion the champion again. A lost checkpoint is restored or refused."""
+    from flows.workspace.model_reference import version_folder
     from flows.workspace.model_registry import Registry
+    from flows.workspace.workspace import Workspace
 
-    version = Registry(out).roll_back()
+    registry = Registry(out)
+    if replaced := registry.find("champion").replaced:
+        version_folder(replaced, Workspace(out))
+    version = registry.roll_back()
     print(f"version {version.number} is the champion again")
+
+
+def _agrees_to_new_registry(out: Path) -> bool:
+    """True if the registry is lost and the person at the terminal wants a new one.
+
+    Raises RegistryLostError if there is no terminal, or the answer is no.
+    """
+    from flows.workspace.model_registry import Registry, RegistryLostError
+
+    try:
+        Registry(out).check_not_lost()
+    except RegistryLostError as lost:
+        if sys.stdin.isatty() and typer.confirm(f"{lost}\nBegin a new registry now?"):
+            return True
+        raise
+    return False
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from extract.display import MOST_NAMES, format_time
+from extract.inspect import timing_lines
 from flows.cli.tables import FRAMED, print_failure, print_line, print_note, print_table
 from flows.workspace.workspace import Workspace
 
@@ -14,12 +15,14 @@ if TYPE_CHECKING:
     from extract.failures import Failure
     from extract.inspect import FeatureSummary
     from flows.library.labels import QueueItem
+    from flows.library.records import Problem
     from flows.pipeline.score import ScoredVideo
     from flows.workspace.registered_versions import Version
 
 FRAME_FIGURES = {"auc": "AUC", "ap": "AP", "anomaly_auc": "Ano-AUC", "far": "FAR"}
 BENCH_FIGURES = ("auc", "ap", "anomaly_auc", "map_corrected", "accuracy")
 """The figures of a benchmark that fit on a terminal; its files have all."""
+MINUTE = "%Y-%m-%d %H:%M"
 MOST_ROWS = 100
 """Rows of the table of intervals; `intervals.csv` has all."""
 
@@ -99,6 +102,8 @@ def print_features(summaries: "Sequence[FeatureSummary]") -> None:
             rows.append((one.name, *counts, meta.source.codec, meta.decoder, encoder))
     numbers = ("snippets", "crops", "frames", "fps")
     print_table(("video", *numbers, "codec", "decoder", "encoder"), rows, numbers=numbers)
+    for line in timing_lines({one.name: one.meta.source.timing for one in summaries if one.meta}):
+        print_note(line)
     for one in summaries:
         if one.problem:
             print_failure("damaged", one.problem)
@@ -118,15 +123,38 @@ def print_label_queue(items: "Sequence[QueueItem]") -> None:
     print_table(("video", "entropy", "score", "class", "path"), rows, numbers=("entropy", "score"))
 
 
+def print_problems(problems: "Sequence[Problem]", failures: "Sequence[Failure]") -> None:
+    """Print the videos that could not be read: counts by reason, then each with its tries."""
+    from flows.library.problems import grouped_by_reason
+
+    reasons = [(p.video.name, p.video.problem) for p in problems] + [(f.name, f.reason) for f in failures]
+    groups = [(len(group.files), group.reason) for group in grouped_by_reason(reasons)]
+    if groups:
+        print_table(("videos", "reason"), groups, numbers=("videos",))
+    rows: list[tuple[object, ...]] = [
+        (
+            p.video.name,
+            p.attempts,
+            f"{p.tried_at:{MINUTE}}",
+            f"{p.next_at:{MINUTE}}",
+            p.video.path,
+            p.video.problem,
+        )
+        for p in problems
+    ]
+    rows += [(failure.name, "–", "–", "next run", failure.path, failure.reason) for failure in failures]
+    if rows:
+        print_table(("video", "tries", "last try", "next try", "file", "reason"), rows, numbers=("tries",))
+
+
 def print_versions(versions: "Sequence[Version]") -> None:
     """Print the versions of a workspace's model, with the gate's decision on each."""
     rows = []
     for version in versions:
-        decision = version.decision
-        gate = f"{'promoted' if decision.promoted else 'refused'}, {decision.reason}" if decision else "–"
+        gate = f"{version.verdict}, {version.decision.reason}" if version.decision else version.verdict
         if version.withdrawn:
             gate += " (taken out of service by hand)"
-        made = f"{version.created:%Y-%m-%d %H:%M}"
+        made = f"{version.created:{MINUTE}}"
         rows.append((version.number, ", ".join(version.aliases), made, f"models/{version.key}", gate))
     print_table(("version", "alias", "made", "folder", "gate"), rows, numbers=("version", "made"))
 

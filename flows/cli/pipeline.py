@@ -58,10 +58,12 @@ def run(
     """Run the whole pipeline (the flow extract-train-eval): raw video to metrics and a report."""
     from flows.cli.output import print_metrics
     from flows.cli.run_flows import run_pipeline
-    from flows.workspace.inputs import configure_workspace, detector_settings
+    from flows.workspace.inputs import configured_workspace, detector_settings
 
-    configure_workspace(out, manifest, annotations, preset, weights, detector_settings(detector, settings))
-    run_pipeline(out, refresh)
+    with configured_workspace(
+        out, manifest, annotations, preset, weights, detector_settings(detector, settings)
+    ):
+        run_pipeline(out, refresh)
     print_metrics(out)
     _exit_if_videos_failed(out, strict)
 
@@ -93,13 +95,13 @@ def extract(
 ) -> None:
     """Run only the extraction: features by CLIP's frozen image tower. Failed videos are retried."""
     from flows.cli.run_flows import run_stage
-    from flows.workspace.inputs import configure_workspace, runtime_settings
+    from flows.workspace.inputs import configured_workspace, runtime_settings
 
     runtime = runtime_settings(
         decoder=decoder, workers=workers, device=device, timeout_s=timeout, partial=partial, verify=verify
     )
-    configure_workspace(out, manifest, annotations, preset, weights, [*runtime, *(settings or [])])
-    run_stage("extract", out, refresh or verify)
+    with configured_workspace(out, manifest, annotations, preset, weights, [*runtime, *(settings or [])]):
+        run_stage("extract", out, refresh or verify)
     _exit_if_videos_failed(out, strict)
 
 
@@ -116,10 +118,12 @@ def train(
 ) -> None:
     """Run only the training, on the feature files in the workspace."""
     from flows.cli.run_flows import run_stage
-    from flows.workspace.inputs import configure_workspace, detector_settings
+    from flows.workspace.inputs import configured_workspace, detector_settings
 
-    configure_workspace(out, manifest, annotations, preset, weights, detector_settings(detector, settings))
-    run_stage("train", out, refresh)
+    with configured_workspace(
+        out, manifest, annotations, preset, weights, detector_settings(detector, settings)
+    ):
+        run_stage("train", out, refresh)
 
 
 @app.command(epilog="Example: dsanet infer --out ws --model champion")
@@ -139,10 +143,10 @@ def infer(
 ) -> None:
     """Run only the inference: scores of the test videos, by model/ or by a registered version."""
     from flows.cli.run_flows import run_stage
-    from flows.workspace.inputs import configure_workspace
+    from flows.workspace.inputs import configured_workspace
 
-    configure_workspace(out, manifest, annotations, settings=settings)
-    run_stage("infer", out, refresh, model=model)
+    with configured_workspace(out, manifest, annotations, settings=settings):
+        run_stage("infer", out, refresh, model=model)
 
 
 @app.command(epilog="Example: dsanet evaluate --out ws --set evaluate.threshold=0.4")
@@ -159,10 +163,12 @@ def evaluate(
     """Run only the evaluation: metrics and report from the score files in the workspace."""
     from flows.cli.output import print_metrics
     from flows.cli.run_flows import run_stage
-    from flows.workspace.inputs import configure_workspace, detector_settings
+    from flows.workspace.inputs import configured_workspace, detector_settings
 
-    configure_workspace(out, manifest, annotations, preset, weights, detector_settings(detector, settings))
-    run_stage("evaluate", out, refresh)
+    with configured_workspace(
+        out, manifest, annotations, preset, weights, detector_settings(detector, settings)
+    ):
+        run_stage("evaluate", out, refresh)
     print_metrics(out)
 
 

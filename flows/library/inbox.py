@@ -24,7 +24,7 @@ class Scan:
     """The outcome of a scan.
 
     `new` has the names of new videos, `known` the files whose content was recorded before, `unreadable` the
-    files that no decoder opens, with the reason, and `deferred` the unfinished files, left for the next scan.
+    files that cannot be read, with the reason, and `deferred` the unfinished files, left for the next scan.
     """
 
     new: list[str] = field(default_factory=list)
@@ -68,6 +68,9 @@ def _add(library: Library, path: Path, before: os.stat_result, result: Scan) -> 
     except FileNotFoundError:  # removed during the scan
         result.deferred.append(path)
         return
+    except OSError as error:  # no permission, or the disk fails; tried again by the next scan
+        result.unreadable[path] = f"the file cannot be read: {error.strerror}"
+        return
     known = library.has_video(digest)
     problem = "" if known else unusable_reason(path)
     after = _status(path)
@@ -84,11 +87,17 @@ def _add(library: Library, path: Path, before: os.stat_result, result: Scan) -> 
         result.new.append(video.name)
 
 
-def _video_files(inboxes: Iterable[Path]) -> Iterator[Path]:
-    """Video files in the folders and below, sorted; hidden ones are temporary files of copying tools."""
+def check_inboxes(inboxes: Iterable[Path]) -> None:
+    """Raises FileNotFoundError for a missing folder."""
     for inbox in inboxes:
         if not inbox.is_dir():
             raise MissingFileError(f"no inbox folder {inbox}; create it, or give another --inbox")
+
+
+def _video_files(inboxes: Sequence[Path]) -> Iterator[Path]:
+    """Video files in the folders and below, sorted; hidden ones are temporary files of copying tools."""
+    check_inboxes(inboxes)
+    for inbox in inboxes:
         for path in sorted(inbox.absolute().rglob("*")):
             hidden = any(part.startswith(".") for part in path.relative_to(inbox.absolute()).parts)
             if path.suffix.lower() in VIDEO_SUFFIXES and not hidden and path.is_file():
@@ -98,7 +107,7 @@ def _video_files(inboxes: Iterable[Path]) -> Iterator[Path]:
 def _status(path: Path) -> os.stat_result | None:
     try:
         return path.stat()
-    except FileNotFoundError:  # removed during the scan
+    except OSError:  # removed during the scan, or its folder cannot be read
         return None
 
 

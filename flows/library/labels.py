@@ -1,18 +1,20 @@
 """Give videos labels, one by one or from a CSV file, and list the videos that need labels."""
 
-import csv
 import getpass
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from extract.errors import InputError, MissingFileError
+from extract.errors import InputError
 from extract.labels import NORMAL
 from extract.manifest import parse_labels
+from extract.tables import Row, read_table
 from flows.library.library import Library
 from flows.library.records import Score, Video, all_labels, find_video
 
 COLUMNS = ("video", "labels")
+COMMAND_LINE = "command line"
+"""`source` of labels that a command has given or cleared."""
 
 
 @dataclass
@@ -22,7 +24,7 @@ class ImportResult:
     changed: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     test: list[str] = field(default_factory=list)
-    """Test videos, which keep the labels of the manifest."""
+    """Test and audit videos, which keep the labels of the manifest."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,31 @@ def set_labels(
     """Label the video that `reference` (name, path or digest) finds; False if it has these labels already.
 
     `labels` are joined by `|`; `allowed` are the classes that they may name, None any. `by` defaults to the
-    current user. Raises ValueError for an unknown or unusable video, a test video and a label that is not
-    allowed.
+    current user. Raises ValueError for an unknown or unusable video, a test or audit video and a label that
+    is not allowed.
     """
     video = _find_usable(library.videos(), reference)
-    if video.split == "test":
-        raise InputError(
-            f"{video.name} is a test video: its labels are the manifest's, and it is never trained on"
-        )
+    _refuse_held_out(video)
     parsed = _parse(labels, allowed)
-    return video, library.add_labels(video.digest, parsed, by=by or current_user(), source="command line")
+    return video, library.add_labels(video.digest, parsed, by=by or current_user(), source=COMMAND_LINE)
+
+
+def clear_labels(library: Library, references: Iterable[str], *, by: str | None = None) -> list[Video]:
+    """Take the labels of these videos back; returns those that had some. They are not trained on any more.
+
+    The label history keeps the earlier labels. Raises ValueError for an unknown, a test or an audit video;
+    then nothing is changed.
+    """
+    videos = library.videos()
+    found = [find_video(videos, reference) for reference in references]
+    for video in found:
+        _refuse_held_out(video)
+    with library.transaction():
+        return [
+            video
+            for video in dict.fromkeys(found)
+            if library.add_labels(video.digest, (), by=by or current_user(), source=COMMAND_LINE)
+        ]
 
 
 def import_labels(
@@ -61,13 +78,14 @@ def import_labels(
 ) -> ImportResult:
     """Label the videos of a CSV with the columns `video` (name, path or digest) and `labels` (joined by `|`).
 
-    Arguments and errors as in `set_labels`; an error names the row, and then no row is imported. Raises
-    FileNotFoundError for a missing file. Test videos are skipped.
+    Arguments and errors as in `set_labels`; an error names the line, and then no row is imported. Two rows of
+    one video must have the same labels. Raises FileNotFoundError for a missing file. Test and audit videos
+    are skipped.
     """
     rows, result = _read_rows(csv_path, library.videos(), allowed), ImportResult()
     with library.transaction():
         for video, labels in rows:
-            if video.split == "test":
+            if video.held_out:
                 result.test.append(video.name)
             elif library.add_labels(video.digest, labels, by=by or current_user(), source=csv_path.name):
                 result.changed.append(video.name)
@@ -108,31 +126,42 @@ def current_user() -> str:
 def _read_rows(
     csv_path: Path, videos: Sequence[Video], allowed: Collection[str] | None
 ) -> list[tuple[Video, tuple[str, ...]]]:
-    if not csv_path.is_file():
-        raise MissingFileError(f"no file {csv_path}; expected a CSV with the columns {', '.join(COLUMNS)}")
-    with csv_path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if missing := [column for column in COLUMNS if column not in (reader.fieldnames or ())]:
-            raise InputError(f"{csv_path}: no column {', '.join(missing)}; expected {', '.join(COLUMNS)}")
-        rows = []
-        for row in reader:
-            try:
-                video = _find_usable(videos, row["video"] or "")
-                rows.append((video, _parse(row["labels"] or "", allowed)))
-            except ValueError as error:
-                raise InputError(f"{csv_path}, row {reader.line_num}: {error}") from None
-    return rows
+    """Videos and labels of a label file, each video once."""
+    labels_of: dict[Video, tuple[str, ...]] = {}
+    first: dict[Video, Row] = {}
+    for row in read_table(csv_path, COLUMNS):
+        try:
+            video, labels = _find_usable(videos, row["video"]), _parse(row["labels"], allowed)
+        except InputError as error:
+            raise InputError(f"{row.where}: {error}") from None
+        if set(labels_of.setdefault(video, labels)) != set(labels):
+            raise InputError(
+                f"{row.where}: {video.name} has the labels {row['labels']!r} here and "
+                f"{first[video]['labels']!r} in line {first[video].line}; keep one of the two rows"
+            )
+        first.setdefault(video, row)
+    return list(labels_of.items())
+
+
+def _refuse_held_out(video: Video) -> None:
+    if video.held_out:
+        kind = "a test video" if video.split == "test" else "an audit video"
+        raise InputError(f"{video.name} is {kind}: its labels are the manifest's, and it is never trained on")
 
 
 def _find_usable(videos: Sequence[Video], reference: str) -> Video:
     video = find_video(videos, reference)
     if video.problem:
-        raise InputError(f"{video.name} is not a usable video ({video.problem})")
+        raise InputError(
+            f"{video.name} is not a usable video ({video.problem}); `dsanet library recheck` tries it again"
+        )
     return video
 
 
 def _parse(labels: str, allowed: Collection[str] | None) -> tuple[str, ...]:
     parsed = parse_labels(labels)
+    if any(mark in label for label in parsed for mark in ",;"):
+        raise InputError(f"labels are {labels!r}; join several labels by `|`")
     if allowed is not None and (unknown := sorted(set(parsed) - set(allowed))):
         raise InputError(
             f"no video has the label {', '.join(unknown)} yet; known are {', '.join(sorted(allowed))} "

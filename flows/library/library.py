@@ -18,10 +18,12 @@ from flows.library.records import (
     Features,
     FileRecord,
     LabelEntry,
+    Problem,
     Score,
     Video,
+    next_try,
 )
-from flows.library.tables import FeatureRow, LabelRow, LocationRow, ScoreRow, VideoRow
+from flows.library.tables import FailedProbeRow, FeatureRow, LabelRow, LocationRow, ScoreRow, VideoRow, now
 
 
 class Library:
@@ -97,9 +99,11 @@ class Library:
             row = session.scalar(select(VideoRow).where(VideoRow.digest == file.digest))
             if row is None:
                 name = _free_name(session, name, file.digest, rename_existing)
-                row = VideoRow(digest=file.digest, name=name, split=split, problem=problem)
+                row = VideoRow(digest=file.digest, name=name, split=split)
                 session.add(row)
                 session.flush()
+                if problem:
+                    _record_failure(session, row, problem)
             location = session.scalar(select(LocationRow).where(LocationRow.path == str(file.path)))
             location = location or LocationRow(path=str(file.path))
             location.video_id, location.size, location.mtime_ns = row.id, file.size, file.mtime_ns
@@ -115,13 +119,35 @@ class Library:
             if row.split not in HELD_OUT:
                 row.split = split
 
+    # --- videos that could not be read ----------------------------------------------------------------------
+
+    def record_probe(self, digest: str, problem: str) -> None:
+        """Record the result of a probe: why the video cannot be read, or empty if it can be."""
+        with self._session() as session:
+            row = _row(session, digest)
+            if problem:
+                _record_failure(session, row, problem)
+                return
+            row.problem = ""
+            if row.failed_probe is not None:
+                session.delete(row.failed_probe)
+
+    def problems(self) -> list[Problem]:
+        """The videos that could not be read, sorted by name."""
+        with self._session() as session:
+            rows = session.scalars(select(VideoRow).where(VideoRow.problem != "").order_by(VideoRow.name))
+            return [_problem(row) for row in rows]
+
     # --- labels ---------------------------------------------------------------------------------------------
 
     def add_labels(self, digest: str, labels: tuple[str, ...], *, by: str, source: str) -> bool:
-        """Append to a video's label history; returns False if it has these labels already."""
+        """Append to a video's label history; returns False if it has these labels already.
+
+        Empty `labels` clear: the video then has none.
+        """
         with self._session() as session:
             row = _row(session, digest)
-            if row.labels and row.labels[-1].labels == "|".join(labels):
+            if (row.labels[-1].labels if row.labels else "") == "|".join(labels):
                 return False
             session.add(LabelRow(video_id=row.id, labels="|".join(labels), given_by=by, source=source))
             return True
@@ -171,6 +197,21 @@ def _row(session: Session, digest: str) -> VideoRow:
     return session.scalars(select(VideoRow).where(VideoRow.digest == digest)).one()
 
 
+def _record_failure(session: Session, row: VideoRow, problem: str) -> None:
+    attempts, at = (row.failed_probe.attempts if row.failed_probe else 0) + 1, now()
+    row.problem = problem
+    session.merge(
+        FailedProbeRow(video_id=row.id, attempts=attempts, tried_at=at, next_at=next_try(at, attempts))
+    )
+
+
+def _problem(row: VideoRow) -> Problem:
+    failed = row.failed_probe
+    if failed is None:  # recorded before failed probes were counted: one try, and due at once
+        return Problem(_video(row), attempts=1, tried_at=row.first_seen, next_at=row.first_seen)
+    return Problem(_video(row), failed.attempts, failed.tried_at, failed.next_at)
+
+
 def _free_name(session: Session, name: str, digest: str, rename_existing: bool) -> str:
     """A name for new content that no other video has."""
     existing = session.scalar(select(VideoRow).where(VideoRow.name == name))
@@ -192,7 +233,7 @@ def _video(row: VideoRow) -> Video:
         name=row.name,
         digest=row.digest,
         split=row.split,
-        labels=_split_labels(row.labels[-1].labels) if row.labels else None,
+        labels=_split_labels(row.labels[-1].labels) or None if row.labels else None,
         problem=row.problem,
         paths=tuple(Path(location.path) for location in reversed(row.locations)),
     )
@@ -204,4 +245,4 @@ def _label_entry(row: LabelRow) -> LabelEntry:
 
 
 def _split_labels(labels: str) -> tuple[str, ...]:
-    return tuple(labels.split("|"))
+    return tuple(labels.split("|")) if labels else ()

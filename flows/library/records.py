@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from extract.errors import InputError
@@ -10,6 +11,8 @@ from extract.manifest import VideoRecord
 
 HELD_OUT = ("test", "audit")
 """Splits that are never trained on. A video never leaves them, and its labels are the manifest's."""
+FIRST_RETRY, LONGEST_RETRY = timedelta(hours=1), timedelta(days=30)
+"""Time until a video that could not be read is tried again; it doubles with every failed try."""
 MIN_DIGEST_LENGTH = 8
 """Hexadecimal digits of a digest that identify a video."""
 
@@ -56,6 +59,22 @@ class Video:
 
 
 @dataclass(frozen=True)
+class Problem:
+    """A video that could not be read, with the reason in `video.problem`. Times are in UTC."""
+
+    video: Video
+    attempts: int
+    tried_at: datetime
+    next_at: datetime
+
+
+def next_try(tried_at: datetime, attempts: int) -> datetime:
+    """Time of the next try after this many failed ones."""
+    doublings = min(attempts - 1, 20)  # more would exceed the range of a time span
+    return tried_at + min(FIRST_RETRY * 2**doublings, LONGEST_RETRY)
+
+
+@dataclass(frozen=True)
 class Features:
     """A feature file: digests of its content and its encoder, number of snippets, length of the video."""
 
@@ -76,7 +95,10 @@ class Score:
 
 @dataclass(frozen=True)
 class LabelEntry:
-    """An entry of a label history: who gave the labels, from which source, when (ISO 8601, UTC)."""
+    """An entry of a label history: who gave the labels, from which source, when (ISO 8601, UTC).
+
+    `labels` is empty if the labels were cleared.
+    """
 
     labels: tuple[str, ...]
     by: str

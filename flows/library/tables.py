@@ -2,6 +2,7 @@
 
 videos     one row per content (sha256): the same file under two names is one video
 locations  the files with that content
+failed_probes  how often a video could not be read, and when it is tried again
 labels     the label history: labels, person, source and time; the newest row holds, rows are never changed
 features   the feature file of a video
 scores     the scores of a video by each model version
@@ -64,13 +65,14 @@ class VideoRow(Base):
     name: Mapped[str] = mapped_column(String(255), unique=True)
     """Name of its feature and score files."""
     split: Mapped[str] = mapped_column(String(5))
-    """train, val or test; a test video never leaves `test`."""
+    """train, val, test or audit; a video never leaves `test` and `audit`."""
     problem: Mapped[str] = mapped_column(Text, default="")
     """Reason why it cannot be decoded; empty for a usable video."""
     first_seen: Mapped[datetime] = mapped_column(UtcTime, default=now)
 
     locations: Mapped[list["LocationRow"]] = relationship(order_by="LocationRow.id", lazy="selectin")
     labels: Mapped[list["LabelRow"]] = relationship(order_by="LabelRow.id", lazy="selectin")
+    failed_probe: Mapped["FailedProbeRow | None"] = relationship()
     features: Mapped["FeatureRow | None"] = relationship()
 
 
@@ -86,13 +88,22 @@ class LocationRow(Base):
     seen: Mapped[datetime] = mapped_column(UtcTime, default=now)
 
 
+class FailedProbeRow(Base):
+    __tablename__ = "failed_probes"
+
+    video_id: Mapped[int] = mapped_column(ForeignKey("videos.id"), primary_key=True)
+    attempts: Mapped[int] = mapped_column(Integer)
+    tried_at: Mapped[datetime] = mapped_column(UtcTime)
+    next_at: Mapped[datetime] = mapped_column(UtcTime)
+
+
 class LabelRow(Base):
     __tablename__ = "labels"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     video_id: Mapped[int] = mapped_column(ForeignKey("videos.id"), index=True)
     labels: Mapped[str] = mapped_column(Text)
-    """Joined by `|`; `normal` for a video without anomalies."""
+    """Joined by `|`; `normal` for a video without anomalies; empty if the labels were cleared."""
     given_by: Mapped[str] = mapped_column(String(255))
     """The person, or `manifest`."""
     source: Mapped[str] = mapped_column(Text)

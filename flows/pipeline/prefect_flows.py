@@ -21,14 +21,18 @@ from dsanet.detectors.registry import AnyDetectorConfig
 from evaluate.config import EvaluateConfig
 from extract.config import ExtractConfig, ExtractRuntime
 from flows.pipeline.cache import Stage, StageResult
+from flows.pipeline.checks import check_frames, check_run, warn_of_unlearned_classes
 from flows.pipeline.stages import EVALUATE, EXTRACT, INFER, STAGES, TRAIN
 from flows.server.connection import logs_sent_to_server
+from flows.server.embedded import OwnedServer
 from flows.workspace.config import PipelineConfig, StageName, TrainSettings
-from flows.workspace.inputs import Source, resolve_inputs
+from flows.workspace.inputs import Source, resolve_inputs, undone_if_refused
 from flows.workspace.model_reference import version_folder
 from flows.workspace.partial import PARTIAL
 from flows.workspace.run import Run
 from flows.workspace.workspace import Workspace, WorkspaceInputs
+
+OwnedServer()  # where no server is set, Prefect starts this one before it runs a flow
 
 WORKSPACE = Path(os.environ.get("DSANET_WORKSPACE", "workspace"))
 """Default workspace of a deployed run; a relative path counts from the folder it was deployed from."""
@@ -55,11 +59,16 @@ def locked_workspace(
     """The workspace of a flow run: holds its lock, and sends the log lines to Prefect's server.
 
     While another process holds the lock, a deployed run waits for it; any other run raises BusyError. Raises
-    what `_inputs` raises for these parameters, before the lock file creates the folder.
+    what `_inputs` raises for these parameters, before the lock file creates the folder. Parameters of a run
+    that is refused are not kept in `workspace.json`.
     """
     workspace = Workspace(root)
     _inputs(workspace, source, config)
-    with logs_sent_to_server(), workspace.locked(wait=deployment.id is not None):
+    with (
+        logs_sent_to_server(),
+        workspace.locked(wait=deployment.id is not None),
+        undone_if_refused(workspace),
+    ):
         yield workspace
 
 
@@ -97,8 +106,14 @@ def extract_train_eval(
     first_refreshed = names.index(refresh) if refresh else len(names)
     with locked_workspace(workspace, source, config) as place:
         run = _load_run(place, source, config)
-        run.check()
-        return [stage(run, refresh=position >= first_refreshed) for position, stage in enumerate(STAGES)]
+        check_run(run)
+        warn_of_unlearned_classes(run)
+        results = []
+        for position, stage in enumerate(STAGES):
+            results.append(stage(run, refresh=position >= first_refreshed))
+            if stage is EXTRACT:
+                check_frames(run)
+        return results
 
 
 @flow(name="extract", flow_run_name=run_name)

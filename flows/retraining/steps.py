@@ -17,7 +17,9 @@ from extract.store import content_digest, feature_path, read_features
 from flows.library.from_manifest import import_manifest
 from flows.library.inbox import scan
 from flows.library.library import Library
+from flows.library.problems import due, grouped_by_reason, recheck
 from flows.library.records import Features, Score, Video
+from flows.library.tables import now
 from flows.pipeline.stages import EXTRACT, INFER
 from flows.pipeline.stages.evaluate import read_truths
 from flows.workspace.model_reference import restore_version
@@ -77,8 +79,18 @@ def import_videos(work: Retraining) -> None:
         "%-9s %d new, %d known, %d unreadable, %d unfinished (left for the next run)",
         *("scan", len(result.new), len(result.known), len(result.unreadable), len(result.deferred)),
     )
-    for path, reason in result.unreadable.items():
-        log.warning("%s is not a usable video: %s", path, reason)
+    for group in grouped_by_reason((str(path), reason) for path, reason in result.unreadable.items()):
+        log.warning("%d files are not usable videos (%s): %s", len(group.files), group.reason, group.shown)
+    _retry_unreadable(work.library, set(result.unreadable))
+
+
+def _retry_unreadable(library: Library, just_tried: set[Path]) -> None:
+    """Try the videos again that could not be read at an earlier time, where the next try is due."""
+    videos = [video for video in due(library.problems(), now()) if video.path not in just_tried]
+    again = recheck(library, videos)
+    tried = len(again.readable) + len(again.unreadable)
+    if tried:
+        log.info("%-9s %d of %d unreadable videos can be read now", "recheck", len(again.readable), tried)
 
 
 def extract_features(work: Retraining) -> None:

@@ -4,16 +4,19 @@ A flow parameter or command option that is left out keeps its value in `workspac
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from dsanet.detectors.config import TextConfig
+from extract.atomic import write_atomically
 from extract.config import StrictModel
 from extract.display import require_utf8
-from extract.errors import MissingFileError
+from extract.errors import InputError, MissingFileError
+from extract.manifest import read_manifest
 from flows.workspace.config import DEFAULT_PRESET, PipelineConfig, merge_settings, override, preset_config
 from flows.workspace.workspace import Workspace, WorkspaceInputs, default_annotations
 
@@ -87,6 +90,52 @@ def configure_workspace(
     inputs = _complete(Source(manifest=manifest, annotations=annotations, title=title), config)
     with workspace.locked():
         workspace.write_inputs(inputs)
+
+
+@contextmanager
+def configured_workspace(
+    out: Path,
+    manifest: Path | None = None,
+    annotations: Path | None = None,
+    preset: str | None = None,
+    weights: str | None = None,
+    settings: Sequence[str] | None = None,
+) -> Iterator[None]:
+    """`configure_workspace` for the command inside; undone if the command is refused (InputError)."""
+    workspace = Workspace(out)
+    before = _content(workspace)
+    if manifest is not None and manifest.is_file():
+        read_manifest(manifest)  # an invalid one is refused before the folder is created
+    configure_workspace(out, manifest, annotations, preset, weights, settings)
+    written = _content(workspace)
+    try:
+        yield
+    except InputError:
+        if _content(workspace) == written:  # no other command has changed it since
+            _put_back(workspace, before)
+        raise
+
+
+@contextmanager
+def undone_if_refused(workspace: Workspace) -> Iterator[None]:
+    """Put `workspace.json` back as it is now if InputError is raised inside. Needs the workspace lock."""
+    before = _content(workspace)
+    try:
+        yield
+    except InputError:
+        _put_back(workspace, before)
+        raise
+
+
+def _content(workspace: Workspace) -> bytes | None:
+    return workspace.inputs_file.read_bytes() if workspace.inputs_file.is_file() else None
+
+
+def _put_back(workspace: Workspace, content: bytes | None) -> None:
+    if content is None:
+        workspace.inputs_file.unlink(missing_ok=True)
+    elif content != _content(workspace):
+        write_atomically(workspace.inputs_file, content)
 
 
 def _read_previous(workspace: Workspace, *, required: bool) -> WorkspaceInputs | None:

@@ -37,16 +37,19 @@ class Version:
     """True if it is or was the champion."""
 
     @property
-    def status(self) -> str:
-        """Service and decision of the gate, for example `promoted by hand although the gate refused it`."""
+    def verdict(self) -> str:
+        """What gate and people have decided, for example `promoted by hand although the gate refused it`."""
         passed = self.decision.promoted if self.decision else None
         if not self.served:
-            told = {None: "not judged", True: "passed the gate, not promoted", False: "refused"}[passed]
-        elif passed is None:
-            told = "promoted by hand without the gate" if self.replaced else "first champion"
-        else:
-            told = "promoted" if passed else "promoted by hand although the gate refused it"
-        return f"{told}; taken out of service by hand" if self.withdrawn else told
+            return {None: "not judged", True: "passed the gate, not promoted", False: "refused"}[passed]
+        if passed is None:
+            return "promoted by hand without the gate" if self.replaced else "first champion"
+        return "promoted" if passed else "promoted by hand although the gate refused it"
+
+    @property
+    def status(self) -> str:
+        """The verdict, and whether it was taken out of service by hand."""
+        return f"{self.verdict}; taken out of service by hand" if self.withdrawn else self.verdict
 
 
 class Promotion(StrictModel):

@@ -18,10 +18,11 @@ from flows.demo.footage import ClipPlan, write_clip
 from flows.library.database import URL_VARIABLE, database_url, open_database
 from flows.library.from_manifest import import_manifest
 from flows.library.inbox import scan
-from flows.library.labels import import_labels, label_queue, set_labels
+from flows.library.labels import clear_labels, import_labels, label_queue, set_labels
 from flows.library.library import Library
 from flows.library.records import Features, Score, find_video
 from flows.library.tables import Base
+from flows.retraining.model_versions import newly_labelled
 from tests.postgres import PostgresServer
 
 KNOWN = ("normal", "fire", "riot")
@@ -210,21 +211,84 @@ def test_the_label_history_keeps_person_time_and_source(
 @pytest.mark.parametrize(
     ("rows", "complaint"),
     [
-        ("video,labels\ncalm,normal\nnowhere,fire\n", r"row 3: no video 'nowhere' in the library"),
-        ("video,labels\ncalm,fire\nburns,fier\n", r"row 3: no video has the label fier yet"),
-        ("video,labels\ncalm,normal|fire\n", r"row 2: .*`normal` excludes"),
+        ("video,labels\ncalm,normal\nnowhere,fire\n", r"line 3: no video 'nowhere' in the library"),
+        ("video,labels\ncalm,fire\nburns,fier\n", r"line 3: no video has the label fier yet"),
+        ("video,labels\ncalm,normal|fire\n", r"line 2: .*`normal` excludes"),
         ("video,label\ncalm,normal\n", r"no column labels"),
+        ("video,labels\nburns,riot,fire\n", r"line 2: expected 2 values .*join several labels by `|`"),
+        ('video,labels\nburns,"riot,fire"\n', r"line 2: .*join several labels by `|`"),
+        ("video,labels\nburns,riot;fire\n", r"line 2: .*join several labels by `|`"),
+        ("video;labels\nburns;riot;fire\n", r"line 2: expected 2 values .*join several labels by `|`"),
+        (
+            "video,labels\nburns,riot\ncalm,normal\nburns.mp4,fire\n",
+            r"line 4: burns has the labels 'fire' here and 'riot' in line 2",
+        ),
+        ("video,labels\nburns,\n", r"line 2: labels are ''"),
+        (b"video,labels\ncalm,normal\nburns,\xe9\n", r"labels.csv, line 3: not UTF-8"),
     ],
 )
 def test_an_invalid_label_file_changes_nothing(
-    rows: str, complaint: str, clips: dict[str, Path], tmp_path: Path
+    rows: str | bytes, complaint: str, clips: dict[str, Path], tmp_path: Path
 ) -> None:
-    (tmp_path / "labels.csv").write_text(rows)
+    (tmp_path / "labels.csv").write_bytes(rows if isinstance(rows, bytes) else rows.encode())
     with Library.open(tmp_path / "ws") as library:
         import_first_manifest(library, clips)
         with pytest.raises(ValueError, match=complaint):
             import_labels(library, tmp_path / "labels.csv", allowed=KNOWN)
         assert all(len(library.label_history(video.digest)) == 1 for video in library.videos())
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Video;Labels\r\ncalm;fire\r\n\r\nburns; riot|fire\r\nburns.mp4;fire|riot\r\n", "utf-16"),
+        ("video\tlabels\ncalm\tfire\nburns\tRiot|fire\n\t\n", "utf-8-sig"),
+    ],
+)
+def test_a_label_file_is_read_as_spreadsheets_write_it(
+    text: str, encoding: str, clips: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "labels.csv").write_bytes(text.encode(encoding))
+    with Library.open(tmp_path / "ws") as library:
+        import_first_manifest(library, clips)
+        result = import_labels(library, tmp_path / "labels.csv", allowed=KNOWN)
+        assert (result.changed, result.unchanged) == (["calm", "burns"], [])
+        assert find_video(library.videos(), "burns").labels == ("riot", "fire")
+
+
+def test_cleared_labels_are_gone_and_stay_in_the_history(library: Library, clips: dict[str, Path]) -> None:
+    import_first_manifest(library, clips)
+    set_labels(library, "burns", "riot", allowed=KNOWN, by="ada")
+    assert [video.name for video in clear_labels(library, ["burns", "calm", "burns"], by="bob")] == [
+        "burns",
+        "calm",
+    ]
+    assert clear_labels(library, ["burns"]) == []
+    burns = find_video(library.videos(), "burns")
+    assert burns.labels is None
+    assert [item.video.name for item in label_queue(library, None)] == ["burns", "calm"]
+    history = [(entry.labels, entry.by) for entry in library.label_history(burns.digest)]
+    assert history == [(("fire",), "manifest"), (("riot",), "ada"), ((), "bob")]
+    import_first_manifest(library, clips)  # the manifest has not changed: the labels stay cleared
+    assert find_video(library.videos(), "burns").labels is None
+    with pytest.raises(ValueError, match="exam is a test video"):
+        clear_labels(library, ["calm", "exam"])
+    with pytest.raises(ValueError, match="no video 'nowhere'"):
+        clear_labels(library, ["calm", "nowhere"])
+    assert set_labels(library, "burns", "fire", allowed=KNOWN)[1]
+
+
+def test_an_audit_video_is_never_trained_on(library: Library, clips: dict[str, Path], tmp_path: Path) -> None:
+    rows = [("exam", "test"), ("later", "audit"), ("calm", "train")]
+    records = [VideoRecord(name, clips[name], ("fire",), split) for name, split in rows]
+    import_manifest(library, records, tmp_path)
+    later = find_video(library.videos(), "later")
+    assert (later.split, later.held_out) == ("audit", True)
+    moved = [VideoRecord("later", clips["later"], ("fire",), "train"), records[0]]
+    assert import_manifest(library, moved, tmp_path).kept_in_audit == ["later"]
+    with pytest.raises(ValueError, match="later is an audit video"):
+        set_labels(library, "later", "normal", allowed=KNOWN)
+    assert newly_labelled(library.videos(), []) == [find_video(library.videos(), "calm")]
 
 
 def test_the_queue_lists_unscored_videos_first_and_then_by_decreasing_entropy(
