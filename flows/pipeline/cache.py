@@ -26,6 +26,8 @@ Record = dict[str, Any]
 """The return value of a stage's task, stored in its cache record: the fields of a StageResult as plain
 values, so that records do not depend on the module path of the class."""
 
+WORKSPACE_ROOT = "{workspace}"
+"""The folder of the workspace in a stored summary: a copied workspace names its own files."""
 NON_RETRYABLE = (
     FileNotFoundError,
     PermissionError,
@@ -69,11 +71,11 @@ class Stage:
         began = time.monotonic()
         key = self.cache_key(run)
         state = self._task(run, key, refresh)(return_state=True)
-        result = _result_of(state)
+        result = _result_of(state, run)
         if state.name == "Cached" and (result.digest is None or result.digest != self.output_digest(run)):
             log.info("%s: output files are missing or changed; running the stage again", self.name)
             state = self._task(run, key, True)(return_state=True)
-            result = _result_of(state)
+            result = _result_of(state, run)
         duration = "Cached" if state.name == "Cached" else f"{time.monotonic() - began:.1f} s"
         log.info("%-9s %s (%s)", self.name, result.summary, duration)
         self.publish(run)
@@ -99,16 +101,18 @@ class Stage:
             timeout_seconds=limits.timeout_h and limits.timeout_h * 3600,
         )
         def stage() -> Record:
-            summary = self.work(run)
+            summary = self.work(run).replace(str(run.workspace.root), WORKSPACE_ROOT)
             return StageResult(stage=self.name, digest=self.output_digest(run), summary=summary).model_dump()
 
         return stage
 
 
-def _result_of(state: State[Record]) -> StageResult:
+def _result_of(state: State[Record], run: Run) -> StageResult:
     record = state.result()
     # Older records hold the fields in `data`, beside the path that the class had then.
-    return StageResult.model_validate(record.get("data", record))
+    result = StageResult.model_validate(record.get("data", record))
+    summary = result.summary.replace(WORKSPACE_ROOT, str(run.workspace.root))
+    return result.model_copy(update={"summary": summary})
 
 
 def _is_retryable(task: Task[..., Any], task_run: TaskRun, state: State) -> bool:

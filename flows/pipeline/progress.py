@@ -6,15 +6,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
-from rich.console import Console
+from rich.console import Console, OverflowMethod
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from extract.progress import ExtractProgress
 
@@ -23,6 +25,8 @@ Report = Callable[[int, int, str], None]
 Show = Callable[[int, int, str, str], None]
 """(done, total, note, the three and the rate as one text)"""
 
+NARROW, MEDIUM, WIDE = 50, 80, 120
+"""Widths of a terminal from which the bar has the time left, the time elapsed, and a note."""
 SECONDS_BETWEEN_LINES = 60.0
 log = logging.getLogger(__name__)
 
@@ -49,23 +53,33 @@ def stage_progress(
 
 @contextmanager
 def _bar(stage: str, unit: str) -> Iterator[Show]:
-    columns = (
-        TextColumn(f"{stage:<9}"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TextColumn(f"{unit}  elapsed"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", style="dim"),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True, markup=False, emoji=False)
+    columns = [column for least, column in _columns(stage, unit) if console.width >= least]
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(stage, total=None, note="")
 
         def show(done: int, total: int, note: str, text: str) -> None:
             progress.update(task, completed=done, total=total, note=note)
 
         yield show
+
+
+def _columns(stage: str, unit: str) -> Iterator[tuple[int, ProgressColumn]]:
+    """The parts of the line, with the width of a terminal from which each fits without cutting numbers."""
+    yield 0, _text(f"{stage:<9}")
+    yield WIDE, BarColumn(bar_width=30)
+    yield 0, MofNCompleteColumn(table_column=Column(no_wrap=True))
+    yield MEDIUM, _text(unit)
+    yield MEDIUM, _text("elapsed")
+    yield MEDIUM, TimeElapsedColumn(table_column=Column(no_wrap=True))
+    yield NARROW, _text("left")
+    yield NARROW, TimeRemainingColumn(table_column=Column(no_wrap=True))
+    yield WIDE, _text("{task.fields[note]}", style="dim", overflow="ellipsis")
+
+
+def _text(template: str, style: str = "none", overflow: OverflowMethod = "fold") -> TextColumn:
+    column = Column(no_wrap=True, overflow=overflow)
+    return TextColumn(template, style=style, markup=False, table_column=column)
 
 
 def _log_lines(stage: str) -> Show:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -102,3 +103,15 @@ def test_a_record_of_an_older_version_is_used(tmp_path: Path) -> None:
     work = Work()
     assert run_stage(tmp_path, work).summary == "done before"
     assert work.tries == 0
+
+
+def test_a_copied_workspace_names_its_own_files(tmp_path: Path) -> None:
+    def work(run: Run) -> str:
+        return f"report in {run.workspace.report / 'index.html'}"
+
+    assert run_stage(tmp_path / "first", work).summary == f"report in {tmp_path}/first/report/index.html"
+    shutil.copytree(tmp_path / "first", tmp_path / "copy")
+    shutil.rmtree(tmp_path / "first")
+    again = Work()
+    assert run_stage(tmp_path / "copy", again).summary == f"report in {tmp_path}/copy/report/index.html"
+    assert again.tries == 0

@@ -75,7 +75,7 @@ def _work(run: Run) -> str:
         run_config=run.config.model_dump(mode="json"),
         digests=_digests_of_inputs(run),
     )
-    return f"report in {workspace.report.name}/{PAGE_FILE}"  # relative: a copied workspace keeps this line
+    return f"report in {workspace.report / PAGE_FILE}"
 
 
 def _thumbnails(records: Iterable[VideoRecord]) -> Callable[[str, int], bytes | None]:
