@@ -8,8 +8,8 @@ import base64
 import json
 import logging
 import re
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, cast
@@ -31,6 +31,7 @@ from evaluate.report.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Metrics,
 from evaluate.report.png import training_picture
 from extract.display import MOST_NAMES, printable
 from extract.failures import Failure, read_failures
+from flows.pipeline.background import sent_in_background
 from flows.server import connection
 from flows.workspace.run import Run
 
@@ -39,6 +40,8 @@ Record = Callable[[float, str], None]
 """(percent, description)"""
 
 SECONDS_BETWEEN_UPDATES = 5.0
+LAST_UPDATE_TIMEOUT_S = 10.0
+"""How long the end of a stage waits for a server that has not taken the last progress yet."""
 log = logging.getLogger(__name__)
 
 
@@ -63,29 +66,28 @@ def _if_possible(publish: Callable[Parameters, None]) -> Callable[Parameters, bo
     return attempt
 
 
-def progress_artifact(stage: str) -> Record:
-    """A function that keeps the progress of a stage in an artifact.
+@contextmanager
+def progress_artifact(stage: str) -> Iterator[Record]:
+    """Yield a function that keeps the progress of a stage in an artifact; it never waits for the server.
 
-    It updates the artifact every SECONDS_BETWEEN_UPDATES and at 100 %, and stops if the server refuses it.
+    A thread updates the artifact every SECONDS_BETWEEN_UPDATES and at the end, with the latest progress, and
+    stops if the server refuses it.
     """
     created: list[UUID] = []
-    accepted, updated = True, 0.0
 
     @_if_possible
-    def publish(percent: float, text: str) -> None:
+    def publish(progress: tuple[float, str]) -> None:
+        percent, text = progress
         if created:
             update_progress_artifact(created[0], percent, text)
         else:
             artifact = create_progress_artifact(percent, key=f"{stage}-progress", description=text)
             created.append(cast(UUID, artifact))  # a coroutine only in asynchronous flows
 
-    def record(percent: float, text: str) -> None:
-        nonlocal accepted, updated
-        if accepted and (percent >= 100 or time.monotonic() - updated >= SECONDS_BETWEEN_UPDATES):
-            updated = time.monotonic()
-            accepted = publish(percent, text)
-
-    return record
+    with sent_in_background(
+        publish, interval_s=SECONDS_BETWEEN_UPDATES, last_timeout_s=LAST_UPDATE_TIMEOUT_S
+    ) as send:
+        yield lambda percent, text: send((percent, text))
 
 
 @_if_possible

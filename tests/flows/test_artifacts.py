@@ -1,71 +1,60 @@
-"""The texts of the artifacts: bounded, and what users have named is never Markdown."""
+"""Progress artifacts: sent from a thread of their own, a server that does not answer costs no time."""
 
-from html import unescape
+import socket
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from markdown_it import MarkdownIt
+from prefect import flow, get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from extract.failures import Failure
-from flows.pipeline.artifacts import failure_table, markdown_text, metrics_markdown
-
-MARKUP = (
-    "yard [b]",
-    "[x](javascript:alert(1))",
-    "![x](http://host/a.png)",
-    "<img src=x onerror=alert(1)>",
-    "*a* _b_ __c__ ~~d~~ `e`",
-    "# a",
-    "a | b",
-    "&lt; $x$ \\",
-)
+import flows.pipeline.prefect_flows  # noqa: F401 - the embedded server is ours
+from flows.pipeline import artifacts
+from flows.pipeline.artifacts import progress_artifact
 
 
-def rendered(text: str) -> str:
-    markdown = MarkdownIt("commonmark").enable(["table", "strikethrough"])
-    markdown.validateLink = lambda url: True  # type: ignore[method-assign]  # `file:` links too
-    return markdown.render(text)
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """API URL of a server that takes connections and never answers, as behind a firewall."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        yield f"http://127.0.0.1:{silent.getsockname()[1]}/api"
 
 
-@pytest.mark.parametrize("name", MARKUP)
-def test_names_are_shown_as_they_are(name: str) -> None:
-    assert unescape(rendered(f"x {markdown_text(name)}")) == f"<p>x {name}</p>\n"
+def test_updates_to_a_silent_server_cost_no_time(silent_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifacts, "SECONDS_BETWEEN_UPDATES", 0.0)
+    monkeypatch.setattr(artifacts, "LAST_UPDATE_TIMEOUT_S", 0.5)
+
+    @flow
+    def computing() -> tuple[float, float]:
+        with temporary_settings({PREFECT_API_URL: silent_server}):
+            began = time.monotonic()
+            with progress_artifact("silent") as record:
+                for percent in range(101):
+                    record(percent, f"{percent} of 100")
+                    time.sleep(0.001)
+                computed = time.monotonic()
+            return computed - began, time.monotonic() - computed
+
+    while_computing, at_the_end = computing()
+    assert while_computing < 1
+    assert at_the_end < 1
 
 
-def test_a_name_cannot_end_its_line() -> None:
-    assert markdown_text("a\n# b\x1b") == r"a\\n\# b\\x1b"
+def test_the_last_progress_arrives_at_the_end(tmp_path: Path) -> None:
+    @flow
+    def computing() -> object:
+        with progress_artifact("real") as record:
+            for done in range(50):
+                record(2.0 * done, f"{done} of 50")
+            time.sleep(0.5)
+            record(100.0, "50 of 50")
+        return flow_run.id
 
-
-def test_the_table_of_failures_has_ten_rows_and_counts_the_rest() -> None:
-    failures = [Failure(name, Path(f"{name}.mp4"), f"{name} is damaged", 7) for name in MARKUP]
-    rows, description = failure_table(failures)
-    assert (len(rows), description) == (len(MARKUP), "Videos without features")
-    assert rows[0]["video"] == r"yard \[b\]"
-    assert rows[0]["frame"] == 7
-    rows, description = failure_table(failures * 200)
-    assert (len(rows), description) == (
-        10,
-        "Videos without features; 1,590 more in features/failures.csv",
-    )
-
-
-def test_the_metrics_have_notes_with_the_reasons_of_missing_figures(tmp_path: Path) -> None:
-    metrics = {
-        **dict.fromkeys(("auc", "ap", "anomaly_auc", "far", "map"), None),
-        "video": dict.fromkeys(
-            ("accuracy", "auc", "ap", "anomaly_accuracy", "event_accuracy", "background_accuracy")
-        )
-        | {"auc": 0.75},
-        "confidence_intervals": {"video_auc": [0.5, 1.0]},
-        "confidence_level": 0.9,
-        "missing": {"auc": "1 anomalous video(s) without temporal annotations, first: yard [b]"},
-        "notes": ["<b>trial</b>"],
-    }
-    text = metrics_markdown("re[port](x)", metrics, tmp_path / "a [b].html")
-    page = rendered(text)
-    assert "<h1>re[port](x)</h1>" in page
-    assert "&lt;b&gt;trial&lt;/b&gt;" in page
-    assert "no AUC: 1 anomalous video(s) without temporal annotations, first: yard [b]" in page
-    assert "<th>90 % interval</th>" in page
-    assert "<td>Video AUC</td>\n<td>75.00</td>\n<td>50.00 – 100.00</td>" in page
-    assert f'<a href="{(tmp_path / "a [b].html").as_uri()}">{tmp_path}/a [b].html</a>' in page
+    run = computing()
+    with get_client(sync_client=True) as client:
+        of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run]))
+        (artifact,) = client.read_artifacts(artifact_filter=of_run)
+    assert (artifact.key, artifact.data, artifact.description) == ("real-progress", 100.0, "50 of 50")

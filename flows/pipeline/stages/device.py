@@ -14,5 +14,9 @@ from flows.workspace.run import Run
 def computing(run: Run, stage: str, unit: str) -> Iterator[Report]:
     """Hold the lock of the run's GPU, if it uses one; yields a function that reports progress in `unit`."""
     device = str(resolve_device(run.config.runtime.device))
-    with gpu_lock(device), stage_progress(stage, unit, progress_artifact(stage)) as report:
+    with (
+        gpu_lock(device),
+        progress_artifact(stage) as record,
+        stage_progress(stage, unit, record) as report,
+    ):
         yield report
