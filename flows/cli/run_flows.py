@@ -36,6 +36,7 @@ def run_stage(name: StageName, out: Path, refresh: bool, **parameters: object) -
     """Run the flow of one stage; `parameters` are those that only this flow has."""
     use_private_home()
     from flows.pipeline import prefect_flows
+    from flows.pipeline.stages.evaluate import ground_truth
     from flows.pipeline.stages.train import check_detector
 
     run = Run.load(out)
@@ -44,6 +45,8 @@ def run_stage(name: StageName, out: Path, refresh: bool, **parameters: object) -
         run.check_sources()
     elif name == "train":
         check_detector(run)
+    elif name == "evaluate":
+        ground_truth(run, [record for record in run.records if record.split == "test"])
     with _prefect_server():
         getattr(prefect_flows, name)(Workspace(out).root, refresh=refresh, **parameters)
 
