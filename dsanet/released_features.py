@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -165,8 +166,13 @@ def _features(name: str, paths: Sequence[Path], encoder: EncoderFingerprint, fps
 def _array(path: Path) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"{path} can't be read as an array without pickle: {error}") from error
+    except (ValueError, EOFError, BadZipFile) as error:
+        raise InputError(
+            f"{path} is not an array of numbers: it is damaged, or it holds Python objects, and loading "
+            "these would run code from the file"
+        ) from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path} is an archive of arrays (.npz); expected one array")
     if array.ndim != 2 or array.shape[1] != FEATURE_DIM or not len(array):
         raise InputError(f"{path} has shape {array.shape}, expected (snippets, {FEATURE_DIM})")
     with np.errstate(over="ignore"):

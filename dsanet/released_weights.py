@@ -5,9 +5,7 @@ A file is a state dict, bare or under `model_state_dict`. It includes CLIP; DSAN
 uses the second, and so does this module.
 """
 
-import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +23,7 @@ from extract.clip import ARCHITECTURE, visual_digest
 from extract.config import EncoderFingerprint
 from extract.errors import InputError, MissingFileError
 from extract.preprocess import PREPROCESSING
+from extract.tensors import load_tensors
 
 RELEASE_PRESETS = ("ucf-crime", "xd-violence")
 _UNUSED_SHAPES = {"disAdj.sigma": (1,)}
@@ -166,11 +165,7 @@ def _check_shapes(path: Path, state: Mapping[str, Tensor], expected: Mapping[str
 def _read_state(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise MissingFileError(f"no released weights at {path}; give the authors' .pth file")
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path} can't be read as tensors without running its code: {reason}") from error
+    loaded = load_tensors(path)
     state = loaded.get("model_state_dict", loaded) if isinstance(loaded, dict) else loaded
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(

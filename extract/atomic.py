@@ -3,6 +3,7 @@
 Standard library only, so that every package can use it (`evaluate` included).
 """
 
+import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator
@@ -45,6 +46,8 @@ def write_atomically(
 
 def part_path(path: Path) -> Path:
     """The temporary file of `path`; its name is fixed, so the next writer overwrites a killed one's rest."""
+    if not path.name:  # "." or "/"
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     return path.with_name(f".{os.fsdecode(os.fsencode(path.name)[:_NAME_BYTES])}{PART_SUFFIX}")
 
 

@@ -19,6 +19,7 @@ from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
 from extract.errors import InputError, MissingFileError
+from extract.tensors import load_tensors
 
 ARCHITECTURE = "ViT-B-16-quickgelu"
 _WEIGHTS_HELP = (
@@ -75,11 +76,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     require_weights(str(path))
     try:
         state = _read_any_format(path)
-    except Exception as error:  # each format's reader raises its own kinds for a damaged file
-        raise InputError(
-            f"{path} is neither a TorchScript archive nor a state dict of tensors nor a safetensors file; "
-            f"{_WEIGHTS_HELP}"
-        ) from error
+    except InputError as error:
+        raise InputError(f"{error}; {_WEIGHTS_HELP}") from error
+    except (RuntimeError, ValueError, safetensors.SafetensorError) as error:
+        raise InputError(f"{path} is damaged or in another format; {_WEIGHTS_HELP}") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{path} contains no state dict of tensors; {_WEIGHTS_HELP}")
     return {name: value for name, value in state.items() if name not in _ARCHIVE_SCALARS}
@@ -127,15 +127,18 @@ def _read_any_format(path: Path) -> object:
             warnings.simplefilter("ignore", DeprecationWarning)
             archive = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
             return archive.state_dict()
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    loaded = load_tensors(path)
     return loaded["state_dict"] if isinstance(loaded, dict) and "state_dict" in loaded else loaded
 
 
 def _is_torchscript(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
 
 
 def _download() -> Path:

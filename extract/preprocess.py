@@ -12,8 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from extract.errors import InputError
-
 SIZE = 224
 PREPROCESSING = "openai-clip: shorter side 224 bicubic antialias, crops 224, mean/std v1"
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -28,7 +26,7 @@ def resize_and_crop(frames_NHWC: Tensor, crops: int) -> Tensor:
     """
     require_frames(frames_NHWC)
     if crops not in (1, 5, 10):
-        raise InputError(f"crops is {crops}, expected 1, 5 or 10")
+        raise ValueError(f"crops is {crops}, expected 1, 5 or 10")
     resized = resize_shorter_side(frames_NHWC.permute(0, 3, 1, 2))
     height, width = resized.shape[-2:]
     bottom, right = height - SIZE, width - SIZE
@@ -45,7 +43,7 @@ def require_frames(frames_NHWC: Tensor) -> None:
     valid = frames_NHWC.ndim == 4 and frames_NHWC.shape[-1] == 3 and frames_NHWC.dtype == torch.uint8
     if not valid or not frames_NHWC.numel():
         got = f"{tuple(frames_NHWC.shape)} {frames_NHWC.dtype}"
-        raise InputError(f"frames are {got}, expected (N, H, W, 3) uint8 RGB")
+        raise ValueError(f"frames are {got}, expected (N, H, W, 3) uint8 RGB")
 
 
 def resize_shorter_side(images_NCHW: Tensor) -> Tensor:

@@ -210,7 +210,7 @@ def _check_shapes(features: VideoFeatures) -> None:
     wanted = (snippets, features.meta.config.crops, FEATURE_DIM)
     if features.features.shape != wanted or features.features.dtype != np.float16:
         got = f"{features.features.shape} {features.features.dtype}"
-        raise InputError(f"features of {features.name} are {got}, expected {wanted} float16")
+        raise ValueError(f"features of {features.name} are {got}, expected {wanted} float16")
     times = [t for t in (features.time_s, features.start_s, features.end_s) if t is not None]
     if features.frame_index.ndim != 1 or any(t.shape != features.frame_index.shape for t in times):
-        raise InputError(f"frame_index and the times of {features.name} need one value per snippet")
+        raise ValueError(f"frame_index and the times of {features.name} need one value per snippet")

@@ -44,7 +44,7 @@ LEVELS = {
         {"reuse", "batches"},
         {"decode", "encoder", "store", "failures"},
         {"clip", "preprocess", "manifest", "config"},
-        {"snippets", "source", "labels", "atomic", "progress", "tables", "display"},
+        {"snippets", "source", "tensors", "labels", "atomic", "progress", "tables", "display"},
         {"lazy", "errors"},
     ),
     "evaluate": (
@@ -186,7 +186,8 @@ def test_no_module_beside_a_deployments_entry_point_hides_a_package() -> None:
 
 
 def test_torch_stays_in_the_modules_of_extract_that_compute() -> None:
-    allowed = {f"extract.{name}" for name in ("clip", "encoder", "batches", "preprocess", "engine")}
+    computing = ("clip", "tensors", "encoder", "batches", "preprocess", "engine")
+    allowed = {f"extract.{name}" for name in computing}
     users = {m for m in modules() if within(m, ("extract",)) and "torch" in dependencies(m)}
     assert users <= allowed
 

@@ -53,7 +53,7 @@ class Detector(nn.Module, Generic[OutputT]):
     def __init__(self, config: DetectorConfig, text: nn.Module | None = None) -> None:
         super().__init__()
         if not config.classes:
-            raise InputError("the model's classes are empty; set them, or derive them from the labels")
+            raise ValueError("the model's classes are empty; set them, or derive them from the labels")
         if text is None and isinstance(config, TextConfig):
             text = self.text_module(config, load_text_tower(config.clip_weights))
         self.config = config

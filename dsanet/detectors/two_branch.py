@@ -16,7 +16,6 @@ from dsanet.detectors.config import TwoBranchConfig
 from dsanet.layers.alignment import alignment_map, enhance_text
 from dsanet.layers.ragged import RaggedBatch
 from dsanet.layers.temporal import MLP, TemporalModel
-from extract.errors import InputError
 
 
 class Branches(NamedTuple):
@@ -74,7 +73,7 @@ class TwoBranch(Detector[OutputT]):
         """The batch and its valid positions; masked padding is cut to the windows that hold all snippets."""
         length, window = features_BTD.shape[1], self.config.window
         if length > self.config.bag_length or not 1 <= int(lengths_B.min()) <= int(lengths_B.max()) <= length:
-            raise InputError(
+            raise ValueError(
                 f"bags of {length} snippets with lengths {lengths_B.tolist()}; expected at most "
                 f"{self.config.bag_length} snippets and 1 ≤ length ≤ snippets"
             )
@@ -82,7 +81,7 @@ class TwoBranch(Detector[OutputT]):
             needed = -(-int(lengths_B.max()) // window) * window
             return to_length(features_BTD, needed), RaggedBatch(lengths_B, needed)
         if length != self.config.bag_length:
-            raise InputError(
+            raise ValueError(
                 f"bags of {length} snippets; a model with unmasked padding needs exactly "
                 f"{self.config.bag_length}"
             )

@@ -15,9 +15,10 @@ from dsanet.training.curves import Curves
 from dsanet.training.optim import ScheduledOptimizer, build_optimizers, plateau_drops
 from dsanet.training.resume import read_progress, restore, write_resume
 from dsanet.training.selection import Best, better, validate
+from extract.errors import InputError
 
 
-class NonFiniteLossError(ArithmeticError):
+class NonFiniteLossError(InputError, ArithmeticError):
     """A loss term is NaN or infinite. The model has not been updated with it."""
 
 
@@ -141,8 +142,8 @@ def train_step(
     losses = dict(zip(names, torch.stack([*terms.values(), total]).tolist(), strict=True))
     if bad := [name for name, value in losses.items() if not np.isfinite(value)]:
         raise NonFiniteLossError(
-            f"loss term {', '.join(bad)} is not finite at step {step + 1}; the videos of the batch are "
-            f"{', '.join(sorted(set(batch.names)))}"
+            f"loss term {', '.join(bad)} is not finite at step {step + 1}; lower train.lr, or look at the "
+            f"videos of the batch: {', '.join(sorted(set(batch.names)))}"
         )
     for scheduled in optimizers:
         scheduled.optimizer.zero_grad()

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from dsanet.checkpoint import (
     CURVES_FILE,
     DRAFT,
@@ -110,8 +112,14 @@ def _draft_folder(out_dir: Path) -> Path:
 
 
 def _with_classes(model: DetectorConfig, records: Sequence[VideoRecord]) -> DetectorConfig:
-    labels = [label for record in records for label in record.labels]
-    return type(model).model_validate(model.model_dump() | {"classes": fit_classes(labels, model.classes)})
+    classes = fit_classes((label for record in records for label in record.labels), model.classes)
+    try:
+        return type(model).model_validate(model.model_dump() | {"classes": classes})
+    except ValidationError as error:
+        raise InputError(
+            f"the settings of {model.detector} do not fit the classes {', '.join(classes)}: "
+            f"{error.errors()[0]['msg']}"
+        ) from error
 
 
 def _load(

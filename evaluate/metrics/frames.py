@@ -97,12 +97,12 @@ def _alarm_rate(alarms: Labels) -> float | None:
 
 def _checked(name: str, scores: Floats, labels: NDArray[np.generic]) -> tuple[Floats, Labels]:
     if scores.ndim != 1 or scores.shape != labels.shape:
-        raise InputError(
+        raise ValueError(
             f"{name}: scores of shape {scores.shape}, labels of shape {labels.shape}; "
             "both must have shape (n_frames,)"
         )
     if not np.isfinite(scores).all():
         raise InputError(f"{name}: scores contain NaN or infinite values; score the video again")
     if not np.isin(labels, (0, 1)).all():
-        raise InputError(f"{name}: labels must be 0 or 1, found {np.unique(labels)[:5].tolist()}")
+        raise ValueError(f"{name}: labels must be 0 or 1, found {np.unique(labels)[:5].tolist()}")
     return scores, labels.astype(bool)

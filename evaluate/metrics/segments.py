@@ -168,7 +168,7 @@ def match_segments(
 ) -> list[ClassMatches]:
     """Proposals and hits of each class: the first half of `segment_map`, with the same arguments."""
     if protocol not in PROTOCOLS:
-        raise InputError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}")
+        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}")
     class_of = _class_lookup(classes)
     runs: list[_Runs] = []
     truths: list[tuple[int, int, int, int]] = []  # class, video, start, end
@@ -277,7 +277,7 @@ def _overlaps(runs: _Runs, truths: Array, snippet_length: int) -> tuple[Array, A
 def _checked(name: str, values: ArrayLike, n_classes: int) -> Array:
     values_TC = np.asarray(values)
     if values_TC.ndim != 2 or not len(values_TC) or values_TC.shape[1] != n_classes:
-        raise InputError(
+        raise ValueError(
             f"{name}: class scores have shape {values_TC.shape}, expected (T, {n_classes}), T >= 1"
         )
     if not np.isfinite(values_TC).all():

@@ -34,9 +34,12 @@ def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """The content of a `metrics.json`. Raises ValueError for another schema version."""
-    metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if metrics.get("schema_version") != SCHEMA_VERSION:
+    """The content of a `metrics.json`. Raises ValueError for another file or schema version."""
+    try:
+        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # no JSON, or not UTF-8
+        metrics = {}
+    if not isinstance(metrics, dict) or metrics.get("schema_version") != SCHEMA_VERSION:
         raise InputError(
             f"{path}: not a metrics.json of schema version {SCHEMA_VERSION}; evaluate the run again"
         )

@@ -1,7 +1,8 @@
 """The `dsanet` command: its groups of subcommands, and how it ends.
 
 Subcommands import what they need when they run, so that `dsanet --help` is fast. Invalid input ends with one
-line on standard error and exit code 2; `dsanet --debug COMMAND` shows the traceback.
+line on standard error and exit code 2, a bug with one line, a log file and exit code 1;
+`dsanet --debug COMMAND` shows the traceback.
 """
 
 import io
@@ -12,6 +13,7 @@ from typing import Annotated
 import typer
 
 from flows.cli import bench, data, library, pipeline, server
+from flows.cli.errors import end
 
 INTERRUPTED = 130
 """Typer's exit code after Ctrl-C (128 + SIGINT, as in shells)."""
@@ -38,18 +40,16 @@ def configure(
 
 
 def main() -> None:
-    """Run the command. Invalid input ends with one line and exit code 2; any other exception is a bug."""
+    """Run the command; an exception ends it as `flows.cli.errors` describes."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that cannot be encoded is shown with escapes
             stream.reconfigure(errors="backslashreplace")
     try:
         app()
-    except (ValueError, FileNotFoundError, PermissionError) as error:
+    except Exception as error:
         if "--debug" in sys.argv:
             raise
-        message = " ".join(str(error).split())
-        print(f"dsanet: {message}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(end(error))
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
             print(

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from pydantic import ValidationError
 
 from dsanet.checkpoint import DRAFT, load_checkpoint, read_info
 from dsanet.detectors.registry import DEFAULT, DETECTORS, config_class
@@ -27,6 +28,7 @@ from extract.errors import InputError
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord
 from extract.store import feature_path, read_features
+from flows.pipeline.checks import check_frames, check_run
 from flows.pipeline.stages import EVALUATE, EXTRACT, INFER, TRAIN
 from flows.pipeline.stages.evaluate import read_truths
 from flows.workspace.config import PipelineConfig, override, with_detector
@@ -108,19 +110,27 @@ def bench(
     then reveal a leak.
     """
     run = Run.load(out)
-    run.check()
+    configs = [
+        override(with_detector(run.config, entry.detector), [*entry.changes, *settings]) for entry in entries
+    ]
+    for config in configs:
+        check_run(replace(run, inputs=run.inputs.model_copy(update={"config": config})))
     folder = run.workspace.root / ("bench-shuffled" if shuffle_labels else "bench")
     with run.workspace.locked():
         log.info("%-9s %s", "extract", EXTRACT.work(run))
-        finished = [_run_entry(run, entry, seeds, settings, folder, shuffle_labels) for entry in entries]
-    config = run.config.evaluate
+        check_frames(run)
+        finished = [
+            _run_entry(run, entry, config, seeds, folder, shuffle_labels)
+            for entry, config in zip(entries, configs, strict=True)
+        ]
+    evaluation = run.config.evaluate
     rows = build_standings(
         finished,
         DEFAULT,
         read_truths(run),
-        resamples=config.bootstrap,
-        confidence=config.confidence,
-        seed=config.seed,
+        resamples=evaluation.bootstrap,
+        confidence=evaluation.confidence,
+        seed=evaluation.seed,
     )
     title = f"{run.inputs.title}, shuffled training labels" if shuffle_labels else run.inputs.title
     return rows, write_standings(folder / table, title, rows, DEFAULT)
@@ -129,12 +139,11 @@ def bench(
 def _run_entry(
     run: Run,
     entry: BenchmarkEntry,
+    config: PipelineConfig,
     seeds: int,
-    settings: Sequence[str],
     folder: Path,
     shuffle_labels: bool,
 ) -> BenchmarkRun:
-    config = override(with_detector(run.config, entry.detector), [*entry.changes, *settings])
     runs = [_seeded_run(run, entry, config, seed, folder, shuffle_labels) for seed in range(seeds)]
     measured = [_run_once(one, f"{entry.name} {seed}") for seed, one in enumerate(runs)]
     train_s = [one.train_s for one in measured if one.train_s is not None]
@@ -194,7 +203,7 @@ def _read_measurement(run: Run) -> Measurement | None:
     try:
         measurement = Measurement.model_validate_json((run.workspace.root / MEASURED_FILE).read_bytes())
         return measurement if measurement.key == _run_key(run) else None
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, InputError, ValidationError):
         return None
 
 

@@ -39,9 +39,12 @@ def import_official_lists(name: str, lists: Path, videos: Path, out: Path) -> Im
     """
     if name not in DATASETS:
         raise InputError(f"no data set {name!r}; expected one of {', '.join(DATASETS)}")
+    if out.is_dir():
+        raise InputError(f"the manifest {out} is a folder; give the name of a CSV file with --out")
     dataset = DATASETS[name]
     imported = dataset.import_videos(lists, videos)
     segments = dataset.import_annotations(lists / dataset.annotations_file)
+    out.parent.mkdir(parents=True, exist_ok=True)
     write_manifest(out, imported.records)
     write_annotations(
         out.with_suffix(".annotations.csv"),

@@ -66,7 +66,7 @@ def test_real_lists_are_read(shared: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.array([{"run": "me"}], dtype=object), "without pickle"),
+        (np.array([{"run": "me"}], dtype=object), "would run code"),
         (np.zeros((3, 768)), r"shape \(3, 768\), expected \(snippets, 512\)"),
         (np.zeros((0, 512)), r"shape \(0, 512\)"),
         (np.full((3, 512), 1e6), "not finite numbers in float16"),

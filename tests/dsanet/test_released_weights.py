@@ -12,6 +12,7 @@ from dsanet.detectors.dsanet.config import ModelConfig
 from dsanet.detectors.dsanet.losses import loss_terms
 from dsanet.layers.belief import belief_modulation as our_belief_modulation
 from extract.clip import visual_digest
+from extract.errors import InputError
 from tests.dsanet.helpers import padded_bags
 from tests.dsanet.reference import Reference, belief_modulation, clip_shapes, losses, release_shapes
 
@@ -116,10 +117,10 @@ class Bomb:
 def test_code_in_a_file_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"model_state_dict": Bomb()}, tmp_path / "bomb.pth")
-    with pytest.raises(ValueError, match="without running its code"):
+    with pytest.raises(InputError, match="would run code"):
         import_release(tmp_path / "bomb.pth", "ucf-crime")
     (tmp_path / "text.pth").write_text("not a checkpoint")
-    with pytest.raises(ValueError, match="without running its code"):
+    with pytest.raises(InputError, match="damaged or in another format"):
         import_release(tmp_path / "text.pth", "ucf-crime")
     assert not (tmp_path / "exploded").exists()
 

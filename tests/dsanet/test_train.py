@@ -218,7 +218,7 @@ def test_a_non_finite_loss_stops_before_anything_is_updated() -> None:
     net = dsanet.detectors.dsanet.model.DSANet(model)
     before = net.own_state()
     optimizers = build_optimizers(net, CONFIG, 1)
-    with pytest.raises(NonFiniteLossError, match=r"loss term det, .* not finite at step 8; .* calm, loud"):
+    with pytest.raises(NonFiniteLossError, match=r"loss term det, .* not finite at step 8; .*: calm, loud"):
         train_step(net, a_batch(model, float("inf")), optimizers, CONFIG, 7)
     assert all(torch.equal(before[name], tensor) for name, tensor in net.own_state().items())
     assert not optimizers[0].optimizer.state

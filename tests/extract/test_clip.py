@@ -110,14 +110,14 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
             return (Path.touch, (tmp_path / "harm",))
 
     torch.save({"visual.proj": Harm()}, tmp_path / "weights.pt")
-    with pytest.raises(ValueError, match="neither a TorchScript archive nor a state dict"):
+    with pytest.raises(ValueError, match="would run code"):
         build_clip(str(tmp_path / "weights.pt"))
     assert not (tmp_path / "harm").exists()
 
 
 def test_files_without_weights_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pt").write_text("not weights")
-    with pytest.raises(ValueError, match="neither a TorchScript"):
+    with pytest.raises(ValueError, match="damaged or in another format"):
         read_weights(tmp_path / "text.pt")
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(ValueError, match="contains no state dict"):

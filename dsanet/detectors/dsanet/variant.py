@@ -8,7 +8,6 @@ from typing import Literal
 from pydantic import Field
 
 from extract.config import StrictModel
-from extract.errors import InputError
 
 
 class Variant(StrictModel):
@@ -80,5 +79,5 @@ def variant_rules(variant: "str | Variant") -> Variant:
     if isinstance(variant, Variant):
         return variant
     if variant not in ("paper", "release"):
-        raise InputError(f"unknown variant {variant!r}; expected paper or release")
+        raise ValueError(f"unknown variant {variant!r}; expected paper or release")
     return PAPER if variant == "paper" else RELEASE
