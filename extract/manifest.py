@@ -105,6 +105,8 @@ def parse_labels(text: str) -> tuple[str, ...]:
         raise InputError(f"labels are {text!r}: `normal` excludes every other label")
     if not all(label.isprintable() for label in labels):
         raise InputError(f"labels are {text!r}: a line break or control character; is a quote not closed?")
+    if any(mark in label for label in labels for mark in ",;"):
+        raise InputError(f"labels are {text!r}: join several labels by `|`")
     return labels
 
 

@@ -39,7 +39,10 @@ class Row:
     line: int
     """Line of the file in which the row begins, counted from 1 as an editor does."""
     values: dict[str, str]
-    """Text by column, without the spaces around it; empty for a value that is not there."""
+    """Text by column, all columns of the file included, without the spaces around it.
+
+    Empty for a value that is not there in a required or optional column.
+    """
 
     def __getitem__(self, column: str) -> str:
         return self.values[column]
@@ -48,7 +51,7 @@ class Row:
 def read_table(
     path: Path, required: Sequence[str], optional: Sequence[str] = (), *, exact: bool = False
 ) -> list[Row]:
-    """The rows of a CSV file with these columns, without the blank ones; other columns are ignored.
+    """The rows of a CSV file with these columns, without the blank ones.
 
     A row may be shorter than the headings where only optional columns are missing.
 
@@ -56,7 +59,7 @@ def read_table(
         path: The file; its first line that is not blank has the headings.
         required: Columns that must be there, in lower case with `_` between words.
         optional: Columns that may be missing; their values are then empty.
-        exact: Keep the spaces around values: for files that dsanet itself writes.
+        exact: Keep values and headings as they are: for files that dsanet itself writes.
 
     Raises:
         MissingFileError: There is no file.
@@ -139,7 +142,7 @@ def _with_columns(
     problems: list[InputError] = []
     for delimiter in delimiters:
         try:
-            table = _Table.begin(path, _records(path, text, delimiter, exact), delimiter)
+            table = _Table.begin(path, text, delimiter, exact)
         except InputError as error:  # quoted headings, split at another delimiter than theirs
             problems.append(error)
             continue
@@ -172,9 +175,10 @@ class _Table:
     records: Iterator[tuple[int, list[str]]]
 
     @classmethod
-    def begin(cls, path: Path, records: Iterator[tuple[int, list[str]]], delimiter: str) -> "_Table":
+    def begin(cls, path: Path, text: str, delimiter: str, exact: bool) -> "_Table":
+        records = _records(path, text, delimiter, exact)
         line, headings = next(records, (1, []))
-        columns = [re.sub(r"[\s_-]+", "_", heading.casefold()) for heading in headings]
+        columns = headings if exact else [re.sub(r"[\s_-]+", "_", name.casefold()) for name in headings]
         while columns and not columns[-1]:
             columns.pop()  # spreadsheets pad rows with empty cells
         return cls(path, delimiter, columns, line, records)
@@ -196,7 +200,7 @@ class _Table:
                     f"put a value that has a `{mark}` in it in quotes"
                     f"{', and join several labels by `|`' if 'labels' in required else ''}"
                 )
-            yield Row(where, line, {name: values.get(name, "") for name in (*required, *optional)})
+            yield Row(where, line, dict.fromkeys((*required, *optional), "") | values)
 
 
 def _records(path: Path, text: str, delimiter: str, exact: bool) -> Iterator[tuple[int, list[str]]]:

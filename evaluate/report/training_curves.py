@@ -1,6 +1,5 @@
 """Charts of a training run's `curves.csv`: columns epoch, step, one per loss term, `total`, and `val_…`."""
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from evaluate.report.chart_data import Axis, LineChart, Series, line_colour
 from extract.errors import InputError
+from extract.tables import read_table
 
 Array = NDArray[Any]
 Line = tuple[Array, Array]
@@ -26,21 +26,20 @@ class TrainingCurves:
 
 
 def read_curves(path: Path) -> TrainingCurves:
-    """Read `curves.csv`. Raises FileNotFoundError, or ValueError naming the row with an invalid cell."""
+    """Read `curves.csv`. Raises MissingFileError, or InputError naming the line with an invalid cell."""
     losses: dict[str, list[tuple[float, float]]] = {}
     validation: dict[str, list[tuple[float, float]]] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.DictReader(file), start=2):
-            try:
-                step = float(row["step"])
-                cells = {name: float(cell) for name, cell in row.items() if name and cell}
-            except (KeyError, ValueError) as error:
-                raise InputError(f"{path}, row {number}: invalid row of training curves ({error})") from error
-            for name, value in cells.items():
-                if name.startswith("val_"):
-                    validation.setdefault(name.removeprefix("val_"), []).append((step, value))
-                elif name not in ("epoch", "step"):
-                    losses.setdefault(name, []).append((step, value))
+    for row in read_table(path, ("step",), exact=True):
+        try:
+            step = float(row["step"])
+            cells = {name: float(cell) for name, cell in row.values.items() if cell}
+        except ValueError as error:
+            raise InputError(f"{row.where}: invalid row of training curves ({error})") from error
+        for name, value in cells.items():
+            if name.startswith("val_"):
+                validation.setdefault(name.removeprefix("val_"), []).append((step, value))
+            elif name not in ("epoch", "step"):
+                losses.setdefault(name, []).append((step, value))
     return TrainingCurves(_lines(losses), _lines(validation))
 
 

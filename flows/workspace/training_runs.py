@@ -1,11 +1,12 @@
 """A finished training as an MLflow run: parameters, curves, figures and files."""
 
-import csv
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from extract.tables import read_table
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -62,9 +63,7 @@ def _read_curves(path: Path) -> Iterable[tuple[str, float, int]]:
     """Name, value and step of every point of the training curves; none for imported weights."""
     if not path.is_file():
         return
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            step = int(row["step"])
-            for name, value in row.items():
-                if name != "step" and value:
-                    yield name, float(value), step
+    for row in read_table(path, ("step",), exact=True):
+        for name, value in row.values.items():
+            if name != "step" and value:
+                yield name, float(value), int(row["step"])

@@ -243,7 +243,7 @@ def test_training_curves_skip_empty_cells_and_errors_name_the_row(tmp_path: Path
     assert [values.tolist() for values in curves.losses["total"]] == [[1, 2], [1.5, 1.2]]
     assert [values.tolist() for values in curves.validation["auc"]] == [[2], [0.7]]
     path.write_text("epoch,step,total\n0,1,oops\n")
-    with pytest.raises(ValueError, match=r"curves\.csv, row 2"):
+    with pytest.raises(ValueError, match=r"curves\.csv, line 2"):
         read_curves(path)
 
 

@@ -88,6 +88,10 @@ def test_a_failed_write_leaves_the_old_manifest(folder: Path, monkeypatch: pytes
         ),
         ("path,labels,split\na.mp4,fire,riot,train\n", "line 2: expected 3 values"),
         (
+            'path,labels,split\na.mp4,"fire, riot",train\n',
+            r"line 2: labels are 'fire, riot': join several .*`\|`",
+        ),
+        (
             "path,labels,split\nx.mp4,normal,train\na.mp4,normal,train\ny.mp4,normal,test\n",
             r"line 2: no file at .*x\.mp4 \(and 1 more rows without a file\); correct the path",
         ),

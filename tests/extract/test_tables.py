@@ -13,7 +13,8 @@ def read(tmp_path: Path, content: bytes | str, optional: tuple[str, ...] = ()) -
     """Line and values of each row of a file with this content."""
     path = tmp_path / "videos.csv"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return [(row.line, list(row.values.values())) for row in read_table(path, COLUMNS, optional)]
+    rows = read_table(path, COLUMNS, optional)
+    return [(row.line, [row[column] for column in (*COLUMNS, *optional)]) for row in rows]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
@@ -111,8 +112,9 @@ def test_lists_are_read_line_by_line(tmp_path: Path) -> None:
 
 def test_values_of_our_own_files_keep_their_spaces(tmp_path: Path) -> None:
     path = tmp_path / "list.csv"
-    path.write_text('name,reason\r\n cam ,"two\nlines"\r\n"a;b", \r\n')
+    path.write_text('name,reason,A b\r\n cam ,"two\nlines",1\r\n"a;b", ,\r\n')
     rows = read_table(path, ("name", "reason"), exact=True)
+    assert [row["A b"] for row in rows] == ["1", ""]
     assert [(row.line, row["name"], row["reason"]) for row in rows] == [
         (2, " cam ", "two\nlines"),
         (4, "a;b", " "),
