@@ -13,6 +13,7 @@ one that ffmpeg measured can each be wrong. The rules, in this order:
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -78,64 +79,61 @@ def join_recordings(
         The timestamps on one clock, NO_PTS in place of a single wrong one, and the first packets of the
         second and later recordings.
     """
-    farthest = int(_FARTHEST_STEP_S / time_base)
-    known = pts != NO_PTS
-    if not _steps_back(pts[known], dts[known], key[known], farthest):
-        return pts, []
-    wrong, joints = _walk(pts, dts, key, farthest)
+    wrong, joints = _find_joints(pts, dts, key, int(_FARTHEST_STEP_S / time_base))
     pts = np.where(wrong, NO_PTS, pts)
-    bounds = [0, *joints, len(pts)]
-    for before, start, end in zip(bounds, bounds[1:], bounds[2:], strict=False):
-        earlier, own = pts[before:start], pts[start:end]
-        earlier, own = earlier[earlier != NO_PTS], own[own != NO_PTS]
-        if len(earlier) and len(own):
-            shift = earlier.max() + usual_step(earlier) - own.min()
-            pts[start:end] = np.where(pts[start:end] == NO_PTS, NO_PTS, pts[start:end] + shift)
+    for start, end in pairwise([*joints, len(pts)]):
+        earlier, own = (part[part != NO_PTS] for part in (pts[:start], pts[start:end]))
+        shift = earlier.max() + usual_step(earlier) - own.min()
+        pts[start:end] = np.where(pts[start:end] == NO_PTS, NO_PTS, pts[start:end] + shift)
     return pts, joints
 
 
-def _steps_back(pts: Ticks, dts: Ticks, key: npt.NDArray[np.bool_], farthest: int) -> bool:
-    """True if any packet contradicts those before it; the same rule as in `_walk`, for all at once."""
-    if len(pts) < 2:
-        return False
-    decoded, shown = (np.maximum.accumulate(values)[:-1] for values in (dts, pts))
-    later = pts[1:]
-    return bool(((later < decoded) | (key[1:] & (later < shown)) | (later - shown > farthest)).any())
+@dataclass(frozen=True)
+class _Latest:
+    """The latest timestamps of a recording up to some packet."""
+
+    decoded: int
+    shown: int
+
+    def contradicted_by(self, time: int, key: bool, farthest: int) -> bool:
+        """True if the next packet of the same recording cannot have this presentation time."""
+        return time < self.decoded or (key and time < self.shown) or time - self.shown > farthest
 
 
-def _walk(
+def _find_joints(
     pts: Ticks, dts: Ticks, key: npt.NDArray[np.bool_], farthest: int
 ) -> tuple[npt.NDArray[np.bool_], list[int]]:
     """Packets with a single wrong timestamp, and the packets at which another recording begins."""
     wrong = np.zeros(len(pts), bool)
     joints: list[int] = []
     positions = np.flatnonzero(pts != NO_PTS).tolist()
-    # Highest dts and pts so far, of the current recording, and the same without the latest packet.
-    decoded = shown = decoded_before = shown_before = None
-
-    def contradicts(at: int, decoded: int | None, shown: int | None) -> bool:
-        if decoded is None or shown is None:
-            return False
-        time = pts[at]
-        return bool(time < decoded or (key[at] and time < shown) or time - shown > farthest)
-
-    for order, at in enumerate(positions):
-        following = positions[order + 1] if order + 1 < len(positions) else None
-        if contradicts(at, decoded, shown):
-            latest = positions[order - 1]
-            if order > 1 and not contradicts(at, decoded_before, shown_before) and pts[latest] > pts[at]:
-                wrong[latest] = True  # without the packet before, everything fits
-                decoded, shown = decoded_before, shown_before
-            elif following is not None and not contradicts(following, decoded, shown):
-                wrong[at] = True
+    packets = list(zip(pts[positions].tolist(), key[positions].tolist(), strict=True))
+    decoded = dts[positions].tolist()
+    latest: _Latest | None = None
+    before: _Latest | None = None  # without the latest packet
+    for i, (time, is_key) in enumerate(packets):
+        if latest is not None and latest.contradicted_by(time, is_key, farthest):
+            if before is not None and not before.contradicted_by(time, is_key, farthest):
+                wrong[positions[i - 1]] = True  # without the packet before, everything fits
+                latest = before
+            elif i + 1 < len(packets) and _fits(latest, packets[i + 1], is_key, farthest):
+                wrong[positions[i]] = True
                 continue
             else:
-                joints.append(at)
-                decoded = shown = None
-        decoded_before, shown_before = decoded, shown
-        decoded = int(dts[at]) if decoded is None else max(decoded, int(dts[at]))
-        shown = int(pts[at]) if shown is None else max(shown, int(pts[at]))
+                joints.append(positions[i])
+                latest = None
+        before = latest
+        latest = _Latest(
+            max(decoded[i], latest.decoded) if latest else decoded[i],
+            max(time, latest.shown) if latest else time,
+        )
     return wrong, joints
+
+
+def _fits(latest: _Latest, packet: tuple[int, bool], after_key: bool, farthest: int) -> bool:
+    """True if the packet continues the recording; after a key frame nothing is shown before earlier ones."""
+    time, is_key = packet
+    return not latest.contradicted_by(time, is_key or after_key, farthest)
 
 
 def usual_step(pts: Ticks) -> int:
@@ -162,7 +160,7 @@ def frame_timeline(stamps: Ticks, clock: StreamClock) -> Timeline:
     first_s = float(distinct[0]) * clock.time_base
     times = (stamps - distinct[0]) * clock.time_base
     if repaired := len(stamps) - len(distinct):
-        times = _interpolated(np.where(known, times, np.nan), usual_step(distinct) * clock.time_base)
+        times = _interpolated(np.where(known, times, np.nan))
         notes.append(f"{repaired} of {len(stamps)} timestamps missing or repeated")
     fps, regular = _usual_rate(times, clock)
     delay = _delay(first_s, clock)
@@ -181,12 +179,14 @@ def _even_timeline(n: int, distinct: Ticks, clock: StreamClock) -> Timeline:
             else f"no timestamps and no frame rate: {FALLBACK_FPS:g} frames a second assumed"
         )
     fps = fps or FALLBACK_FPS
-    first_s = float(distinct[0]) * clock.time_base if len(distinct) else 0.0
-    delay = _delay(first_s, clock) if len(distinct) else 0.0
+    if not len(distinct):
+        return _with_ends(np.arange(n) / fps, 0.0, fps, True, clock, 0.0, notes)
+    first_s = float(distinct[0]) * clock.time_base
+    delay = _delay(first_s, clock)
     return _with_ends(np.arange(n) / fps, delay, fps, True, clock, first_s - delay, notes)
 
 
-def _interpolated(times: Seconds, usual: float) -> Seconds:
+def _interpolated(times: Seconds) -> Seconds:
     """Ascending times in place of missing (NaN) and repeated ones, which share the time up to the next.
 
     Before the first and after the last known time the frames have the usual distance.
@@ -195,26 +195,23 @@ def _interpolated(times: Seconds, usual: float) -> Seconds:
     values, first = np.unique(times[anchors], return_index=True)
     anchors = anchors[first]
     positions = np.arange(len(times))
-    filled = np.interp(positions, anchors, values)
-    if anchors[-1] > anchors[0]:
-        usual = float(np.median(np.diff(filled[anchors[0] : anchors[-1] + 1])))
-    before, after = positions < anchors[0], positions > anchors[-1]
-    filled[before] = values[0] + (positions[before] - anchors[0]) * usual
-    filled[after] = values[-1] + (positions[after] - anchors[-1]) * usual
-    ascending: Seconds = filled - min(filled[0], 0.0)
-    return ascending
+    filled: Seconds = np.interp(positions, anchors, values)
+    usual = float(np.median(np.diff(filled[anchors[0] : anchors[-1] + 1])))
+    filled += np.minimum(positions - anchors[0], 0) * usual
+    filled += np.maximum(positions - anchors[-1], 0) * usual
+    return filled
 
 
 def _usual_rate(times: Seconds, clock: StreamClock) -> tuple[float, bool]:
     """The usual frame rate, and True if at least half of the steps have it; else the average."""
     steps = np.diff(times)
-    usual = float(np.median(steps))
+    usual = float(np.quantile(steps, 0.5, method="lower"))  # of two equally frequent ones not their mean
     near = np.abs(steps - usual) <= max(0.1 * usual, min(1.5 * clock.time_base, 0.4 * usual))
     regular = bool(near.mean() >= 0.5)
     used = steps[near] if regular else steps
     n, total = len(used), float(times[-1]) if len(used) == len(steps) else float(used.sum())
     # A declared rate is exact if it agrees with the timestamps to within their rounding.
-    runs = 1 + int(np.count_nonzero(np.diff(np.flatnonzero(near)) > 1)) if regular else 1
+    runs = 1 + int(np.count_nonzero(np.diff(np.flatnonzero(near)) > 1))
     for rate in clock.rates:
         if rate > 0 and abs(n / rate - total) <= 2 * clock.time_base * runs:
             return rate, regular
@@ -238,6 +235,7 @@ def _with_ends(
 ) -> Timeline:
     """The timeline of frames at `times` after the first; `zero_s` is its zero on the file's clock."""
     start = times + delay
+    start -= min(start[0], 0.0)  # frames without a timestamp before the first one that has it
     usual = 1 / fps
     end = np.r_[start[1:], start[-1] + usual]
     pauses = np.flatnonzero(end - start > max(_PAUSE_S, 5 * usual))

@@ -14,7 +14,7 @@ from extract.config import ExtractConfig, ExtractRuntime
 from extract.decode.decoders import decode_all
 from extract.decode.probe import VideoInfo, probe
 from extract.decode.reader import FrameReader
-from extract.decode.timeline import NO_PTS, StreamClock, frame_timeline, join_recordings
+from extract.decode.timeline import NO_PTS, StreamClock, frame_timeline, join_recordings, usual_duration
 from extract.engine import extract_videos
 from extract.store import read_features
 from tests.extract.numbered_clips import (
@@ -122,10 +122,144 @@ def test_a_clock_that_starts_again_continues_behind_the_recording() -> None:
         assert (joined - joined[0]).tolist() == [100 * i for i in range(10)]
 
 
-def test_b_frames_are_no_joint() -> None:
-    pts = np.array([0, 3, 1, 2, 6, 4, 5, 9, 7, 8])
-    dts = np.r_[[-1, 0, 1, 2, 3, 4, 5, 6, 7, 8]]
-    assert join_recordings(pts, dts, pts == 0, 0.1)[1] == []
+def joined(pts: list[int], dts: list[int] | None = None, keys: tuple[int, ...] = (0,)) -> tuple[list, list]:
+    """`join_recordings` of millisecond timestamps."""
+    key = np.isin(np.arange(len(pts)), keys)
+    stamps, joints = join_recordings(np.array(pts), np.array(dts or pts), key, 0.001)
+    return stamps.tolist(), joints
+
+
+@pytest.mark.parametrize(
+    ("pts", "dts"),
+    [
+        ([0, 3, 1, 2, 6, 4, 5, 9, 7, 8], [-1, 0, 1, 2, 3, 4, 5, 6, 7, 8]),  # B-frames
+        ([0, 1, 1, 1, 4], None),  # repeated, also twice
+        ([0, 100, 13 * 3600 * 1000 + 100], None),  # the longest pause
+        ([0, NO_PTS, 200, NO_PTS, 400], None),
+        ([7], None),
+    ],
+)
+def test_timestamps_of_one_recording_stay(pts: list[int], dts: list[int] | None) -> None:
+    assert joined(pts, dts) == (pts, [])
+    assert joined(pts, dts, keys=tuple(range(len(pts))) if dts is None else (0,)) == (pts, [])
+
+
+@pytest.mark.parametrize(
+    ("pts", "stamps", "joints"),
+    [
+        ([100, 200, 300, 0, 100, 200], [100, 200, 300, 400, 500, 600], [3]),
+        ([0, 100, 200] * 3, [100 * i for i in range(9)], [3, 6]),  # three recordings
+        ([0, 100, 200, 0, NO_PTS, 100], [0, 100, 200, 300, NO_PTS, 400], [3]),
+        ([5000, 0, 100, 200], [5000, 5001, 5101, 5201], [1]),  # the first packet alone
+        ([0, 100, 100, 100, 0, 50], [0, 100, 100, 100, 200, 250], [4]),  # the usual step, repeats aside
+        ([0, 100, 200, 50, 300, 0, 100], [0, 100, 200, NO_PTS, 300, 400, 500], [5]),  # one wrong, one joint
+        ([0, 90_000, 200, 300], [0, NO_PTS, 200, 300], []),  # far ahead, as the second packet
+        ([0, 100, 200, 50, 300], [0, 100, 200, NO_PTS, 300], []),  # back, as the last packet but one
+        ([0, 100, 200, 50], [0, 100, 200, 300], [3]),  # nothing follows that says which is wrong
+        ([0, 100, 13 * 3600 * 1000 + 101], [0, 100, 200], [2]),
+    ],
+)
+def test_joints_and_single_wrong_timestamps(pts: list[int], stamps: list[int], joints: list[int]) -> None:
+    assert joined(pts) == (stamps, joints)
+
+
+def test_a_key_frame_before_pictures_already_shown_begins_a_recording() -> None:
+    """Also where the decoding timestamps are missing; other pictures are B-frames then."""
+    missing = [NO_PTS] * 6
+    assert joined([0, 300, 100, 200, 600, 400], missing) == ([0, 300, 100, 200, 600, 400], [])
+    assert joined([0, 300, 100, 200, 220, 280], missing, keys=(0, 4))[1] == [4]
+    assert joined([0, 300, 100, 200, 300, 400], missing, keys=(0, 4))[1] == []
+
+
+def test_a_decoding_clock_that_wavers_does_not_hide_a_step_back() -> None:
+    assert joined([0, 10, 20, 30, 17, 18], [0, 10, 20, 15, 17, 18])[1] == [4]
+
+
+def test_frames_before_the_first_timestamp_begin_at_zero() -> None:
+    timeline = frame_timeline(np.array([NO_PTS, NO_PTS, 7, 8, 10, NO_PTS]), TENTHS)
+    np.testing.assert_allclose(timeline.start_s, [0, 0.15, 0.3, 0.4, 0.6, 0.75])
+
+
+def test_a_delay_counts_and_the_stated_end_is_on_the_same_clock() -> None:
+    clock = StreamClock(time_base=0.1, rates=(10.0,), start_s=2.0, end_s=6.0)
+    for stamps in (np.arange(50, 55), np.arange(50, 51)):
+        timeline = frame_timeline(stamps, clock)
+        assert timeline.start_s[0] == pytest.approx(3)
+        assert timeline.end_s[-1] == pytest.approx(4)
+        assert timeline.notes == ("the first picture is at 0:03.00",)
+    assert frame_timeline(np.array([50, 52]), clock).end_s.tolist() == pytest.approx([3.2, 4])
+    short = StreamClock(time_base=0.1, rates=(10.0,), start_s=2.0, end_s=5.54)
+    assert frame_timeline(np.arange(50, 55), short).end_s[-1] == pytest.approx(3.5)  # within half a frame
+    longer = StreamClock(time_base=0.1, rates=(10.0,), start_s=2.0, end_s=5.57)
+    assert frame_timeline(np.arange(50, 55), longer).end_s[-1] == pytest.approx(3.57)
+    assert frame_timeline(np.arange(50, 55), longer).end_s[3] == pytest.approx(3.4)
+
+
+@pytest.mark.parametrize(
+    ("start", "first"),
+    [(4.0, 1.0), (6.0, 0.0), (4.9995, 0.0), (4.998, 0.002), (5.0 - 3600, 3600), (5.0 - 3601, 0)],
+)
+def test_a_start_that_no_player_would_show_is_not_believed(start: float, first: float) -> None:
+    timeline = frame_timeline(np.arange(5000, 5300, 100), StreamClock(time_base=0.001, start_s=start))
+    assert timeline.start_s[0] == pytest.approx(first)
+    assert bool(timeline.notes) == (first > 0.05)
+
+
+@pytest.mark.parametrize(
+    ("steps", "fps", "notes"),
+    [
+        ([100, 100, 200, 200], 10, ("2 dropped pictures",)),  # half of the steps are usual
+        ([100, 110, 100, 109], 4000 / 419, ()),  # uneven by a tenth
+        ([100, 140, 100, 61], 10, ("variable frame rate, 7.46 to 15 a second",)),
+        ([100] * 8 + [500], 10, ("4 dropped pictures",)),
+        ([100] * 8 + [1000], 10, ("9 dropped pictures",)),
+        ([100] * 8 + [1100], 10, ("1 pause, 1.0 s at 0:01",)),
+        ([1000] * 8 + [4000], 1, ("3 dropped pictures",)),
+        ([1000] * 8 + [5500], 1, ("1 pause, 4.5 s at 0:09",)),
+        ([100] * 19 + [130], 10, ()),
+    ],
+)  # fmt: skip
+def test_the_usual_rate_and_what_deviates(steps: list[int], fps: float, notes: tuple[str, ...]) -> None:
+    timeline = frame_timeline(np.cumsum([0, *steps]), StreamClock(time_base=0.001))
+    assert (timeline.fps, timeline.notes) == (pytest.approx(fps), notes)
+
+
+@pytest.mark.parametrize(
+    ("stamps", "rate", "exact"),
+    [
+        (np.round(np.arange(1000) * 1001 / 30).astype(int), 30_000 / 1001, True),  # rounded to milliseconds
+        (np.delete(np.round(np.arange(1000) * 1001 / 30).astype(int), [300, 700]), 30_000 / 1001, True),
+        (np.arange(1000) * 33, 30_000 / 1001, False),
+        (np.arange(3) * 100, 0.5, False),
+        (np.arange(30) * 2000, 0.5, True),
+    ],
+)
+def test_a_declared_rate_is_taken_if_it_agrees(stamps: np.ndarray, rate: float, exact: bool) -> None:
+    fps = frame_timeline(stamps, StreamClock(time_base=0.001, rates=(0.0, rate))).fps
+    assert (fps == rate) == exact
+
+
+@pytest.mark.parametrize(
+    ("clock", "fps"),
+    [
+        (StreamClock(0.001, rates=(240.0,)), 240),
+        (StreamClock(0.001, rates=(241.0, 0.5)), 0.5),
+        (StreamClock(0.001, rates=(30.0,), packet_duration_s=0.1), 10),
+    ],
+)
+def test_the_rate_of_a_stream_without_timestamps(clock: StreamClock, fps: float) -> None:
+    timeline = frame_timeline(np.full(3, NO_PTS), clock)
+    assert timeline.fps == pytest.approx(fps)
+    assert timeline.notes == (f"no timestamps: times are those of {fps:g} frames a second",)
+    assert frame_timeline(np.full(2, NO_PTS), clock).notes == timeline.notes
+    single = frame_timeline(np.full(1, NO_PTS), clock)
+    assert (single.notes, single.end_s[0]) == ((), pytest.approx(1 / fps))
+
+
+def test_the_usual_duration_is_the_most_frequent_one() -> None:
+    assert usual_duration(np.array([0, 0, 0, 40, 40, 90]), 0.001) == pytest.approx(0.04)
+    assert usual_duration(np.array([1, 1, 0]), 0.5) == pytest.approx(0.5)
+    assert usual_duration(np.array([0, 0]), 0.001) == 0
 
 
 def test_notes_name_what_is_irregular() -> None:
