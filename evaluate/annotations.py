@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from extract.atomic import write_atomically
 from extract.errors import InputError
 from extract.labels import NORMAL, XD_VIOLENCE_CODES
-from extract.tables import read_lines, read_table
+from extract.tables import listed_path, read_lines, read_table
 
 COLUMNS = ("path", "label", "start_frame", "end_frame")
 MAX_OVERRUN = 16
@@ -139,7 +139,7 @@ def read_annotation_file(csv_path: Path) -> AnnotationFile:
     for row in read_table(csv_path, COLUMNS):
         if not row["path"]:
             raise AnnotationError(f"{row.where}: empty path")
-        video = (csv_path.parent / row["path"]).resolve()
+        video = listed_path(csv_path.parent, row["path"]).resolve()
         first_rows.setdefault(video, (row.line, row["path"]))
         segment = _segment(row["label"], row["start_frame"], row["end_frame"], row.where)
         rows.setdefault(video, []).append(segment)

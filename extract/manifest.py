@@ -10,7 +10,7 @@ from pathlib import Path
 from extract.atomic import write_atomically
 from extract.errors import InputError, MissingFileError
 from extract.labels import NORMAL, XD_VIOLENCE_CODES
-from extract.tables import Row, read_lines, read_table
+from extract.tables import Row, listed_path, read_lines, read_table
 
 SPLITS = ("train", "val", "test", "audit")
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
@@ -152,7 +152,7 @@ def import_xd_violence(lists: Path, videos: Path) -> ImportedDataset:
 def _parse_row(row: Row, base: Path) -> VideoRecord:
     if not row["path"]:
         raise InputError("path is empty")
-    path = base / row["path"]
+    path = listed_path(base, row["path"])
     name = row["name"] or path.stem
     check_name(name)
     labels, split = parse_labels(row["labels"]), row["split"].lower()

@@ -72,6 +72,12 @@ def read_table(
     return list(table.rows(required, optional))
 
 
+def listed_path(folder: Path, text: str) -> Path:
+    """A path that a table names, relative to `folder`; `\\` counts as `/` where there is no file of that name."""
+    path = folder / text
+    return path if "\\" not in text or path.exists() else folder / text.replace("\\", "/")
+
+
 def read_lines(path: Path) -> list[tuple[str, str]]:
     """Location (`list.txt, line 3`) and text of each line that is not blank, without the spaces around it.
 

@@ -258,7 +258,7 @@ def gaps_agree(ours: list[tuple[Any, int, int]], published: list[tuple[int, int]
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_annotations_from_a_spreadsheet_are_read(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "truth.csv"
-    text = "Path;Label;Start Frame;End Frame\r\n\r\nclips/ä.mp4;Fire;5;60\r\n;;;\r\n"
+    text = "Path;Label;Start Frame;End Frame\r\n\r\nclips\\ä.mp4;Fire;5;60\r\n;;;\r\n"
     path.write_bytes(text.encode(encoding))
     assert read_annotations(path) == {tmp_path / "clips" / "ä.mp4": [Segment("fire", 5, 60)]}
 

@@ -120,6 +120,12 @@ def test_a_manifest_from_a_spreadsheet_is_read(folder: Path, encoding: str) -> N
     assert read_manifest(path) == [VideoRecord("a", folder / "a.mp4", ("normal",), "train")]
 
 
+def test_paths_written_on_windows_are_found(folder: Path) -> None:
+    (folder / "odd\\name.mp4").touch()
+    path = manifest(folder, "path,labels,split,name\nsub\\a.mp4,fire,train,\nodd\\name.mp4,fire,train,odd\n")
+    assert [r.path for r in read_manifest(path)] == [folder / "sub" / "a.mp4", folder / "odd\\name.mp4"]
+
+
 def test_a_path_that_is_no_utf8_is_named_and_the_old_manifest_stays(folder: Path) -> None:
     old = [VideoRecord("a", folder / "a.mp4", ("normal",), "train")]
     write_manifest(folder / "m.csv", old)
