@@ -73,7 +73,7 @@ def read_table(
 
 
 def listed_path(folder: Path, text: str) -> Path:
-    """A path that a table names, relative to `folder`; `\\` counts as `/` where there is no file of that name."""
+    """A path that a table names, relative to `folder`; `\\` counts as `/` where no file has that name."""
     path = folder / text
     return path if "\\" not in text or path.exists() else folder / text.replace("\\", "/")
 
