@@ -33,6 +33,7 @@ from flows.retraining.steps import (
     extract_features,
     import_videos,
     score_all_videos,
+    unreadable_videos,
 )
 from flows.workspace.config import merge_settings
 from flows.workspace.model_registry import Registry
@@ -134,7 +135,7 @@ def _report(
         title=work.run.inputs.title,
         versions=work.registry.versions(),
         champion=champion,
-        videos=work.library.videos(),
+        problems=unreadable_videos(work),
         new=new,
         newly_labelled=len(new_labels),
         scores=scores,

@@ -9,7 +9,9 @@ from jinja2 import ChoiceLoader, PackageLoader
 from evaluate.report.page import environment
 from extract.atomic import write_atomically
 from extract.config import StrictModel
+from flows.library.problems import ProblemGroup, grouped_by_reason
 from flows.library.records import Score, Video
+from flows.pipeline.artifacts import markdown_text
 from flows.retraining.drift import Drift, drift_charts
 from flows.workspace.registered_versions import Version
 from flows.workspace.retrain_config import RetrainConfig
@@ -48,7 +50,8 @@ class Findings:
     title: str
     versions: Sequence[Version]
     champion: Version
-    videos: Sequence[Video]
+    problems: Sequence[tuple[str, str]]
+    """Path and reason of every video that cannot be read."""
     new: Sequence[Video]
     newly_labelled: int
     scores: Mapping[str, Score]
@@ -67,16 +70,17 @@ class Findings:
         return sorted(unlabelled, key=lambda video: -self.scores[video.digest].entropy)
 
     @property
-    def problems(self) -> list[tuple[str, str]]:
-        """Path and reason of every video that cannot be decoded."""
-        return [(str(video.path), video.problem) for video in self.videos if video.problem]
+    def problem_groups(self) -> Sequence[ProblemGroup]:
+        """The videos that cannot be read, by reason."""
+        return grouped_by_reason(self.problems)
 
     @property
     def sentence(self) -> str:
         """Summary in one line."""
+        by_hand = f" ({self.champion.verdict})" if "by hand" in self.champion.verdict else ""
         return (
-            f"version {self.champion.number} is the champion; {len(self.new)} videos since its training, "
-            f"{len(self.unlabelled)} of them without labels, {self.newly_labelled} newly labelled "
+            f"version {self.champion.number} is the champion{by_hand}; {len(self.new)} videos since its "
+            f"training, {len(self.unlabelled)} of them without labels, {self.newly_labelled} newly labelled "
             f"(a challenger needs {self.config.min_new_labels})"
         )
 
@@ -99,8 +103,12 @@ class Findings:
         """The summary, the gate's decision and the drift in Markdown, for Prefect's UI."""
         parts = [f"# {self.title}", f"{_sentence_case(self.sentence)}."]
         if (judged := self.judged) and judged.decision:
-            parts.append(f"## Version {judged.number}\n\n{judged.decision.markdown()}")
+            parts.append(f"## Version {judged.number}: {judged.status}\n\n{judged.decision.markdown()}")
         parts += [f"- drift of {drift.sentence}" for drift in self.drifts]
+        parts += [
+            f"- {len(group.files)} files cannot be read: {markdown_text(group.reason)}"
+            for group in self.problem_groups
+        ]
         parts.append(f"Report: [{page}]({page.as_uri()})")
         return "\n\n".join(parts) + "\n"
 

@@ -10,7 +10,8 @@ import numpy as np
 from evaluate.annotations import VideoTruth
 from evaluate.predictions import predicted_class, top_snippets, video_score
 from evaluate.scores import VideoScores, read_scores, score_path
-from extract.display import shortened
+from extract.display import printable, shortened
+from extract.failures import read_failures
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord
 from extract.store import content_digest, feature_path, read_features
@@ -106,6 +107,17 @@ def extract_features(work: Retraining) -> None:
             encoder, duration_s = found.meta.encoder.digest, found.meta.source.duration_s
             changed[video.digest] = Features(digest, encoder, len(found.features), duration_s)
     work.library.write_features(changed)
+
+
+def unreadable_videos(work: Retraining) -> list[tuple[str, str]]:
+    """Path and reason of the library's videos that cannot be probed, or whose extraction has failed."""
+    videos = work.library.videos()
+    names = {video.name for video in videos if not video.problem}
+    failures = read_failures(work.run.workspace.features)
+    return [
+        *((printable(str(video.path)), video.problem) for video in videos if video.problem),
+        *((str(failure.path), failure.reason) for failure in failures if failure.name in names),
+    ]
 
 
 def score_all_videos(work: Retraining, version: Version) -> dict[str, Score]:

@@ -68,6 +68,12 @@ class Decision(StrictModel):
     """Digest of the audit split; empty without one."""
 
     @property
+    def rows(self) -> list[tuple[str, FigureComparison]]:
+        """All judged comparisons with their names: against the champion, then against the best versions."""
+        against_best = [(f"{name}, against version {one.number}", one) for name, one in self.best.items()]
+        return [*self.figures.items(), *against_best]
+
+    @property
     def reason(self) -> str:
         """One line: the figures beyond their margin, or all figures if none is."""
         if self.promoted:
@@ -83,10 +89,7 @@ class Decision(StrictModel):
     def markdown(self) -> str:
         """The decision and its tables of figures, in Markdown."""
         lines = [f"**{'Promoted' if self.promoted else 'Refused'}**: {self.reason}", "", *_HEADER]
-        lines += [_row(name, one, one.holds) for name, one in self.figures.items()]
-        lines += [
-            _row(f"{name}, against version {one.number}", one, one.holds) for name, one in self.best.items()
-        ]
+        lines += [_row(name, one, one.holds) for name, one in self.rows]
         if self.audit:
             lines += ["", "Audit split, which decides nothing:", "", *_HEADER]
             lines += [_row(name, one) for name, one in self.audit.items()]
