@@ -157,6 +157,7 @@ def test_timestamps_of_one_recording_stay(pts: list[int], dts: list[int] | None)
         ([0, 100, 200, 50, 300], [0, 100, 200, NO_PTS, 300], []),  # back, as the last packet but one
         ([0, 100, 200, 50], [0, 100, 200, 300], [3]),  # nothing follows that says which is wrong
         ([0, 100, 13 * 3600 * 1000 + 101], [0, 100, 200], [2]),
+        ([0, 1, 2, 0, 1], [0, 1, 2, 3, 4], [3]),  # a tick a frame
     ],
 )
 def test_joints_and_single_wrong_timestamps(pts: list[int], stamps: list[int], joints: list[int]) -> None:
@@ -171,6 +172,12 @@ def test_a_key_frame_before_pictures_already_shown_begins_a_recording() -> None:
     assert joined([0, 300, 100, 200, 300, 400], missing, keys=(0, 4))[1] == []
 
 
+def test_a_wrong_timestamp_does_not_hide_the_pictures_before_it() -> None:
+    """After a timestamp far ahead, the recording is known up to the B-frames before."""
+    pts = [0, 400, 100, 90_000, 200, 300, 800]
+    assert joined(pts, [NO_PTS] * 7, keys=(0, 4))[1] == [4]
+
+
 def test_a_decoding_clock_that_wavers_does_not_hide_a_step_back() -> None:
     assert joined([0, 10, 20, 30, 17, 18], [0, 10, 20, 15, 17, 18])[1] == [4]
 
@@ -178,6 +185,12 @@ def test_a_decoding_clock_that_wavers_does_not_hide_a_step_back() -> None:
 def test_frames_before_the_first_timestamp_begin_at_zero() -> None:
     timeline = frame_timeline(np.array([NO_PTS, NO_PTS, 7, 8, 10, NO_PTS]), TENTHS)
     np.testing.assert_allclose(timeline.start_s, [0, 0.15, 0.3, 0.4, 0.6, 0.75])
+
+
+def test_a_first_picture_within_the_first_frames_is_not_mentioned() -> None:
+    for delay, notes in ((0.4, ()), (0.6, ("the first picture is at 0:00.60",))):
+        clock = StreamClock(time_base=0.1, rates=(1.0,), start_s=5 - delay)
+        assert frame_timeline(np.arange(50, 90, 10), clock).notes == notes
 
 
 def test_a_delay_counts_and_the_stated_end_is_on_the_same_clock() -> None:
@@ -231,7 +244,14 @@ def test_the_usual_rate_and_what_deviates(steps: list[int], fps: float, notes: t
         (np.delete(np.round(np.arange(1000) * 1001 / 30).astype(int), [300, 700]), 30_000 / 1001, True),
         (np.arange(1000) * 33, 30_000 / 1001, False),
         (np.arange(3) * 100, 0.5, False),
-        (np.arange(30) * 2000, 0.5, True),
+        (np.round(np.arange(100) * 1000 / 0.7).astype(int), 0.7, True),
+        (
+            np.arange(100) * 33 + np.arange(100) // 25 * 1000,
+            1000 / 33.05,
+            True,
+        ),  # 4 runs: 8 ticks of rounding
+        (np.arange(100) * 33 + np.arange(100) // 25 * 1000, 1000 / 33.12, False),
+        (np.arange(100) * 33, 1000 / 33.025, False),  # 2.5 ticks in one run
     ],
 )
 def test_a_declared_rate_is_taken_if_it_agrees(stamps: np.ndarray, rate: float, exact: bool) -> None:
