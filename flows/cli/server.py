@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from extract.errors import InputError
-from flows.cli.options import DEFAULT_WORKSPACE
 
 app = typer.Typer()
 
@@ -15,11 +14,13 @@ app = typer.Typer()
 @app.command(epilog="Example: dsanet up --out ws")
 def up(
     port: Annotated[
-        int, typer.Option(help="Port of the server and its UI on 127.0.0.1.", min=1, max=65535)
-    ] = 4200,
+        int | None,
+        typer.Option(help="Port of the server and its UI on 127.0.0.1. Default: 4200.", min=1, max=65535),
+    ] = None,
     out: Annotated[
-        Path, typer.Option(help="Workspace of runs whose parameters do not name one.")
-    ] = DEFAULT_WORKSPACE,
+        Path | None,
+        typer.Option(help="Workspace of runs whose parameters do not name one. Default: workspace."),
+    ] = None,
     database_url: Annotated[
         str | None,
         typer.Option(
@@ -28,7 +29,10 @@ def up(
         ),
     ] = None,
 ) -> None:
-    """Start Prefect's server, a worker and the deployments on this machine, in the background."""
+    """Start Prefect's server, a worker and the deployments on this machine, in the background.
+
+    Services that run already are left as they are; other options for them are refused.
+    """
     from flows.cli.tables import print_line
     from flows.server import services
 
@@ -76,9 +80,11 @@ def trigger(
 ) -> None:
     """Start a run of a deployment, as its schedule or the UI does."""
     from flows.cli.tables import print_line
+    from flows.pipeline.parameters import check_parameters
     from flows.server.trigger import trigger
 
-    if not trigger(flow, parse_parameters(out, param or []), watch=watch, echo=print_line):
+    parameters = parse_parameters(out, param or [])
+    if not trigger(flow, parameters, watch=watch, echo=print_line, check=check_parameters):
         raise typer.Exit(1)
 
 
@@ -103,5 +109,7 @@ def parse_parameters(workspace: Path | None, pairs: Iterable[str]) -> dict[str, 
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
                 raise InputError(f"parameter {parent} is given twice: as a whole and by {path}")
+        if key in place:
+            raise InputError(f"parameter {path} is given twice")
         place[key] = parse_value(text)
     return parameters

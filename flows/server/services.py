@@ -14,23 +14,30 @@ from pathlib import Path
 import psutil
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
-from pydantic import BaseModel, ValidationError
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from extract.atomic import write_atomically
 from extract.errors import InputError
 from flows.server.connection import server_answers
 from flows.server.deployments import PREFECT_YAML, declared_deployments
-from flows.server.processes import (
-    default_sigint_in_children,
-    running_process,
-    stop_tree,
-    terminate_children,
+from flows.server.home import check_writable
+from flows.server.processes import default_sigint_in_children, stop_tree, terminate_children
+from flows.server.service_record import (
+    RECORD_VARIABLE,
+    SERVER,
+    WORKER,
+    WORKSPACE_VARIABLE,
+    Service,
+    Services,
+    log_file,
+    prefect_home,
+    read_services,
+    services_file,
 )
 from flows.server.stale_runs import mark_stale_runs_crashed
 
-HOST = "127.0.0.1"
-SERVER, WORKER = "server", "worker"
+HOST, DEFAULT_PORT = "127.0.0.1", 4200
+DEFAULT_WORKSPACE = Path("workspace")
+DATABASE_VARIABLE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 20.0
 
@@ -38,69 +45,18 @@ Echo = Callable[[str], None]
 """Prints one line for the user."""
 
 
-class Service(BaseModel):
-    """A process that `up` started. `created` is its start time: a later process may get the same pid."""
-
-    name: str
-    pid: int
-    created: float
-
-    def process(self) -> psutil.Process | None:
-        """The process, or None if it has ended."""
-        return running_process(self.pid, lambda created: created == self.created)
-
-
-class Services(BaseModel):
-    """The content of `dsanet-up.json`."""
-
-    url: str
-    """Address of the server and its UI; the API is below `/api`."""
-    started: list[Service] = []
-
-    @property
-    def api(self) -> str:
-        return f"{self.url}/api"
-
-    def is_running(self, name: str) -> bool:
-        """True if the service with this name was started and has not ended."""
-        return any(service.name == name and service.process() for service in self.started)
-
-    def are_running(self) -> bool:
-        """True if the server and the worker are running."""
-        return self.is_running(SERVER) and self.is_running(WORKER)
-
-
-def prefect_home() -> Path:
-    """Prefect's folder (PREFECT_HOME), which also has `dsanet-up.json` and the log files of the services."""
-    return get_current_settings().home
-
-
-def services_file() -> Path:
-    """The file in which `up` records what it started."""
-    return prefect_home() / "dsanet-up.json"
-
-
-def log_file(name: str) -> Path:
-    """The log file of a service."""
-    return prefect_home() / f"dsanet-{name}.log"
-
-
-def read_services() -> Services | None:
-    """The recorded services, running or not; None if `up` has started none since the last `down`."""
-    try:
-        return Services.model_validate_json(services_file().read_text())
-    except (FileNotFoundError, ValidationError):
-        return None
-
-
-def up(port: int, database_url: str | None, workspace: Path, echo: Echo) -> Services:
+def up(port: int | None, database_url: str | None, workspace: Path | None, echo: Echo) -> Services:
     """Start the server, the worker and the deployments. Running services and their runs are left alone.
 
-    Raises ValueError if another server uses the port or if a part does not start; everything that this call
-    or an earlier one started is then stopped.
+    What is None is as in the running services, or by default. Raises ValueError if a running service differs
+    from what is given, if another server uses the port or if a part does not start; everything that this call
+    or an earlier one started is then stopped, except in the first case.
     """
-    services = _services_still_running(f"http://{HOST}:{port}", echo)
+    check_writable(prefect_home())
+    services = _services_still_running(port, echo)
+    _check_unchanged(services, port, database_url, workspace)
     if services.are_running():
+        services.write()  # it may have been damaged
         return services
     if not services.is_running(SERVER) and server_answers(services.api):
         raise InputError(
@@ -110,7 +66,7 @@ def up(port: int, database_url: str | None, workspace: Path, echo: Echo) -> Serv
     try:
         if not services.is_running(SERVER):
             echo("starting Prefect's server (the first start creates its database: up to a minute)")
-            _start_server(services, port, environment)
+            _start_server(services, environment)
         if not services.is_running(WORKER):
             echo("starting a worker")
             _start_worker(services, environment)
@@ -125,7 +81,8 @@ def up(port: int, database_url: str | None, workspace: Path, echo: Echo) -> Serv
 def down(echo: Echo) -> list[str]:
     """Stop the recorded services: first the worker's runs, then the worker, then the server.
 
-    Returns the names of the services that were running.
+    Returns the names of the services that were running. Raises ValueError if the record is damaged and no
+    service is found.
     """
     services = read_services()
     if services is None:
@@ -143,35 +100,60 @@ def down(echo: Echo) -> list[str]:
     return stopped
 
 
-def _services_still_running(url: str, echo: Echo) -> Services:
+def _services_still_running(port: int | None, echo: Echo) -> Services:
     """The recorded services that still run, without the others.
 
     If server and worker both run they are kept whatever their address; a single one only if it belongs to
-    `url`.
+    `port`.
     """
     recorded = read_services()
-    if recorded is None or (recorded.url != url and not recorded.are_running()):
-        down(echo)
-        return Services(url=url)
-    return Services(url=recorded.url, started=[one for one in recorded.started if one.process()])
+    if recorded is not None and (port is None or recorded.url == _url(port) or recorded.are_running()):
+        running = recorded.running()
+        if running:
+            return Services(url=recorded.url, started=running)
+    down(echo)
+    return Services(url=_url(port or DEFAULT_PORT))
 
 
-def _environment(services: Services, database_url: str | None, workspace: Path) -> dict[str, str]:
-    """Environment variables of the services."""
+def _url(port: int) -> str:
+    return f"http://{HOST}:{port}"
+
+
+def _check_unchanged(
+    running: Services, port: int | None, database_url: str | None, workspace: Path | None
+) -> None:
+    """Raises ValueError if a running service was started with another value of an option that is given."""
+    advice = "stop it with `dsanet down` first"
+    if port is not None and running.url != _url(port):
+        raise InputError(f"Prefect's server already runs at {running.url}, not on port {port}; {advice}")
+    used = running.workspace if running.is_running(WORKER) else None
+    if workspace is not None and used is not None and used != workspace.absolute():
+        raise InputError(
+            f"the worker already runs with --out {used}; use `dsanet trigger --out {workspace}`, or {advice}"
+        )
+    if database_url not in (None, running.variable(DATABASE_VARIABLE, SERVER)) and running.is_running(SERVER):
+        raise InputError(f"Prefect's server already runs with another --database-url; {advice}")
+
+
+def _environment(services: Services, database_url: str | None, workspace: Path | None) -> dict[str, str]:
+    """Environment variables of the services. Those of a running one are kept where nothing else is given."""
+    workspace = workspace or services.workspace or DEFAULT_WORKSPACE
     environment = os.environ | {
         "PREFECT_API_URL": services.api,
         "PREFECT_WORKER_QUERY_SECONDS": "2",
-        "DSANET_WORKSPACE": str(workspace.absolute()),
+        WORKSPACE_VARIABLE: str(workspace.absolute()),
         "PREFECT_LOGGING_LEVEL": "INFO",  # in the log files; `dsanet` sets CRITICAL for its terminal
+        RECORD_VARIABLE: str(services_file()),
     }
-    if database_url is not None:
-        environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database_url
-    return environment
+    if database_url is None:
+        database_url = services.variable(DATABASE_VARIABLE, SERVER)
+    return environment if database_url is None else environment | {DATABASE_VARIABLE: database_url}
 
 
-def _start_server(services: Services, port: int, environment: dict[str, str]) -> None:
+def _start_server(services: Services, environment: dict[str, str]) -> None:
     """Start the server and wait until it answers. Raises ValueError with its last log line if it does not."""
-    server = _start(services, SERVER, ["server", "start", "--host", HOST, "--port", str(port)], environment)
+    port = services.url.rpartition(":")[2]
+    server = _start(services, SERVER, ["server", "start", "--host", HOST, "--port", port], environment)
     _wait_until(lambda: server_answers(services.api), server, "did not answer")
 
 
@@ -212,7 +194,6 @@ def _has_work_pool(api: str, pool: str) -> bool:
 
 def _start(services: Services, name: str, command: list[str], environment: dict[str, str]) -> Service:
     """Start `prefect COMMAND` in the background and record it."""
-    prefect_home().mkdir(parents=True, exist_ok=True)
     with log_file(name).open("wb") as log, default_sigint_in_children():
         process = subprocess.Popen(
             [sys.executable, "-m", "prefect", *command],
@@ -223,9 +204,9 @@ def _start(services: Services, name: str, command: list[str], environment: dict[
             cwd=PREFECT_YAML.parent,
             start_new_session=True,  # Ctrl-C on this terminal does not reach the services
         )
-    service = Service(name=name, pid=process.pid, created=psutil.Process(process.pid).create_time())
+    service = Service.of(name, psutil.Process(process.pid))
     services.started.append(service)
-    write_atomically(services_file(), services.model_dump_json(indent=2) + "\n")
+    services.write()
     return service
 
 

@@ -3,6 +3,9 @@
 import logging
 import os
 import time
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,7 +19,11 @@ from prefect.utilities.urls import url_for
 
 from extract.errors import InputError
 from flows.server import services
+from flows.server.service_record import WORKER
 from flows.server.services import Echo
+
+Check = Callable[[dict[str, Any], Path], None]
+"""(parameters, default workspace); raises ValueError for parameters with which a run would fail."""
 
 DEPLOYMENT = "default"
 POLL_INTERVAL_S = 1.0
@@ -24,14 +31,26 @@ LAST_LOG_DELAY_S = 3.0
 """Wait before the last read of an ended run's log: Prefect sends log records every two seconds."""
 
 
-def trigger(flow: str, parameters: dict[str, Any], *, watch: bool, echo: Echo) -> bool:
+def trigger(
+    flow: str,
+    parameters: dict[str, Any],
+    *,
+    watch: bool,
+    echo: Echo,
+    check: Check = lambda parameters, workspace: None,
+) -> bool:
     """Start a run of the deployment `<flow>/default`; with `watch`, print its log and states until it ends.
 
-    Returns False if the run was watched and did not complete. Raises ValueError, in one line, if the server,
-    the deployment or a worker is missing, or if the deployment refuses the parameters.
+    `check` is called before the run is made if the worker is that of `dsanet up` on this machine, with the
+    default workspace of its runs. Returns False if the run was watched and did not complete. Raises
+    ValueError, in one line, if the server, the deployment or a worker is missing, or if the parameters are
+    refused.
     """
     with temporary_settings({PREFECT_API_URL: _api_url()}), get_client(sync_client=True) as client:
         deployment = _read_deployment(client, flow)
+        _check_names(flow, deployment, parameters)
+        if default_workspace := _local_workspace(str(client.api_url)):
+            check(parameters, default_workspace)
         _check_worker(client, deployment)
         run = _create_run(client, deployment, parameters)
         echo(f"run {url_for(run)}")  # by PREFECT_UI_URL if browsers need another address than clients
@@ -63,6 +82,23 @@ def _read_deployment(client: SyncPrefectClient, flow: str) -> DeploymentResponse
             f"no Prefect server answers at {client.api_url}; start one with `dsanet up` or "
             "`prefect server start`"
         ) from None
+
+
+def _check_names(flow: str, deployment: DeploymentResponse, parameters: dict[str, Any]) -> None:
+    """Raises ValueError for a parameter that the flow does not have; the server would accept it."""
+    known = list((deployment.parameter_openapi_schema or {}).get("properties", {}))
+    for name in parameters:
+        if name not in known:
+            similar = get_close_matches(name, known, n=1)
+            hint = f"did you mean {similar[0]}? " if similar else ""
+            raise InputError(f"{flow} has no parameter {name}; {hint}it has {', '.join(known)}")
+
+
+def _local_workspace(api: str) -> Path | None:
+    """The default workspace of runs if the server `api` is that of `dsanet up` on this machine."""
+    started = services.read_services()
+    local = started is not None and started.is_running(WORKER) and started.api == api.rstrip("/")
+    return started.workspace if started is not None and local else None
 
 
 def _check_worker(client: SyncPrefectClient, deployment: DeploymentResponse) -> None:

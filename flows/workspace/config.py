@@ -155,8 +155,9 @@ def _merge_mappings(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict
     merged = dict(values)
     for key, value in given.items():
         here = merged.get(key)
-        both = isinstance(here, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merge_mappings(here, value) if both else value
+        if isinstance(here, Mapping) and isinstance(value, Mapping):
+            value = _merge_mappings(here, value)
+        merged[key] = value
     return merged
 
 

@@ -108,6 +108,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     started = list(machine.processes().values())
     yield machine
     started += machine.processes().values()
+    (machine.home / "dsanet-up.json").write_text("{")  # as a full disk leaves it
     down = machine.dsanet("down")
     assert "stopped: worker, server" in down.stdout, down.stdout + down.stderr
     assert not any(process.is_running() for process in started)
@@ -172,6 +173,55 @@ def test_an_invalid_parameter_is_refused_before_anything_runs(
     done = machine.prefect("deployment", "run", DEPLOYMENT, "-p", 'config={"train": {"epochs": -1}}')
     assert done.returncode != 0
     assert [run["id"] for run in machine.runs()] == [finished["id"]]
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (("train", "--param", "trian.epochs=3"), "train has no parameter trian; did you mean train? it has"),
+        (("train", "--param", "train.epoch=3"), "setting train.epoch:"),
+        (("evaluate", "--out", "absent"), "absent is not a workspace"),
+        (("extract", "--param", "source.manifest=/absent/videos.csv"), "no file /absent/videos.csv"),
+    ],
+)
+def test_a_run_that_would_fail_at_its_start_is_not_made(
+    given: tuple[str, ...], complaint: str, machine: Machine, finished: dict[str, Any], tmp_path: Path
+) -> None:
+    words = [str(tmp_path / word) if word == "absent" else word for word in given]
+    done = machine.dsanet("trigger", *words)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert complaint in line
+    assert not (tmp_path / "absent").exists()
+    assert [run["id"] for run in machine.runs()] == [finished["id"]]
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (("--out", "/elsewhere"), "the worker already runs with --out"),
+        (("--port", "1"), "not on port 1; stop it with `dsanet down` first"),
+        (("--database-url", "postgresql+asyncpg://u@h/d"), "already runs with another --database-url"),
+    ],
+)
+def test_up_refuses_what_it_would_not_change(
+    given: tuple[str, ...], complaint: str, machine: Machine, watched: list[str]
+) -> None:
+    before = machine.processes()
+    done = machine.dsanet("up", *given)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert complaint in line
+    assert machine.processes() == before
+
+
+def test_a_damaged_record_of_the_services_is_restored(machine: Machine, watched: list[str]) -> None:
+    before = machine.processes()
+    (machine.home / "dsanet-up.json").write_text('{"url": "http')
+    done = machine.dsanet("up")  # finds the services; `down` does as well, at the end of this module
+    assert done.returncode == 0, done.stderr
+    assert f"UI     {machine.url}" in done.stdout
+    assert machine.processes() == before
 
 
 @pytest.mark.slow

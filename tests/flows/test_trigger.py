@@ -26,6 +26,8 @@ def test_assignments_become_nested_parameters(tmp_path: Path) -> None:
     [
         (["refresh"], "'refresh' has no value"),
         (["config=1", "config.preset=small"], "parameter config is given twice"),
+        (["config.preset=small", 'config={"train": {}}'], "parameter config is given twice"),
+        (["refresh=train", "refresh=infer"], "parameter refresh is given twice"),
     ],
 )
 def test_an_invalid_assignment_is_refused(given: list[str], complaint: str) -> None:
