@@ -230,6 +230,8 @@ def test_a_start_that_no_player_would_show_is_not_believed(start: float, first: 
         ([1000] * 8 + [4000], 1, ("3 dropped pictures",)),
         ([1000] * 8 + [5500], 1, ("1 pause, 4.5 s at 0:09",)),
         ([100] * 19 + [130], 10, ()),
+        ([100] * 20 + [40, 200], 10, ("1 dropped picture",)),  # one that came early drops none
+        ([100, 10, 50, 70], 4000 / 230, ("variable frame rate, 10.5 to 62.5 a second",)),
     ],
 )  # fmt: skip
 def test_the_usual_rate_and_what_deviates(steps: list[int], fps: float, notes: tuple[str, ...]) -> None:
