@@ -89,11 +89,12 @@ def library_recheck(
     """Try videos again that could not be read, at once; the next run takes those that can be read now."""
     from flows.cli.tables import print_failure, print_line
     from flows.library.problems import grouped_by_reason, recheck
-    from flows.library.records import find_video
+    from flows.library.records import VideoIndex
 
     with _open_library(out) as opened:
         known = opened.videos()
-        chosen = [find_video(known, one) for one in videos] if videos else [v for v in known if v.problem]
+        index = VideoIndex(known)
+        chosen = [index.find(one) for one in videos] if videos else [v for v in known if v.problem]
         result = recheck(opened, chosen)
     for group in grouped_by_reason((video.name, reason) for video, reason in result.unreadable):
         print_failure("failed", f"{group.reason}: {group.shown}")

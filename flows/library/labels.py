@@ -1,7 +1,7 @@
 """Give videos labels, one by one or from a CSV file, and list the videos that need labels."""
 
 import getpass
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from extract.labels import NORMAL
 from extract.manifest import parse_labels
 from extract.tables import Row, read_table
 from flows.library.library import Library
-from flows.library.records import Score, Video, all_labels, find_video
+from flows.library.records import Score, Video, VideoIndex, all_labels
 
 COLUMNS = ("video", "labels")
 COMMAND_LINE = "command line"
@@ -49,7 +49,7 @@ def set_labels(
     current user. Raises ValueError for an unknown or unusable video, a test or audit video and a label that
     is not allowed.
     """
-    video = _find_usable(library.videos(), reference)
+    video = _find_usable(VideoIndex(library.videos()), reference)
     _refuse_held_out(video)
     parsed = _parse(labels, allowed)
     return video, library.add_labels(video.digest, parsed, by=by or current_user(), source=COMMAND_LINE)
@@ -61,8 +61,8 @@ def clear_labels(library: Library, references: Iterable[str], *, by: str | None 
     The label history keeps the earlier labels. Raises ValueError for an unknown, a test or an audit video;
     then nothing is changed.
     """
-    videos = library.videos()
-    found = [find_video(videos, reference) for reference in references]
+    videos = VideoIndex(library.videos())
+    found = [videos.find(reference) for reference in references]
     for video in found:
         _refuse_held_out(video)
     with library.transaction():
@@ -82,7 +82,7 @@ def import_labels(
     one video must have the same labels. Raises FileNotFoundError for a missing file. Test and audit videos
     are skipped.
     """
-    rows, result = _read_rows(csv_path, library.videos(), allowed), ImportResult()
+    rows, result = _read_rows(csv_path, VideoIndex(library.videos()), allowed), ImportResult()
     with library.transaction():
         for video, labels in rows:
             if video.held_out:
@@ -124,7 +124,7 @@ def current_user() -> str:
 
 
 def _read_rows(
-    csv_path: Path, videos: Sequence[Video], allowed: Collection[str] | None
+    csv_path: Path, videos: VideoIndex, allowed: Collection[str] | None
 ) -> list[tuple[Video, tuple[str, ...]]]:
     """Videos and labels of a label file, each video once."""
     labels_of: dict[Video, tuple[str, ...]] = {}
@@ -149,8 +149,8 @@ def _refuse_held_out(video: Video) -> None:
         raise InputError(f"{video.name} is {kind}: its labels are the manifest's, and it is never trained on")
 
 
-def _find_usable(videos: Sequence[Video], reference: str) -> Video:
-    video = find_video(videos, reference)
+def _find_usable(videos: VideoIndex, reference: str) -> Video:
+    video = videos.find(reference)
     if video.problem:
         raise InputError(
             f"{video.name} is not a usable video ({video.problem}); `dsanet library recheck` tries it again"

@@ -1,10 +1,12 @@
 """The values that the library takes and returns, and looking a video up among them."""
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from extract.display import shortened
 from extract.errors import InputError
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord
@@ -106,29 +108,46 @@ class LabelEntry:
     at: str
 
 
+class VideoIndex:
+    """Finds videos by name, path, file name or first digits of the digest, without searching all of them."""
+
+    def __init__(self, videos: Iterable[Video]) -> None:
+        self._by_text: dict[str | Path, list[Video]] = {}
+        self._by_digest = sorted((video.digest, place, video) for place, video in enumerate(videos))
+        for _, _, video in sorted(self._by_digest, key=lambda entry: entry[1]):
+            for text in {video.name, *video.paths, *(path.name for path in video.paths)}:
+                self._by_text.setdefault(text, []).append(video)
+
+    def find(self, reference: str) -> Video:
+        """The video that `reference` names; at least 8 digits of a digest are needed.
+
+        Raises ValueError if no video or several match.
+        """
+        found = list(dict.fromkeys(self._matches(reference)))
+        if not found:
+            raise InputError(
+                f"no video {reference!r} in the library; expected a name, a path or the first "
+                f"{MIN_DIGEST_LENGTH} digits of a sha256"
+            )
+        if len(found) > 1:
+            names = shortened([video.name for video in found])
+            raise InputError(f"{reference!r} matches {names}; give a full name")
+        return found[0]
+
+    def _matches(self, reference: str) -> Iterator[Video]:
+        yield from self._by_text.get(reference, ())
+        yield from self._by_text.get(Path(reference).absolute(), ())
+        if len(reference) >= MIN_DIGEST_LENGTH:
+            digits = reference.lower()
+            for digest, _, video in self._by_digest[bisect_left(self._by_digest, (digits,)) :]:
+                if not digest.startswith(digits):
+                    break
+                yield video
+
+
 def find_video(videos: Iterable[Video], reference: str) -> Video:
-    """The video with this name, path, file name or first digits of the digest (8 or more).
-
-    Raises ValueError if no video or several match.
-    """
-    absolute = Path(reference).absolute()
-
-    def matches(video: Video) -> bool:
-        by_digest = len(reference) >= MIN_DIGEST_LENGTH and video.digest.startswith(reference.lower())
-        by_path = any(path == absolute or path.name == reference for path in video.paths)
-        return by_digest or by_path or reference == video.name
-
-    found = [video for video in videos if matches(video)]
-    if not found:
-        raise InputError(
-            f"no video {reference!r} in the library; expected a name, a path or the first "
-            f"{MIN_DIGEST_LENGTH} digits of a sha256"
-        )
-    if len(found) > 1:
-        raise InputError(
-            f"{reference!r} matches {', '.join(video.name for video in found)}; give a full name"
-        )
-    return found[0]
+    """`VideoIndex(videos).find(reference)`, for a single look-up."""
+    return VideoIndex(videos).find(reference)
 
 
 def all_labels(videos: Iterable[Video]) -> set[str]:

@@ -20,7 +20,7 @@ from flows.library.from_manifest import import_manifest
 from flows.library.inbox import scan
 from flows.library.labels import clear_labels, import_labels, label_queue, set_labels
 from flows.library.library import Library
-from flows.library.records import Features, Score, find_video
+from flows.library.records import Features, Score, Video, VideoIndex, find_video
 from flows.library.tables import Base
 from flows.retraining.model_versions import newly_labelled
 from tests.postgres import PostgresServer
@@ -357,3 +357,30 @@ def test_a_library_of_a_later_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="made by a later version of dsanet"), Library.open(tmp_path):
         pass
     assert URL_VARIABLE not in os.environ
+
+
+def test_an_index_finds_by_name_path_file_name_and_digest() -> None:
+    videos = [
+        Video(f"v{n}", f"{n:064x}", "train", None, "", (Path(f"/a/v{n}.mp4"), Path(f"/b{n}/cam.mp4")))
+        for n in range(3)
+    ]
+    index = VideoIndex(videos)
+    for reference in ("v1", "v1.mp4", "/a/v1.mp4", "/b1/cam.mp4", f"{1:064x}", f"{1:064X}"):
+        assert index.find(reference) == videos[1]
+    for reference in ("cam.mp4", "0" * 8):
+        with pytest.raises(ValueError, match="matches v0, v1, v2; give a full name"):
+            index.find(reference)
+    for reference in ("v", "0" * 7, "f" * 8, ""):
+        with pytest.raises(ValueError, match="no video"):
+            index.find(reference)
+
+
+def test_many_videos_are_looked_up_without_searching_all() -> None:
+    """10,000 look-ups among 10,000 videos took minutes when each compared every path."""
+    videos = [
+        Video(f"v{n}", f"{n * 7919:064x}", "train", None, "", (Path(f"/footage/v{n}.mp4"),))
+        for n in range(10_000)
+    ]
+    index, began = VideoIndex(videos), time.perf_counter()
+    assert [index.find(video.name) for video in videos] == videos
+    assert time.perf_counter() - began < 10
