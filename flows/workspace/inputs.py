@@ -132,8 +132,10 @@ def _content(workspace: Workspace) -> bytes | None:
 
 
 def _put_back(workspace: Workspace, content: bytes | None) -> None:
+    """Restore `workspace.json`. A new workspace that has features keeps it: the next command continues."""
     if content is None:
-        workspace.inputs_file.unlink(missing_ok=True)
+        if next(workspace.features.glob("*.h5"), None) is None:
+            workspace.inputs_file.unlink(missing_ok=True)
     elif content != _content(workspace):
         write_atomically(workspace.inputs_file, content)
 

@@ -63,6 +63,17 @@ def test_a_new_workspace_that_is_refused_has_no_settings(
     assert not Path("new/workspace.json").exists()
 
 
+def test_a_new_workspace_with_features_keeps_its_settings(workspace: Workspace) -> None:
+    """Refused after hours of extraction: the next command continues without --manifest."""
+    inputs = workspace.read_inputs()
+    new = Workspace(workspace.root.with_name("new"))
+    with pytest.raises(InputError), configured_workspace(new.root, inputs.manifest, preset="small"):
+        new.features.mkdir()
+        (new.features / "a.h5").touch()
+        raise InputError("a later stage refuses")
+    assert new.read_inputs().manifest == inputs.manifest
+
+
 def test_a_server_that_does_not_answer_refuses_the_command(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, dsanet: Dsanet, absent_server: str
 ) -> None:
