@@ -196,7 +196,10 @@ class TrainConfig(StrictModel):
         1, ge=1, description="epochs between validations (the last epoch is always validated)"
     )
     save_every: int = Field(
-        200, ge=1, description="steps between saves of the state that an interrupted training resumes from"
+        200,
+        ge=1,
+        description="steps between saves of the state that an interrupted training resumes from, counted "
+        "over the whole training; the end of an epoch is no save",
     )
 
     @field_validator("precision", mode="before")

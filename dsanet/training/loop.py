@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from dsanet.detectors.base import Detector
 from dsanet.detectors.config import TrainConfig
 from dsanet.training.bags import Bags, Batch, Sampler, make_batch
 from dsanet.training.curves import Curves
-from dsanet.training.optim import ScheduledOptimizer, build_optimizers, plateau_drops
+from dsanet.training.optim import ScheduledOptimizer, build_optimizers, plateau_drops, total_steps
 from dsanet.training.resume import read_progress, restore, write_resume
 from dsanet.training.selection import Best, better, validate
 from extract.errors import InputError
@@ -56,7 +57,7 @@ class TrainingLoop:
         self.config, self.out_dir, self.run_id = config, out_dir, run_id
         self.sampler = Sampler(bags.anomalous, config.batch_size, config.balanced, config.seed)
         self.steps_per_epoch = self.sampler.steps_per_epoch
-        self.steps = config.steps or config.epochs * self.steps_per_epoch
+        self.steps = total_steps(config, self.steps_per_epoch)
         self.optimizers = build_optimizers(net, config, self.steps_per_epoch)
         self.best: Best | None = None
         self.history: list[float] = []
@@ -64,10 +65,12 @@ class TrainingLoop:
         self.first_step = self._resume()
         self.curves = Curves(out_dir, self.first_step, net.terms)
 
-    def run(self, on_progress: Callable[[TrainProgress], None] | None = None) -> None:
-        """Train to the last step. Raises NonFiniteLossError."""
+    def run(self, on_progress: Callable[[TrainProgress], None] | None, interrupted: Event) -> None:
+        """Train to the last step, or until `interrupted` is set. Raises NonFiniteLossError."""
         epochs = -(-self.steps // self.steps_per_epoch)
         for step in range(self.first_step, self.steps):
+            if interrupted.is_set():
+                return
             epoch = step // self.steps_per_epoch + 1
             losses = self._update(step)
             metrics = self._validate(step + 1)

@@ -93,16 +93,22 @@ def build_optimizers(
         return (ScheduledOptimizer(optimizer, lambda step: milestone_rate(step // steps_per_epoch, config)),)
     normality = [p for name, p in named if name.startswith("normality.")]
     rest = [p for name, p in named if not name.startswith("normality.")]
+    steps = total_steps(config, steps_per_epoch)
+    epochs = math.ceil(steps / steps_per_epoch)
     main = ScheduledOptimizer(
         AdamW(rest, lr=config.lr, weight_decay=config.weight_decay, fused=True),
-        lambda step: cosine_rate(step // steps_per_epoch, config.epochs, config.lr, 0.0),
+        lambda step: cosine_rate(step // steps_per_epoch, epochs, config.lr, 0.0),
     )
     if not normality:
         return (main,)
-    steps = config.epochs * steps_per_epoch
     return main, ScheduledOptimizer(
         StableAdamW(normality, lr=config.lr), lambda step: warm_cosine_rate(step, steps, config.lr)
     )
+
+
+def total_steps(config: TrainConfig, steps_per_epoch: int) -> int:
+    """Number of updates of a whole training."""
+    return config.steps or config.epochs * steps_per_epoch
 
 
 def milestone_rate(epoch: int, config: TrainConfig) -> float:

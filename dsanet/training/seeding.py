@@ -1,29 +1,48 @@
-"""All random numbers start here: the same seed gives the same run."""
+"""Random numbers and the arithmetic of a training: the same seed gives the same run."""
 
+import contextvars
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TypeVar
 
 import numpy as np
 import torch
 
+Result = TypeVar("Result")
+_SECONDS_BETWEEN_LOOKS = 0.5
+"""An exception that is raised into the waiting thread (a time limit) arrives between two waits."""
 
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed Python, numpy and torch (all devices); inside the context the CPU flushes denormal numbers to 0.
 
-    The gradients of a converged detector reach 1e-40, which slows a CPU down twenty times. Results can
-    depend on the flag, so it is set together with the seed. It applies to the whole process and is reset on
-    exit.
+def run_seeded(seed: int, work: Callable[[threading.Event], Result]) -> Result:
+    """Run `work` with random numbers from `seed`, in a thread in which the CPU flushes denormal numbers to 0.
+
+    Seeds Python, numpy and torch (all devices). The gradients of a converged detector reach 1e-40, which slows
+    a CPU down twenty times, and the results can depend on the flag. It belongs to one thread; PyTorch's threads
+    inherit it when they are started, and each thread starts its own. So in a new thread all of them have it,
+    whatever the program computed before, and none has it afterwards.
+
+    If the calling thread is interrupted, the event given to `work` is set, and `work` should return soon.
     """
+    interrupted = threading.Event()
+
+    def flushing() -> Result:
+        torch.set_flush_denormal(True)
+        return work(interrupted)
+
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
+    with ThreadPoolExecutor(1, "training") as thread:
+        running = thread.submit(contextvars.copy_context().run, flushing)
+        try:
+            while not wait([running], _SECONDS_BETWEEN_LOOKS).done:
+                pass
+        except BaseException:
+            interrupted.set()
+            raise
+        return running.result()
 
 
 def generator(seed: int, *stream: int) -> np.random.Generator:

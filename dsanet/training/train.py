@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 from pydantic import ValidationError
 
@@ -28,7 +29,7 @@ from dsanet.detectors.registry import build_detector
 from dsanet.training.bags import Bags, load_bags
 from dsanet.training.loop import TrainingLoop, TrainProgress
 from dsanet.training.resume import RESUME_FILE
-from dsanet.training.seeding import seeded
+from dsanet.training.seeding import run_seeded
 from dsanet.training.selection import Best, split_records
 from extract.encoder import resolve_device
 from extract.errors import InputError
@@ -68,7 +69,7 @@ def train(
         infer: Stored in the checkpoint as its default inference settings.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         start_from: A checkpoint with the same `model`, whose weights the training starts from.
-        on_progress: Called after every update.
+        on_progress: Called after every update, in the thread of the training.
 
     Raises:
         FileNotFoundError: A feature file is missing.
@@ -91,10 +92,14 @@ def train(
     if is_finished(out_dir, run_id):
         complete_save(out_dir)
         return out_dir
-    with seeded(config.seed):
+
+    def run(interrupted: Event) -> tuple[Detector, TrainingLoop]:
         net = _initial_model(model, start_from).to(resolve_device(device))
         loop = TrainingLoop(net, bags, select, config, _draft_folder(out_dir), run_id)
-        loop.run(on_progress)
+        loop.run(on_progress, interrupted)
+        return net, loop
+
+    net, loop = run_seeded(config.seed, run)
     if loop.best is not None:
         load_trained(net, loop.best.weights)
     info = _describe(net, model, config, infer or InferConfig(), bags, loop)

@@ -58,5 +58,11 @@ def test_the_pair_gives_sgnm_an_optimiser_of_its_own() -> None:
     assert [main.rate(step) for step in (0, 4, 5)] == pytest.approx(
         [7e-5, 7e-5, 7e-5 * (1 + math.cos(math.pi / 4)) / 2]
     )
+    by_steps = TrainConfig(optimizer="release-pair", epochs=99, steps=18)  # 4 epochs, the last one not whole
+    rest, second = build_optimizers(model, by_steps, steps_per_epoch=5)
+    assert [rest.rate(step) for step in range(18)] == [main.rate(step) for step in range(18)]
+    assert [second.rate(step) for step in range(18)] == [
+        warm_cosine_rate(step, 18, by_steps.lr) for step in range(18)
+    ]
     (alone,) = build_optimizers(model, TrainConfig(), steps_per_epoch=5)
     assert [alone.rate(step) for step in (0, 19)] == [7e-5, 7e-5]

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import cache
 from pathlib import Path
 
@@ -26,7 +27,6 @@ from dsanet.training.curves import columns
 from dsanet.training.loop import NonFiniteLossError, TrainProgress, train_step
 from dsanet.training.optim import build_optimizers
 from dsanet.training.resume import read_progress
-from dsanet.training.seeding import seeded
 from dsanet.training.selection import Best, better, split_records
 from dsanet.training.train import NO_SELECTION_NOTE, TEST_NOTE, train
 from evaluate.scores import read_scores, score_path
@@ -341,7 +341,54 @@ def test_a_process_killed_outright_resumes_to_the_same_bits(tmp_path: Path) -> N
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
 
-def test_denormal_numbers_are_flushed_only_while_it_trains() -> None:
-    with seeded(0):
-        assert torch.tensor(1e-40) * 1 == 0
-    assert torch.tensor(1e-40) * 1 > 0
+def kept_denormals() -> list[bool]:
+    """Whether each of torch's threads keeps denormal numbers; each computes some rows of the product."""
+    product = torch.full((1024, 512), 1e-22) @ torch.full((512, 1024), 1e-20)
+    return (product.view(torch.int32) != 0).all(1).view(16, -1).all(1).tolist()
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["after other work", "first"])
+def test_denormal_numbers_are_flushed_in_all_threads_and_only_while_it_trains(before: bool) -> None:
+    """In a process of its own, because it matters whether torch's threads were started before."""
+    script = f"""
+import torch
+from dsanet.training.seeding import run_seeded
+from tests.dsanet.test_train import kept_denormals
+torch.set_num_threads(2)
+assert not {before} or all(kept_denormals())
+assert not any(run_seeded(0, lambda interrupted: kept_denormals()))
+assert all(kept_denormals())
+torch.set_flush_denormal(True)  # a caller's own setting
+assert not any(run_seeded(0, lambda interrupted: kept_denormals()))
+assert torch.tensor(1e-40) * 1 == 0
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_an_interrupted_training_ends_after_its_step(footage: Footage, tmp_path: Path) -> None:
+    model = detector_preset("mil-ranking", "small").model
+    steps: list[int] = []
+    config = CONFIG.model_copy(update={"epochs": 500_000})
+
+    def interrupt(progress: TrainProgress) -> None:
+        steps.append(progress.step)
+        if progress.step == 20:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        train(footage.records, footage.features_dir, tmp_path, model, config, on_progress=interrupt)
+    assert time.monotonic() - began < 30
+    assert read_progress(tmp_path / DRAFT)["step"] >= 20
+    assert not (tmp_path / INFO_FILE).exists()
+
+
+def test_the_state_is_saved_by_steps_not_by_epochs(footage: Footage, tmp_path: Path) -> None:
+    model, config = detector_preset("mil-ranking", "small").model, CONFIG.model_copy(update={"save_every": 3})
+    for step, saved in ((2, None), (5, 3)):  # two steps are an epoch
+        with pytest.raises(KilledError):
+            train(
+                footage.records, footage.features_dir, tmp_path, model, config, on_progress=kill_after(step)
+            )
+        progress = read_progress(tmp_path / DRAFT)
+        assert (progress and progress["step"]) == saved
