@@ -16,6 +16,8 @@ from extract.errors import InputError
 from tests.dsanet.helpers import padded_bags
 from tests.dsanet.reference import Reference, belief_modulation, clip_shapes, losses, release_shapes
 
+RELEASED_KEYS = Path(__file__).parents[1] / "released_keys"
+"""Names and shapes of the tensors in the released files."""
 LAYERS = {"ucf-crime": (2, 3), "xd-violence": (1, 1)}
 COPIES = ("clipmodel.", "clip_adapter.clipmodel.")
 
@@ -82,9 +84,9 @@ def test_scores_and_all_seven_losses_are_the_authors(preset_name: str, tmp_path:
 
 
 @pytest.mark.parametrize("preset_name", ["ucf-crime", "xd-violence"])
-def test_names_and_shapes_are_those_of_the_real_files(preset_name: str, shared: Path) -> None:
+def test_names_and_shapes_are_those_of_the_real_files(preset_name: str) -> None:
     short = preset_name.partition("-")[0]
-    real = json.loads((shared / "reference" / f"dsanet-release-{short}-keys.json").read_text())
+    real = json.loads((RELEASED_KEYS / f"dsanet-{short}.json").read_text())
     assert {name: list(tensor.shape) for name, tensor in empty_release(preset_name).items()} == real
 
 

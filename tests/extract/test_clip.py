@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from extract.clip import build_clip, read_weights, require_quick_gelu, validated_state, visual_digest
 
-SHARED_KEYS = Path(__file__).parents[3] / "shared" / "reference" / "openai-clip-vit-b16-keys.json"
+RELEASED_KEYS = Path(__file__).parents[1] / "released_keys" / "openai-clip-vit-b16.json"
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,6 @@ def test_a_model_with_gelu_is_refused() -> None:
         require_quick_gelu(plain)
 
 
-@pytest.mark.skipif(not SHARED_KEYS.is_file(), reason="no ../shared with the list of OpenAI's tensor names")
 def test_names_and_shapes_equal_those_of_openais_file(half_weights: dict[str, Tensor]) -> None:
-    listed = {name: tuple(shape) for name, shape in json.loads(SHARED_KEYS.read_text()).items()}
+    listed = {name: tuple(shape) for name, shape in json.loads(RELEASED_KEYS.read_text()).items()}
     assert {name: tuple(tensor.shape) for name, tensor in half_weights.items()} == listed
