@@ -109,5 +109,10 @@ def _feature_folder(folder: Path) -> Path:
 
 
 def _print_missing(names: list[str]) -> None:
-    for name in names:
-        print(f"missing  {name}")
+    """Print the first names, and how many more there are."""
+    from extract.display import MOST_NAMES, printable
+
+    for name in names[:MOST_NAMES]:
+        print(f"missing  {printable(name)}")
+    if len(names) > MOST_NAMES:
+        print(f"missing  and {len(names) - MOST_NAMES:,} more")

@@ -115,7 +115,8 @@ class VideoIndex:
         self._by_text: dict[str | Path, list[Video]] = {}
         self._by_digest = sorted((video.digest, place, video) for place, video in enumerate(videos))
         for _, _, video in sorted(self._by_digest, key=lambda entry: entry[1]):
-            for text in {video.name, *video.paths, *(path.name for path in video.paths)}:
+            texts: set[str | Path] = {video.name, *video.paths, *(path.name for path in video.paths)}
+            for text in texts:
                 self._by_text.setdefault(text, []).append(video)
 
     def find(self, reference: str) -> Video:

@@ -16,6 +16,7 @@ from extract.failures import Failure
 from flows.cli import output, tables
 from flows.pipeline.score import ScoredVideo
 from tests.evaluate.videos import small_test_set, video_scores, write_run
+from tests.flows.commands import Dsanet
 
 WIDTHS = (20, 40, 80, 200)
 
@@ -134,3 +135,21 @@ def test_a_report_with_names_of_any_characters_is_printed(shown: Callable[..., s
 def test_a_row_of_wide_characters_keeps_its_numbers(shown: Callable[..., str], tmp_path: Path) -> None:
     text = shown(44, output.print_scored, [scored("監視カメラ" * 8, 4000, 4001)], [], [], tmp_path)
     assert "1:06:40.00" in text
+
+
+def test_ten_missing_videos_of_a_data_set_are_named(tmp_path: Path, dsanet: Dsanet) -> None:
+    names = [f"Abuse{number:03d}_x264" for number in range(1, 31)]
+    (tmp_path / "Anomaly_Train.txt").write_text("".join(f"Abuse/{name}.mp4\n" for name in names))
+    (tmp_path / "Anomaly_Test.txt").write_text("Abuse/Abuse099_x264.mp4\n")
+    (tmp_path / "Temporal_Anomaly_Annotation.txt").write_text("Abuse099_x264.mp4 Abuse 1 9 -1 -1\n")
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "Abuse099_x264.mp4").write_bytes(b"")
+    out = tmp_path / "ucf.csv"
+    options = ("--lists", tmp_path, "--videos", tmp_path / "videos", "--out", out)
+    code, text, _ = dsanet("import-dataset", "ucf-crime", *options)
+    assert code == 0
+    assert text.splitlines() == [
+        *(f"missing  {name}" for name in names[:10]),
+        "missing  and 20 more",
+        f"1 videos found, 30 missing; manifest {out}",
+    ]
