@@ -32,7 +32,9 @@ def demo(
     from flows.cli.output import print_metrics
     from flows.cli.run_flows import run_pipeline
     from flows.demo.prepare import prepare_demo
+    from flows.server.home import use_private_home
 
+    use_private_home()  # a home that cannot be written is refused before the footage is made
     prepare_demo(out, weights, seed)
     run_pipeline(out)
     print_metrics(out)

@@ -6,6 +6,7 @@ that is already set is left alone.
 
 import logging
 import os
+import warnings
 
 DEFAULTS = {
     "DO_NOT_TRACK": "1",
@@ -31,6 +32,8 @@ def configure_logging(*, debug: bool) -> None:
     os.environ.setdefault("HF_HUB_VERBOSITY", "debug" if debug else "error")  # of downloads by open_clip
     # False: Prefect's log handler prints no traceback for records that it cannot send to the server.
     logging.raiseExceptions = debug
+    if not debug:  # where this matters, `flows.server.home.check_writable` refuses it in one line
+        warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
     log = logging.getLogger("flows")
     log.handlers = [logging.StreamHandler()]
     log.setLevel(logging.DEBUG if debug else logging.INFO)

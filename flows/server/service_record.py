@@ -104,7 +104,7 @@ def read_services() -> Services | None:
     """
     try:
         return Services.model_validate_json(services_file().read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return find_services(services_file())
     except ValidationError:
         found = find_services(services_file())

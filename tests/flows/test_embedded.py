@@ -132,6 +132,36 @@ def test_a_folder_that_cannot_be_written_is_one_line(variable: str, tmp_path: Pa
     assert line.endswith("(Not a directory); make it writable, or set PREFECT_HOME to a folder that is")
 
 
+@pytest.mark.parametrize(
+    ("command", "end"),
+    [
+        (("up",), "make it writable, or set PREFECT_HOME to a folder that is"),
+        (("demo", "--out", "demo"), "make it writable, or set PREFECT_HOME to a folder that is"),
+        (
+            ("trigger", "train"),
+            "no Prefect server is known; start one with `dsanet up`, or set PREFECT_API_URL",
+        ),
+    ],
+)
+def test_every_command_says_in_one_line_what_it_cannot_write(
+    command: tuple[str, ...], end: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    done = subprocess.run(
+        [*DSANET, *command],
+        env=environment(tmp_path / "file", PYTHONPATH=str(Path(__file__).parents[2])),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("dsanet: ")
+    assert line.endswith(end)
+    assert not (tmp_path / "demo").exists()
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home folder, and none of Prefect's variables set."""
