@@ -202,7 +202,7 @@ class Registry:
             if own.is_dir():  # MLflow would look for it in the folder where the workspace was at first
                 shutil.copytree(own, folder / artifact, dirs_exist_ok=True)
             elif own.is_file():
-                shutil.copy(own, folder)
+                shutil.copy2(own, folder)  # its time orders the versions of a new registry
             else:
                 self._client.download_artifacts(version.run_id, artifact, str(folder))
         except (MlflowException, OSError) as error:
