@@ -23,8 +23,9 @@ from flows.retraining.flow import retrain_on_new_footage
 from flows.workspace.inputs import configure_workspace
 from flows.workspace.locks import BusyError
 from flows.workspace.model_reference import checkpoint_folder
-from flows.workspace.model_registry import Registry
+from flows.workspace.model_registry import Registry, RegistryLostError
 from flows.workspace.run import Run
+from flows.workspace.versions import checkpoint_key
 from flows.workspace.workspace import Workspace
 from tests.flows.commands import Dsanet
 from tests.flows.library_footage import EVENTS, first_footage, new_footage
@@ -248,6 +249,15 @@ def test_a_second_run_at_the_same_time_ends_with_one_line(place: Place, dsanet: 
     assert "is in use by process" in line
 
 
+def test_retraining_settings_given_in_part_keep_the_inboxes(place: Place) -> None:
+    hidden = place.inbox.rename(place.inbox.with_name("hidden"))
+    try:
+        with pytest.raises(FileNotFoundError, match="no inbox folder"):
+            retrain_on_new_footage(place.root, retrain={"min_new_labels": 50})
+    finally:
+        hidden.rename(place.inbox)
+
+
 @pytest.mark.slow
 def test_a_warm_challenger_starts_from_the_champion_unless_there_is_a_new_class(
     place: Place, dsanet: Dsanet, caplog: pytest.LogCaptureFixture
@@ -267,6 +277,39 @@ def test_a_warm_challenger_starts_from_the_champion_unless_there_is_a_new_class(
     assert new.number == warm.number + 1
     info = json.loads((root / "models" / new.key / "model" / "model.json").read_text())
     assert set(info["model"]["classes"]) == {NORMAL, *EVENTS, "flood"}
+
+
+def test_what_is_deleted_comes_back_or_is_asked_for(place: Place, dsanet: Dsanet, tmp_path: Path) -> None:
+    root = shutil.copytree(place.root, tmp_path / "ws")
+    champion = Registry(root).find("champion")
+    folder = root / "models" / champion.key
+    before = {path.name: file_digest(path) for path in (folder / "model").glob("model.*")}
+    shutil.rmtree(folder)
+    assert retrain_on_new_footage(root).champion == champion.number
+    assert {path.name: file_digest(path) for path in (folder / "model").glob("model.*")} == before
+    assert (folder / "training.json").is_file()
+    assert (folder / "report" / "index.html").is_file()
+
+    # A copy without the database: MLflow keeps that of `root` open in this process.
+    root = shutil.copytree(root, tmp_path / "lost", ignore=shutil.ignore_patterns("mlflow.db", "mlartifacts"))
+    for lost in (("retrain",), ("models", "list"), ("models", "rollback")):
+        code, _, err = dsanet(*lost, "--out", root)
+        assert (code, "is lost" in err, "--new-registry" in err) == (2, True, True)
+    with pytest.raises(RegistryLostError):
+        retrain_on_new_footage(root)
+    assert not (root / "mlflow.db").exists()
+    outcome = retrain_on_new_footage(root, new_registry=True)
+    keys = {version.key for version in Registry(root).versions()}
+    assert keys == {path.parent.name for path in root.glob("models/*/training.json")}
+    assert Registry(root).find("1").key == checkpoint_key(root / "model")
+    assert retrain_on_new_footage(root).champion == outcome.champion
+
+    lost_version = next(one for one in Registry(root).versions() if not one.aliases)
+    shutil.rmtree(root / "models" / lost_version.key)
+    shutil.rmtree(root / "mlartifacts" / lost_version.run_id)
+    code, _, err = dsanet("models", "promote", str(lost_version.number), "--out", root)
+    assert (code, f"checkpoint of version {lost_version.number} is lost" in err) == (2, True)
+    assert Registry(root).find("champion").number == outcome.champion
 
 
 def test_a_gate_without_annotations_is_refused_before_training(place: Place) -> None:
