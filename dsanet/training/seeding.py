@@ -18,10 +18,10 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 def run_seeded(seed: int, work: Callable[[threading.Event], Result]) -> Result:
     """Run `work` with random numbers from `seed`, in a thread in which the CPU flushes denormal numbers to 0.
 
-    Seeds Python, numpy and torch (all devices). The gradients of a converged detector reach 1e-40, which slows
-    a CPU down twenty times, and the results can depend on the flag. It belongs to one thread; PyTorch's threads
-    inherit it when they are started, and each thread starts its own. So in a new thread all of them have it,
-    whatever the program computed before, and none has it afterwards.
+    Seeds Python, numpy and torch (all devices). The gradients of a converged detector reach 1e-40, which
+    slows a CPU down twenty times, and the results can depend on the flag. It belongs to one thread;
+    PyTorch's threads inherit it when they are started, and each thread starts its own. So in a new thread
+    all of them have it, whatever the program computed before, and none has it afterwards.
 
     If the calling thread is interrupted, the event given to `work` is set, and `work` should return soon.
     """

@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from extract.decode.worker import Alive, Failed, Finished, Job, Opened, PictureHeader
+from extract.decode.worker import Alive, Failed, Finished, FrameJob, Job, Opened, PictureHeader
 
 _IMPORT_ROOT = Path(__file__).parents[2]
 _SEND_BUFFER_BYTES = 1 << 20
@@ -60,17 +61,32 @@ class DecoderProcess:
 
         After a timeout or a crash the process has ended, and `alive` is false.
         """
+        for message in self._messages(job):
+            if not isinstance(message, Alive):
+                yield message
+            if isinstance(message, Finished | Failed):
+                return
+
+    def decode_frame(self, job: FrameJob, deadline_s: float) -> PictureData | Failed:
+        """One picture. The process is killed if it needs longer than `deadline_s`, signs of life or not."""
+        until = time.monotonic() + deadline_s
+        for message in self._messages(job):
+            if isinstance(message, PictureData | Failed):
+                return message
+            if time.monotonic() > until:
+                break
+        self.close()
+        return Failed(f"the decoder did not find the frame within {deadline_s:g} s")
+
+    def _messages(self, job: Job | FrameJob) -> Iterator[Message | Alive]:
+        """What the process sends after a job; a timeout or the end of the process becomes a `Failed`."""
         try:
             self._connection.send(job)
             while True:
                 message = self._connection.recv()
-                if isinstance(message, Alive):
-                    continue
                 if isinstance(message, PictureHeader):
                     message = PictureData(message.pick, self._receive_pixels(message.shape))
                 yield message
-                if isinstance(message, Finished | Failed):
-                    return
         except BlockingIOError:
             self.close()
             yield Failed(f"the decoder hung: no data for {self._timeout_s:g} s")

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from extract.decode.decoder_choice import Choice
+from extract.decode.decoders import Picture
 from extract.decode.packets import VideoError, short_reason
 from extract.decode.probe import VideoInfo, probe
 from extract.decode.reader import FrameReader
@@ -38,6 +39,14 @@ class Job:
     sampling: Sampling
     decoder: Choice
     partial: bool
+
+
+@dataclass(frozen=True)
+class FrameJob:
+    """One frame of a video to decode; the answer is its picture, or `Failed`."""
+
+    path: Path
+    frame: int
 
 
 @dataclass(frozen=True)
@@ -92,10 +101,13 @@ def main() -> None:
                 return
 
 
-def serve(job: Job, connection: Connection) -> None:
+def serve(job: Job | FrameJob, connection: Connection) -> None:
     """Decode one video and send the result; every error but a lost connection becomes a `Failed`."""
     try:
-        connection.send(_decode(job, connection))
+        if isinstance(job, FrameJob):
+            _send_frame(job, connection)
+        else:
+            connection.send(_decode(job, connection))
     except VideoError as error:
         connection.send(Failed(str(error), error.frame))
     except (BrokenPipeError, ConnectionResetError):
@@ -136,6 +148,14 @@ def _decode(job: Job, connection: Connection) -> Finished:
     return finished if damage is None else _before_damage(finished, damage, job.sampling.snippet_length, info)
 
 
+def _send_frame(job: FrameJob, connection: Connection) -> None:
+    _file_status(job.path)
+    heartbeat = _Heartbeat(connection)
+    reader = FrameReader(probe(job.path, heartbeat))
+    _, picture = next(reader.frames([job.frame], heartbeat))
+    _send_picture(connection, 0, picture)
+
+
 def _with_way_on(damage: VideoError, job: Job) -> VideoError:
     """The error, which also names `--partial` if whole snippets lie before the damage."""
     snippets = (damage.frame or 0) // job.sampling.snippet_length
@@ -163,8 +183,12 @@ def _send_pictures(
 ) -> None:
     frames = picks.frames.tolist()
     for pick, (_, picture) in enumerate(reader.frames(frames, heartbeat)):
-        connection.send(PictureHeader(pick, picture.shape))
-        _write_all(connection.fileno(), np.ascontiguousarray(picture).data.cast("B"))
+        _send_picture(connection, pick, picture)
+
+
+def _send_picture(connection: Connection, pick: int, picture: Picture) -> None:
+    connection.send(PictureHeader(pick, picture.shape))
+    _write_all(connection.fileno(), np.ascontiguousarray(picture).data.cast("B"))
 
 
 def _write_all(descriptor: int, data: memoryview) -> None:

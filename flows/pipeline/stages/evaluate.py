@@ -1,12 +1,10 @@
 """Stage `evaluate`: score files and ground truth of the test videos → metrics and page in report/."""
 
-import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from dsanet.checkpoint import CURVES_FILE, read_info
 from evaluate.annotations import VideoTruth, read_annotation_file
@@ -16,18 +14,14 @@ from evaluate.report.metrics_file import METRICS_FILE
 from evaluate.report.page import MAX_CARDS
 from evaluate.report.video_table import TABLE_FILE
 from evaluate.report.write import PAGE_FILE, write_report
-from extract.decode.packets import VideoError
-from extract.decode.reader import read_frames
 from extract.display import shortened
 from extract.manifest import VideoRecord
 from extract.store import feature_path, read_features
 from flows.pipeline.artifacts import publish_metrics
 from flows.pipeline.cache import Stage
 from flows.pipeline.stages.digests import features_digest, model_digest, scores_digest
+from flows.pipeline.thumbnails import thumbnails
 from flows.workspace.run import Run, check_testable, digest_of, unlearned_classes_note
-
-THUMBNAIL_HEIGHT = 90
-"""In pixels."""
 
 
 def _inputs(run: Run) -> Any:
@@ -64,36 +58,19 @@ def _notes(run: Run) -> list[str]:
 def _work(run: Run) -> str:
     workspace = run.workspace
     evaluation = evaluate_scores(workspace.scores, read_truths(run), run.config.evaluate)
-    write_report(
-        workspace.report,
-        evaluation,
-        title=run.inputs.title,
-        notes=_notes(run),
-        curves_csv=workspace.model / CURVES_FILE,
-        thumbnail=_thumbnails(run.records),
-        raw_features=_mean_features(run) if run.config.evaluate.tsne else None,
-        run_config=run.config.model_dump(mode="json"),
-        digests=_digests_of_inputs(run),
-    )
+    with thumbnails(run.records, run.config.runtime.timeout_s) as thumbnail:
+        write_report(
+            workspace.report,
+            evaluation,
+            title=run.inputs.title,
+            notes=_notes(run),
+            curves_csv=workspace.model / CURVES_FILE,
+            thumbnail=thumbnail,
+            raw_features=_mean_features(run) if run.config.evaluate.tsne else None,
+            run_config=run.config.model_dump(mode="json"),
+            digests=_digests_of_inputs(run),
+        )
     return f"report in {workspace.report / PAGE_FILE}"
-
-
-def _thumbnails(records: Iterable[VideoRecord]) -> Callable[[str, int], bytes | None]:
-    """A function (video name, frame number) → JPEG bytes, None if the frame cannot be decoded."""
-    paths = {record.name: record.path for record in records}
-
-    def thumbnail(name: str, frame: int) -> bytes | None:
-        try:
-            _, pixels = next(read_frames(paths[name], [frame]))
-        except (VideoError, FileNotFoundError, StopIteration):
-            return None
-        image = Image.fromarray(pixels)
-        image.thumbnail((THUMBNAIL_HEIGHT * 4, THUMBNAIL_HEIGHT))
-        buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=70)
-        return buffer.getvalue()
-
-    return thumbnail
 
 
 def _mean_features(run: Run) -> Callable[[str], NDArray[np.float16]]:
