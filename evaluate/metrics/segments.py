@@ -216,7 +216,7 @@ def _peaks(values_CT: Array, group_R: Array, start_R: Array, end_R: Array) -> Ar
     padded = np.pad(values_CT, ((0, 0), (0, 1)))  # makes the end of a run a valid index
     row_R = group_R * padded.shape[1]
     bounds = np.stack([row_R + start_R, row_R + end_R], axis=1).ravel()
-    peaks: Array = np.maximum.reduceat(padded.ravel(), bounds)[::2] if len(bounds) else padded[0, :0]
+    peaks: Array = np.maximum.reduceat(padded.ravel(), bounds)[::2]
     return peaks
 
 
@@ -234,9 +234,9 @@ def _class_runs(videos: Sequence[_Runs], index: int, sort: Literal["quicksort", 
         parts.append(
             (np.full(len(order), video), runs.start_R[order], runs.end_R[order], runs.score_R[order])
         )
-    video_R, start_R, end_R, score_R = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    order = np.argsort(-score_R.astype(np.float64), kind=sort)
-    return _Runs(video_R[order], start_R[order], end_R[order], score_R[order])
+    found = _Runs(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    order = np.argsort(-found.score_R.astype(np.float64), kind=sort)
+    return _Runs(*(column[order] for column in found))
 
 
 def _match_class(label: str, runs: _Runs, truths: Array, n_videos: int, snippet_length: int) -> ClassMatches:
@@ -247,12 +247,12 @@ def _match_class(label: str, runs: _Runs, truths: Array, n_videos: int, snippet_
     run, truth, iou = _overlaps(runs, truths, snippet_length)
     hits_IR = np.zeros((len(IOU_THRESHOLDS), len(runs.group_R)), dtype=bool)
     for hits_R, threshold in zip(hits_IR, IOU_THRESHOLDS, strict=True):
-        free = np.ones(len(truths), dtype=bool)
+        taken: set[int] = set()
         enough = iou >= threshold
         for rank, candidate in zip(run[enough].tolist(), truth[enough].tolist(), strict=True):
-            if free[candidate] and not hits_R[rank]:
+            if candidate not in taken and not hits_R[rank]:
                 hits_R[rank] = True
-                free[candidate] = False
+                taken.add(candidate)
     return ClassMatches(label, runs.group_R, hits_IR, np.bincount(truths[:, 0], minlength=n_videos))
 
 

@@ -7,8 +7,9 @@ import torch
 from torch import tensor
 
 from dsanet.detectors.config import TrainConfig
-from dsanet.detectors.dsanet.losses import background_target, consistency_loss
+from dsanet.detectors.dsanet.losses import TERMS, background_target, consistency_loss, loss_terms
 from dsanet.detectors.dsanet.normality import compactness, normal_candidates
+from dsanet.detectors.dsanet.output import DSANetOutput
 from dsanet.detectors.dsanet.variant import PAPER, RELEASE
 from dsanet.layers.alignment import alignment_map, class_logits, enhance_text, prototypes
 from dsanet.layers.bag_losses import alignment_loss, detection_loss, separation_loss, soft_cross_entropy
@@ -58,6 +59,7 @@ def test_eq_1_in_log_space_is_the_same_loss_and_keeps_its_gradient_where_sigmoid
         detection_loss(wrong, tensor([[1.0, 0]]), tensor([2]), in_log_space).backward()
         assert wrong.grad is not None
         assert bool(wrong.grad.any()) is in_log_space
+    assert detection_loss(tensor([[200.0]]), tensor([[1.0, 0]]), tensor([1])) == 200  # the default
 
 
 def test_eq_2_alignment_loss_shares_a_multi_label_target() -> None:
@@ -136,6 +138,62 @@ def test_eq_8_and_9_without_and_with_smoothing() -> None:
         ),
         bkg,
     )
+
+
+def test_loss_terms_are_the_equations_on_the_parts_of_the_output() -> None:
+    output = DSANetOutput(
+        anomaly_BT=tensor([[0.0, LOG_3], [LOG_3, 9.0]]),
+        classes_BTC=tensor([[[0.0, LOG_3], [-5.0, -5.0]], [[LOG_3, 0.0], [9.0, 99.0]]]),
+        event_BC=tensor([[0.0, LOG_3], [0.0, LOG_3]]),
+        background_BC=tensor([[LOG_3, 0.0], [0.0, 0.0]]),
+        text_CD=tensor([[1.0, 0.0], [3.0, 4.0]]),
+        video_BTD=torch.zeros(2, 2, 2),
+        scores_rec_BT=tensor([[0.5, 0.25], [0.75, 0.0]]),
+        compact=tensor(0.125),
+    )
+    labels, lengths = tensor([[0, 1], [1, 0]]), tensor([2, 1])  # an anomalous and a normal video
+    terms = loss_terms(output, labels, lengths, "paper")
+    assert tuple(terms) == TERMS
+    expected = {
+        "det": -(math.log(3 / 4) + math.log(1 / 4)) / 2,
+        "align": -math.log(3 / 4),
+        "consist": (0 + 0.5**2 + 0) / 3,
+        "compact": 0.125,
+        "event": -(math.log(3 / 4) + math.log(1 / 4)) / 2,
+        "bkg": -(math.log(3 / 4) + math.log(1 / 2)) / 2,
+        "sep": 0.6,
+    }
+    for name, value in expected.items():
+        close(terms[name], value)
+    release = loss_terms(output, labels, lengths, "release")
+    close(release["event"], soft_cross_entropy(output.event_BC, labels.float(), 0.1))
+    background = background_target(labels.float(), 0.01)
+    close(release["bkg"], soft_cross_entropy(output.background_BC, background, 0.1))
+
+    off = output._replace(scores_rec_BT=None, compact=None, event_BC=None, background_BC=None)
+    terms = loss_terms(off, labels, lengths, "paper")
+    for name in ("consist", "compact", "event", "bkg"):
+        assert terms[name].shape == ()
+        assert terms[name] == 0
+    one = loss_terms(output._replace(background_BC=None), labels, lengths, "paper")
+    assert (one["event"], one["bkg"]) == (0, 0)  # both prototypes or none
+
+
+def test_the_variant_decides_about_detection_and_separation() -> None:
+    saturated = DSANetOutput(
+        anomaly_BT=tensor([[200.0]]),
+        classes_BTC=torch.zeros(1, 1, 3),
+        event_BC=None,
+        background_BC=None,
+        text_CD=tensor([[1.0, 0.0], [3.0, 4.0], [1.0, 0.0]]),
+        video_BTD=torch.zeros(1, 1, 2),
+        scores_rec_BT=None,
+        compact=None,
+    )
+    for variant, det, sep in (("paper", 200.0, 1.6), ("release", 100.0, 0.8)):  # clipped at log −100
+        terms = loss_terms(saturated, tensor([[1.0, 0.0, 0.0]]), tensor([1]), variant)
+        close(terms["det"], det)
+        close(terms["sep"], sep)
 
 
 def test_eq_10_blends_in_an_adapted_direction_at_the_same_norm() -> None:

@@ -43,6 +43,7 @@ def small_sets(draw: st.DrawFn) -> tuple[list[Array], list[list[tuple[str, int, 
 def test_published_protocol_equals_its_literal_implementation(case: Any) -> None:
     scores, segments = case
     result = segment_map(scores, segments, CLASSES, "published")
+    assert result.protocol == "published"
     assert list(result.per_iou) == list(IOU_THRESHOLDS)
     assert list(result.per_iou.values()) == pytest.approx(published_map(scores, segments, CLASSES), abs=1e-9)
     assert result.average == pytest.approx(np.mean(list(result.per_iou.values())))
@@ -162,7 +163,7 @@ def test_labels_of_xd_violence_may_be_names_or_codes() -> None:
     names = ("normal", "fighting", "shooting", "riot", "abuse", "car accident", "explosion")
     codes = ("A", "B1", "B2", "B4", "B5", "B6", "G")
     scores = [np.eye(7)[[3, 3, 5, 0, 0]], np.eye(7)[[0, 1, 2, 3, 4, 5, 6]]]
-    segments = [[("B4", "0", "32"), ("B6", 32, 48)], [("A", 0, 112), ("Car Accident", "80", 96)]]
+    segments = [[("B4", "0", "32"), ("B6", 32, 48)], [("A", 0, 112), ("Car-Accident", "80", 96)]]
     by_name = segment_map(scores, segments, names)
     recoded = [[segments[0][0], segments[0][1]], [segments[1][0], ("B6", 80, 96)]]
     by_code = segment_map(scores, recoded, codes)
@@ -186,6 +187,58 @@ def test_a_column_without_positive_scores_has_no_proposals() -> None:
     assert corrected.per_class == {"riot": 100, "fire": 0}
 
 
+def riot_map(riot: Any, segments: Any, snippet_length: int = 16) -> float:
+    """Corrected mAP of the class riot from its scores per video and its segments (video, start, end)."""
+    scores = [
+        np.stack([np.zeros(len(column), dtype=column.dtype), column], 1) for column in map(np.array, riot)
+    ]
+    truths = [
+        [("riot", start, end) for at, start, end in segments if at == video] for video in range(len(riot))
+    ]
+    return segment_map(scores, truths, ("normal", "riot"), "corrected", snippet_length).average
+
+
+def test_a_run_takes_the_segment_of_highest_iou() -> None:
+    column = [0.9, 0.9, 0.9, 0.9, 0.0, 0.8]
+    # The first run overlaps both segments (IoU 0.25 and 0.5); the second run is left without one.
+    assert riot_map([column], [(0, 0, 16), (0, 16, 96)]) == 50
+
+
+def test_runs_of_one_frame_are_no_proposals() -> None:
+    assert riot_map([[0, 0, 0, 0.9, 0.9, 0, 0, 0]], [(0, 3, 5)], snippet_length=1) == 100
+    assert riot_map([[0, 0, 0, 0.9, 0.0, 0, 0, 0]], [(0, 3, 4)], snippet_length=1) == 0
+    assert riot_map([[0, 0, 0, 0.9, 0.9, 0, 0, 0]], [(0, 5, 7)], snippet_length=1) == 0  # adjacent
+
+
+def test_the_belief_of_a_short_video_is_its_highest_frame() -> None:
+    """Scores 1.7 · 0.9 and 1.7 · 0.85; the mean of two frames would put the second video first."""
+    assert riot_map([[0.9, 0.5, 0.0], [0.85, 0.85, 0.0]], [(0, 0, 2)], snippet_length=1) == 100
+
+
+def test_equal_scores_of_a_video_keep_their_order_in_the_corrected_protocol() -> None:
+    assert riot_map([[0.9, 0.0] * 100], [(0, 0, 16)]) == 100
+
+
+def test_float32_scores_are_compared_in_float32() -> None:
+    """As in the published code: equal scores 1.7 · 0.65 and 1.7 · (0.65 + 1 ulp) keep the videos' order."""
+    low = np.float32(0.65)
+    high = np.nextafter(low, np.float32(1))
+    assert low + np.float32(0.7) * low == high + np.float32(0.7) * high
+    for dtype, expected in ((np.float32, 100), (np.float64, 50)):
+        assert riot_map([np.array([low, 0], dtype), np.array([high, 0], dtype)], [(0, 0, 16)]) == expected
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.bool_])
+def test_scores_of_other_types_are_converted(dtype: Any) -> None:
+    assert riot_map([np.array([0, 1, 0], dtype)], [(0, 16, 32)]) == 100
+
+
+def test_the_published_label_of_normal_videos_is_ignored_where_it_is_no_class() -> None:
+    scores, segments = [np.array([[0.1, 0.9], [0.9, 0.1]])], [[("A", 0, 32), ("arson", 0, 16)]]
+    found = segment_map(scores, segments, ("Normal", "Arson"))
+    assert found.per_class == {"Normal": 0, "Arson": 100}
+
+
 def test_mappings_are_paired_by_name() -> None:
     scores = {
         "a": np.array([[0.1, 0.9, 0.3], [0.9, 0.1, 0.2]]),
@@ -198,7 +251,8 @@ def test_mappings_are_paired_by_name() -> None:
 @pytest.mark.parametrize(
     ("scores", "segments", "message"),
     [
-        ({"a": np.ones((2, 3))}, {"a": [("flood", 0, 9)]}, "a: unknown label 'flood'"),
+        ({"a": np.ones((2, 3))}, {"a": [("flood", 0, 9)]}, "a: unknown label 'flood'.* normal, riot, fire"),
+        ({"a": np.ones((2, 3))}, {"a": [("B2", 0, 9)]}, "a: unknown label 'B2'"),  # shooting is no class here
         ({"a": np.ones((2, 3))}, {"a": [], "b": []}, "b: no scores"),
         ({"a": np.ones((2, 3)), "b": np.ones((2, 3))}, {"a": []}, "b: no ground truth"),
         ({"a": np.ones((2, 4))}, {"a": []}, r"a: class scores have shape \(2, 4\)"),
