@@ -7,6 +7,7 @@ stale lock remains. The file's content names the holder.
 import fcntl
 import logging
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -67,18 +68,47 @@ def file_lock(path: Path, name: str, *, wait: bool = False, advice: str = "wait 
 def gpu_lock(device: str) -> AbstractContextManager[None]:
     """Hold the lock of a GPU, waiting for it; without effect for a CPU.
 
-    `device` is a torch device name, for example `cuda:1`. The lock is named by the GPU's number in
-    CUDA_VISIBLE_DEVICES, so that processes with different numberings agree on it. Lock files are in
-    DSANET_LOCKS, by default ~/.cache/dsanet/locks; all users of a GPU must use the same folder.
+    `device` is a torch device name, for example `cuda:1`. Lock files are in DSANET_LOCKS, by default
+    ~/.cache/dsanet/locks; all users of a GPU must use the same folder.
     """
     kind, _, number = device.partition(":")
     if kind != "cuda":
         return nullcontext()
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     index = int(number or 0)
-    gpu = visible[index].strip() if index < len(visible) and visible[index].strip() else str(index)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    gpu = gpu_identity(index, visible, _uuid(index), socket.gethostname())
     folder = Path(os.environ.get("DSANET_LOCKS") or Path.home() / ".cache" / "dsanet" / "locks")
-    return file_lock(folder / f"cuda-{gpu}.lock", f"GPU {gpu}", wait=True)
+    return file_lock(folder / f"{gpu}.lock", f"GPU {index} ({gpu})", wait=True)
+
+
+def gpu_identity(index: int, visible: str, uuid: str | None, host: str) -> str:
+    """The name of a card's lock, the same for all its users, whatever number it has for them.
+
+    A UUID names one card in the world. It is the same for every value of CUDA_VISIBLE_DEVICES (`visible`) and
+    CUDA_DEVICE_ORDER, and for containers with host names of their own. A MIG instance has the name that
+    CUDA_VISIBLE_DEVICES gives it: its driver may report the UUID of the whole card. A number, where nothing
+    else is known, holds for one host.
+    """
+    entries = [entry.strip() for entry in visible.split(",")]
+    entry = entries[index] if index < len(entries) else ""
+    if entry.upper().startswith("MIG-"):
+        name = entry
+    elif uuid is not None:
+        name = f"GPU-{uuid.removeprefix('GPU-').lower()}"
+    elif entry.upper().startswith("GPU-"):
+        name = entry
+    else:
+        name = f"cuda-{entry or index}-{host}"
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name)  # a MIG name may contain a slash
+
+
+def _uuid(index: int) -> str | None:
+    """UUID of a card of this process; None where CUDA does not work, and from a PyTorch that cannot tell."""
+    import torch
+
+    if index >= torch.cuda.device_count():
+        return None
+    return str(getattr(torch.cuda.get_device_properties(index), "uuid", "")) or None
 
 
 def _try_lock(file: IO[str]) -> bool:

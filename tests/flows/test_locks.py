@@ -1,14 +1,16 @@
-"""Locks: the message about the holder, waiting, release after a kill, one lock per GPU."""
+"""Locks: the message about the holder, waiting, release after a kill, one lock per card."""
 
 import multiprocessing
 import re
+import socket
 import threading
 from pathlib import Path
 
 import pytest
+import torch
 
 from flows.workspace import locks
-from flows.workspace.locks import BusyError, file_lock, gpu_lock
+from flows.workspace.locks import BusyError, file_lock, gpu_identity, gpu_lock
 
 
 def test_a_held_lock_names_its_holder_and_age(tmp_path: Path) -> None:
@@ -67,15 +69,58 @@ def test_a_killed_holder_releases_the_lock(tmp_path: Path) -> None:
         pass
 
 
-def test_a_gpu_is_locked_by_its_own_number_and_a_cpu_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+UUID = "8f9a1c2e-0000-1111-2222-333344445555"
+
+
+def test_a_gpu_has_one_lock_for_all_that_use_it() -> None:
+    """By number, by another number, by its UUID or a part of it, from any host or container."""
+    users = [
+        gpu_identity(0, "", UUID, "a"),
+        gpu_identity(1, "", UUID, "a"),  # CUDA_DEVICE_ORDER numbers the cards otherwise
+        gpu_identity(0, "3", UUID, "a"),
+        gpu_identity(1, f"0,GPU-{UUID}", UUID.upper(), "container-1"),
+        gpu_identity(0, "GPU-8f9a", f"GPU-{UUID}", "container-2"),
+    ]
+    assert set(users) == {f"GPU-{UUID}"}
+    assert gpu_identity(0, "", UUID.replace("8", "9"), "a") != users[0]
+
+
+def test_two_instances_of_a_card_have_two_locks() -> None:
+    visible = "MIG-1a, MIG-GPU-8f9a/7/0"
+    first, second = (gpu_identity(index, visible, UUID, "a") for index in (0, 1))
+    assert (first, second) == ("MIG-1a", "MIG-GPU-8f9a_7_0")
+
+
+def test_without_a_uuid_a_number_holds_for_one_host() -> None:
+    assert gpu_identity(1, "6,7", None, "a") == gpu_identity(0, "7", None, "a") == "cuda-7-a"
+    assert gpu_identity(1, "", None, "a") == gpu_identity(0, "1", None, "a") == "cuda-1-a"
+    assert gpu_identity(1, "", None, "a") != gpu_identity(1, "", None, "b")
+    assert gpu_identity(0, f"GPU-{UUID}", None, "a") == gpu_identity(3, "", UUID, "b")
+    assert "/" not in gpu_identity(0, "../../x", None, "a/b")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_gpus_are_locked_and_a_cpu_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DSANET_LOCKS", str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    host = socket.gethostname()
     with gpu_lock("cpu"), gpu_lock("cpu"), gpu_lock("cuda"), gpu_lock("cuda:1"):
-        assert {path.name for path in tmp_path.iterdir()} == {"cuda-0.lock", "cuda-1.lock"}
-        with pytest.raises(BusyError), file_lock(tmp_path / "cuda-1.lock", "GPU 1"):
+        locks = {tmp_path / f"cuda-{number}-{host}.lock" for number in (0, 1)}
+        assert set(tmp_path.iterdir()) == locks
+        with pytest.raises(BusyError), file_lock(tmp_path / f"cuda-1-{host}.lock", "GPU 1"):
             raise AssertionError("locked twice")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6,7")
     with gpu_lock("cuda:1"):
-        assert (tmp_path / "cuda-7.lock").exists()
+        assert (tmp_path / f"cuda-7-{host}.lock").exists()
+
+
+@pytest.mark.gpu
+def test_a_real_gpu_is_locked_by_its_uuid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DSANET_LOCKS", str(tmp_path))
+    names = []
+    for visible in ("", "0", f"GPU-{str(torch.cuda.get_device_properties(0).uuid).removeprefix('GPU-')}"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        with gpu_lock("cuda:0"):
+            names = [path.name for path in tmp_path.iterdir()]
+    assert len(names) == 1
+    assert names[0].startswith(("GPU-", "MIG-"))
