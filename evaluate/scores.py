@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -161,12 +161,12 @@ def seconds_at(scores: VideoScores, frame: int) -> float:
     snippet = min(frame // scores.snippet_length, len(scores.anomaly_T) - 1)
     start = snippets_start(scores, snippet)
     first = snippet * scores.snippet_length
-    if scores.time_s_T is None or scores.frame_index_T is None:
+    if (times := _known_times(scores)) is None:
         return start + (frame - first) / scores.fps
-    known, time = int(scores.frame_index_T[snippet]), float(scores.time_s_T[snippet])
+    known, time = int(times.frame_T[snippet]), float(times.time_s_T[snippet])
     if frame < known:
         return start + (time - start) * (frame - first) / (known - first)
-    return min(time + (frame - known) * _usual_step_s(scores)[0], snippets_end(scores, snippet + 1))
+    return min(time + (frame - known) * times.step_s, snippets_end(scores, snippet + 1))
 
 
 def snippets_start(scores: VideoScores, snippet: int) -> float:
@@ -189,30 +189,38 @@ def _border(scores: VideoScores, snippet: int, *, after: bool) -> float:
     It is interpolated between the times of the two; at a pause of the recording it is the pause's end
     (`after`) or its start.
     """
-    frame = min(snippet * scores.snippet_length, scores.n_frames)
-    if snippet == len(scores.anomaly_T):
-        frame = scores.n_frames
-    if scores.time_s_T is None or scores.frame_index_T is None:
+    last = len(scores.anomaly_T)
+    frame = scores.n_frames if snippet == last else snippet * scores.snippet_length
+    if (found := _known_times(scores)) is None:
         return frame / scores.fps
-    known, times = scores.frame_index_T, scores.time_s_T
-    step, even = _usual_step_s(scores)
-    if 0 < snippet < len(known):
-        usual = (known[snippet] - known[snippet - 1]) * step
-        if not even or times[snippet] - times[snippet - 1] <= usual + 1:
+    known, times = found.frame_T, found.time_s_T
+    if 0 < snippet < last:
+        usual = (known[snippet] - known[snippet - 1]) * found.step_s
+        if not found.even or times[snippet] - times[snippet - 1] <= usual + 1:
             return float(np.interp(frame, known, times))
-    nearest = snippet if (after and snippet < len(known)) or snippet == 0 else snippet - 1
-    return max(0.0, float(times[nearest] + (frame - known[nearest]) * step))
+    nearest = snippet if after else snippet - 1
+    return max(0.0, float(times[nearest] + (frame - known[nearest]) * found.step_s))
 
 
-def _usual_step_s(scores: VideoScores) -> tuple[float, bool]:
-    """Seconds from frame to frame, and True if most snippets agree: then it is their median, else 1 / fps."""
-    if scores.time_s_T is None or scores.frame_index_T is None or len(scores.time_s_T) < 2:
-        return 1 / scores.fps, False
-    steps = np.diff(scores.time_s_T) / np.maximum(np.diff(scores.frame_index_T), 1)
-    median = float(np.median(steps))
-    agree = np.abs(steps - median) <= 0.1 * median
-    even = median > 0 and bool(agree.mean() > 0.5)
-    return (median if even else 1 / scores.fps), even
+class _KnownTimes(NamedTuple):
+    """The frames of known time, and the seconds from frame to frame."""
+
+    frame_T: Array
+    time_s_T: Array
+    step_s: float
+    even: bool
+    """True if most snippets agree on the step: then it is their median, else 1 / fps."""
+
+
+def _known_times(scores: VideoScores) -> _KnownTimes | None:
+    """None for scores without times, as of imported features."""
+    frames, times = scores.frame_index_T, scores.time_s_T
+    if frames is None or times is None:
+        return None
+    steps = np.diff(times) / np.maximum(np.diff(frames), 1)
+    median = float(np.median(steps)) if len(steps) else 0.0
+    even = median > 0 and bool((np.abs(steps - median) <= 0.1 * median).mean() > 0.5)
+    return _KnownTimes(frames, times, median if even else 1 / scores.fps, even)
 
 
 def score_path(scores_dir: Path, name: str) -> Path:
@@ -298,7 +306,7 @@ def read_provenance(path: Path) -> dict[str, Any]:
 
 
 def content_digest(path: Path) -> str:
-    """The checksum stored in the file (SHA-256, hex); the arrays are not read."""
+    """The checksum stored in the file (SHA-256, hex), empty if there is none; the arrays are not read."""
     with _open(path) as file:
         return str(file.attrs.get("checksum", ""))
 

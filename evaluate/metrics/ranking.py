@@ -33,7 +33,7 @@ class Ranking:
         entries = [_runs(values, truth) for values, truth in zip(scores, labels, strict=True)]
         value, positive, negative = (np.concatenate(column) for column in zip(*entries, strict=True))
         video = np.repeat(np.arange(len(entries)), [len(entry[0]) for entry in entries])
-        order = np.argsort(-value, kind="stable")
+        order = np.argsort(-value)
         ends = np.append(np.flatnonzero(np.diff(value[order])), len(order) - 1)
         return cls(positive[order], negative[order], video[order], ends)
 

@@ -51,6 +51,7 @@ def test_smoothness_and_sparsity_count_true_rows_of_anomalous_videos_alone() -> 
 def test_neighbours_across_the_end_of_a_video_are_none() -> None:
     scores, mask = torch.tensor([[0.1, 0.4, 0.9]]), torch.tensor([[True, True, False]])
     assert smoothness(scores, mask).item() == pytest.approx(0.09)
+    assert smoothness(scores, torch.ones(1, 3)).item() == pytest.approx(0.09 + 0.25)
 
 
 # --- CLIP-TSA -----------------------------------------------------------------------------------------------

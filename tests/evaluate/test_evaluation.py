@@ -8,6 +8,7 @@ import pytest
 from evaluate.annotations import Segment, VideoTruth, frame_labels
 from evaluate.config import EvaluateConfig
 from evaluate.evaluation import Evaluation, evaluate_scores
+from evaluate.metrics.bootstrap import ConfidenceInterval
 from evaluate.metrics.frames import frame_metrics
 from evaluate.metrics.segments import segment_map
 from evaluate.predictions import video_score
@@ -56,10 +57,12 @@ def test_intervals_depend_on_the_seed(run: tuple[Path, list[VideoTruth], Evaluat
 def test_class_metrics(run: tuple[Path, list[VideoTruth], Evaluation]) -> None:
     _, _, evaluation = run
     normal, riot, fire = evaluation.per_class
-    assert (normal.videos, normal.segments, normal.auc) == (3, None, None)
+    assert [found.label for found in evaluation.per_class] == list(CLASSES)
+    assert (normal.videos, normal.segments, normal.auc, normal.detection_auc) == (3, None, None, None)
     assert (riot.videos, riot.segments) == (2, 2)
     assert (fire.videos, fire.segments) == (2, 3)
     assert riot.map_corrected == evaluation.segments["corrected"].per_class["riot"]
+    assert riot.map_published == evaluation.segments["published"].per_class["riot"]
     # Recomputed: the riot column against riot frames, over all videos.
     columns, labels = [], []
     for video in evaluation.videos:
@@ -79,7 +82,7 @@ def test_class_metrics(run: tuple[Path, list[VideoTruth], Evaluation]) -> None:
 def test_video_level_metrics_and_confusion(run: tuple[Path, list[VideoTruth], Evaluation]) -> None:
     _, _, evaluation = run
     video = evaluation.video
-    assert video.auc == 1  # the scores are close to the ground truth
+    assert video.auc == video.ap == 1  # the scores are close to the ground truth
     assert video.anomaly_accuracy == 1
     assert video.event_accuracy == 1
     assert video.background_accuracy == 1
@@ -90,6 +93,93 @@ def test_video_level_metrics_and_confusion(run: tuple[Path, list[VideoTruth], Ev
     assert background.counts_CC.tolist() == [[3, 0, 0], [2, 0, 0], [1, 0, 0]]
     assert evaluation.distances is not None
     assert evaluation.distances.normal.mean() < 0.4 < evaluation.distances.anomalous.mean()
+
+
+def write_predictions(
+    scores_dir: Path, rows: list[tuple[str, tuple[str, ...], int, float]]
+) -> list[VideoTruth]:
+    """Two-snippet videos (name, labels, predicted class index, anomaly score); their ground truth."""
+    truths = []
+    for name, labels, index, anomaly in rows:
+        classes_TC = np.tile(0.1 + 0.7 * np.eye(3)[index], (2, 1))
+        scores = video_scores(name, 32, anomaly_T=[anomaly] * 2, classes_TC=classes_TC)
+        write_scores(score_path(scores_dir, name), scores, {})
+        truths.append(VideoTruth(name, labels, tuple(Segment(x, 0, 32) for x in labels if x != "normal")))
+    return truths
+
+
+def test_accuracies_and_confusion_of_predictions(tmp_path: Path) -> None:
+    rows = [
+        ("a", ("riot", "fire"), 2, 0.9),  # correct: one of its labels
+        ("b", ("riot",), 2, 0.8),  # fire instead of riot
+        ("c", ("riot",), 1, 0.1),  # riot, but below the threshold
+        ("d", ("normal",), 1, 0.2),
+        ("e", ("normal",), 1, 0.7),  # false alarm
+    ]
+    evaluation = evaluate_scores(tmp_path, write_predictions(tmp_path, rows), QUICK)
+    assert (evaluation.video.accuracy, evaluation.video.anomaly_accuracy) == (2 / 5, pytest.approx(2 / 3))
+    assert evaluation.video.auc == pytest.approx(4 / 6)
+    assert [found.accuracy for found in evaluation.per_class] == [1 / 2, pytest.approx(1 / 3), 1]
+    (confusion,) = evaluation.confusions
+    assert confusion.classes == CLASSES
+    assert confusion.counts_CC.tolist() == [[1, 1, 0], [1, 0, 1], [0, 0, 1]]
+    assert confusion.counts_CC.dtype == np.int64
+
+
+def test_a_single_video_is_evaluated(tmp_path: Path) -> None:
+    (truth,) = write_predictions(tmp_path, [("a", ("riot",), 1, 0.9)])
+    evaluation = evaluate_scores(tmp_path, [truth], QUICK)
+    assert (evaluation.video.accuracy, evaluation.video.auc) == (1, None)
+    riot, fire = evaluation.per_class[1:]
+    assert (riot.accuracy, riot.auc, riot.ap, fire.videos) == (1, None, 1, 0)
+    assert (fire.accuracy, fire.auc, fire.ap, fire.detection_auc) == (None, None, None, None)
+    assert evaluation.confidence["far"] is None  # every frame is anomalous
+
+
+def test_without_class_scores_the_rest_is_evaluated(tmp_path: Path) -> None:
+    truths = [VideoTruth("a", ("riot",), (Segment("riot", 0, 16),)), VideoTruth("b", ("normal",), ())]
+    for truth, anomaly in zip(truths, ([0.9, 0.2], [0.1, 0.3]), strict=True):
+        scores = video_scores(truth.name, 32, anomaly_T=anomaly, classes_TC=None)
+        write_scores(score_path(tmp_path, truth.name), scores, {})
+    evaluation = evaluate_scores(tmp_path, truths, QUICK)
+    assert evaluation.frame is not None
+    assert (evaluation.frame.auc, evaluation.video.auc) == (1, 1)
+    assert (evaluation.video.accuracy, evaluation.video.anomaly_accuracy) == (None, None)
+    assert (evaluation.segments, evaluation.confusions) == ({}, ())
+    riot = evaluation.per_class[1]
+    assert (riot.accuracy, riot.auc, riot.map_published, riot.detection_auc) == (None, None, None, 1)
+
+
+def test_false_alarms_at_the_threshold_count_in_the_interval_too(tmp_path: Path) -> None:
+    truths = [VideoTruth("a", ("riot",), (Segment("riot", 0, 16),)), VideoTruth("b", ("normal",), ())]
+    for truth in truths:
+        write_scores(score_path(tmp_path, truth.name), video_scores(truth.name, 32, anomaly_T=[0.5, 0.5]), {})
+    evaluation = evaluate_scores(tmp_path, truths, QUICK)
+    assert evaluation.frame is not None
+    assert evaluation.frame.far == 1
+    assert evaluation.confidence["far"] == ConfidenceInterval(1, 1)
+
+
+def test_a_normal_video_is_one_segment_of_all_its_snippets(tmp_path: Path) -> None:
+    """The proposal, its first snippet, has IoU 0.1 with that segment: a hit at one of five thresholds."""
+    classes_TC = np.tile([0.1, 0.5, 0.4], (10, 1))
+    classes_TC[0] = [0.8, 0.1, 0.1]
+    write_scores(score_path(tmp_path, "quiet"), video_scores("quiet", 160, classes_TC=classes_TC), {})
+    found = evaluate_scores(tmp_path, [VideoTruth("quiet", ("normal",), ())], QUICK).segments["published"]
+    assert found.per_class["normal"] == pytest.approx(20)
+
+
+def test_a_snippet_is_anomalous_from_half_of_its_frames_on(tmp_path: Path) -> None:
+    segments = (Segment("riot", 0, 8), Segment("riot", 25, 32), Segment("riot", 34, 36))
+    scores = video_scores("a", 36, normal_distance_T=[0.1, 0.2, 0.3])  # of 16, 16 and 4 frames
+    write_scores(score_path(tmp_path, "a"), scores, {})
+    distances = evaluate_scores(tmp_path, [VideoTruth("a", ("riot",), segments)], QUICK).distances
+    assert distances is not None
+    assert distances.anomalous.tolist() == pytest.approx([0.1, 0.3])
+    assert distances.normal.tolist() == pytest.approx([0.2])
+    for segment in (Segment("riot", 0, 36), Segment("riot", 0, 1)):  # all snippets, or none
+        evaluation = evaluate_scores(tmp_path, [VideoTruth("a", ("riot",), (segment,))], QUICK)
+        assert evaluation.distances is None
 
 
 def test_the_error_of_a_video_is_missed_or_false_alarm(tmp_path: Path) -> None:
@@ -113,6 +203,8 @@ def test_without_temporal_annotations_video_level_metrics_remain(tmp_path: Path)
     assert evaluation.missing_frames == "1 anomalous video(s) without temporal annotations, first: fire"
     assert evaluation.video.auc == 1
     assert evaluation.confidence["accuracy"] is not None
+    assert [found.auc for found in evaluation.per_class] == [None, None, None]
+    assert evaluation.per_class[1].accuracy == 1
     by_name = {video.truth.name: video for video in evaluation.videos}
     assert by_name["fire"].missed == pytest.approx(1 - video_score(by_name["fire"].scores))
     assert by_name["quiet0"].false_alarm == pytest.approx(video_score(by_name["quiet0"].scores))

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from evaluate.metrics.bootstrap import ConfidenceInterval, confidence_interval, draw_videos, weighted_map
+from evaluate.metrics.bootstrap import (
+    ConfidenceInterval,
+    central,
+    confidence_interval,
+    draw_videos,
+    weighted_map,
+)
 from evaluate.metrics.frames import frame_metrics
 from evaluate.metrics.ranking import Ranking
 from evaluate.metrics.segments import match_segments, summarise_matches
@@ -37,6 +43,7 @@ def test_metrics_equal_their_definitions(case: Any, threshold: float) -> None:
     pooled, truth = np.concatenate(scores), np.concatenate(labels)
     assume(truth.any() and not truth.all())
     result = frame_metrics(scores, [found.astype(int) for found in labels], threshold)
+    assert result.threshold == threshold
     assert result.auc == pytest.approx(pairs_won(pooled, truth))
     assert result.ap == pytest.approx(average_precision_score(truth, pooled))
     assert result.far == pytest.approx((pooled[~truth] >= threshold).mean())
@@ -77,12 +84,14 @@ def test_undefined_metrics_are_none() -> None:
 @pytest.mark.parametrize(
     ("scores", "labels", "message"),
     [
-        ({"a": [0.1, 0.2]}, {"a": [0, 1, 1]}, r"a: scores of shape \(2,\), labels of shape \(3,\)"),
+        ({"a": [0.1, 0.2]}, {"a": [0, 1, 1]}, r"^a: scores of shape \(2,\), labels of shape \(3,\)"),
         ({"a": [0.1, np.nan]}, {"a": [0, 1]}, "a: scores contain NaN"),
-        ({"a": [0.1, 0.2]}, {"a": [0, 2]}, "a: labels must be 0 or 1"),
-        ({"a": [0.1]}, {"a": [0], "film": [1]}, "film: no scores"),
-        ([[0.1], [[0.2]]], [[0], [[1]]], "video 1: scores of shape"),
-        ([], [], "no videos"),
+        ({"a": np.zeros(9)}, {"a": np.arange(9)}, r"a: labels must be 0 or 1, found \[0, 1, 2, 3, 4\]$"),
+        ({"a": [0.1]}, {"a": [0], "film": [1]}, "^film: no scores"),
+        ({"a": [0.1], "film": [0.1]}, {"a": [0]}, "^film: no ground truth"),
+        ({}, {"a": [0]}, "^a: no scores"),
+        ([[0.1], [[0.2]]], [[0], [[1]]], "^video 1: scores of shape"),
+        ([], [], "^no videos"),
     ],
 )
 def test_errors_name_the_video(scores: Any, labels: Any, message: str) -> None:
@@ -119,6 +128,31 @@ def test_areas_under_the_curves_equal_the_metrics() -> None:
     assert np.trapezoid(true, false) == pytest.approx(ranking.auc())
     recall, precision = ranking.pr_curve()
     assert (np.diff(recall, prepend=0) * precision).sum() == pytest.approx(ranking.average_precision())
+
+
+def test_curves_of_three_frames() -> None:
+    """One normal and two anomalous frames, then one of each, by descending score."""
+    ranking = Ranking.from_frames([np.array([0.9, 0.5, 0.1])], [np.array([True, False, True])])
+    assert [column.tolist() for column in ranking.roc_curve()] == [[0, 0, 1, 1], [0, 0.5, 0.5, 1]]
+    assert [column.tolist() for column in ranking.pr_curve()] == [[0.5, 0.5, 1], [1, 1 / 2, 2 / 3]]
+    ranking = Ranking.from_frames([np.array([0.9, 0.5])], [np.array([True, False])])
+    assert [column.tolist() for column in ranking.roc_curve()] == [[0, 0, 1], [0, 1, 1]]
+    assert [column.tolist() for column in ranking.pr_curve()] == [[1, 1], [1, 0.5]]
+
+
+def test_curves_without_frames_of_one_kind_are_zero() -> None:
+    ranking = Ranking.from_frames([np.array([0.9, 0.5])], [np.array([False, False])])
+    assert [column.tolist() for column in ranking.roc_curve()] == [[0, 0.5, 1], [0, 0, 0]]
+    assert [column.tolist() for column in ranking.pr_curve()] == [[0, 0], [0, 0]]
+
+
+def test_a_video_needs_a_label_for_each_score() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        Ranking.from_frames([np.zeros(2), np.zeros(2)], [np.zeros(2, bool)])
+
+
+def test_the_central_interval_has_equal_tails() -> None:
+    assert central(0.9) == pytest.approx((0.05, 0.95))
 
 
 def test_bootstrap_draws_videos_and_is_seeded() -> None:
@@ -172,3 +206,25 @@ def test_weighted_map_is_the_map_of_the_drawn_videos() -> None:
         )
         drawn = match_segments(scores[1:], segments[1:], classes, protocol, 16)
         assert statistic(np.array([0, 1, 1, 1])) == pytest.approx(summarise_matches(drawn, protocol).average)
+
+
+def test_weighted_map_where_a_class_has_no_proposals_or_no_segments() -> None:
+    """riot is found in video 0 alone; fire has a segment in video 1, and a constant column: no proposal."""
+    classes = ("normal", "riot", "fire")
+    scores = [np.array([[0.1, 0.9, 0.5], [0.9, 0.1, 0.5]]), np.array([[0.9, 0.2, 0.5], [0.1, 0.1, 0.5]])]
+    segments = [[("riot", 0, 16), ("normal", 16, 32)], [("fire", 0, 16)]]
+    both, first, second = np.array([1, 1]), np.array([1, 0]), np.array([0, 1])
+    published = weighted_map(match_segments(scores, segments, classes, "published", 16), "published")
+    assert [published(weights) for weights in (both, first)] == [0, 0]
+    corrected = weighted_map(match_segments(scores, segments, classes, "corrected", 16), "corrected")
+    assert [corrected(weights) for weights in (both, first, second)] == [50, 100, 0]
+    assert np.isnan(corrected(np.array([0, 0])))
+
+
+def test_weighted_map_counts_a_class_that_never_occurs_as_zero_in_the_published_protocol() -> None:
+    scores, segments = [np.array([[0.1, 0.9], [0.9, 0.1]])], [[("riot", 0, 16)]]
+    statistic = weighted_map(
+        match_segments(scores, segments, ("normal", "riot"), "published", 16), "published"
+    )
+    assert statistic(np.array([1])) == 50
+    assert statistic(np.array([0])) == 0  # without riot, normal alone is averaged

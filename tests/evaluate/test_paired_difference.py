@@ -8,25 +8,46 @@ import pytest
 
 from evaluate.config import EvaluateConfig
 from evaluate.evaluation import evaluate_scores
-from evaluate.metrics.paired_difference import paired_differences
+from evaluate.metrics.paired_difference import paired_differences, whole_figures
 from evaluate.scores import read_scores, score_path, write_scores
 from tests.evaluate.videos import small_test_set, video_scores, write_run
 
 QUANTILES = {"low": 0.05, "middle": 0.5, "resamples": 200, "seed": 0}
 FIGURES = ("auc", "map_corrected", "video_auc")
+ALL = (
+    *("accuracy", "video_auc", "video_ap", "auc", "ap", "anomaly_auc", "far"),
+    *("map_published", "map_corrected"),
+)
 
 
 def test_metrics_equal_those_of_each_evaluation(tmp_path: Path) -> None:
     truths = write_run(tmp_path / "a", small_test_set(), seed=1)
     write_run(tmp_path / "b", small_test_set(), seed=2)
-    found = paired_differences(tmp_path / "a", tmp_path / "b", truths, FIGURES, **QUANTILES)
+    # A snippet exactly at the threshold counts as a false alarm in both.
+    scores = read_scores(score_path(tmp_path / "b", "quiet0"))
+    raised = np.where(np.arange(len(scores.anomaly_T)) == 2, 0.5, scores.anomaly_T)
+    write_scores(score_path(tmp_path / "b", "quiet0"), replace(scores, anomaly_T=raised), {})
+    found = paired_differences(tmp_path / "a", tmp_path / "b", truths, ALL, **QUANTILES)
+    assert found == paired_differences(tmp_path / "a", tmp_path / "b", truths, ALL, **QUANTILES)
     for folder, side in (("a", "first"), ("b", "second")):
         evaluation = evaluate_scores(tmp_path / folder, truths, EvaluateConfig(bootstrap=0))
-        assert evaluation.frame is not None
-        assert getattr(found["auc"], side) == pytest.approx(evaluation.frame.auc)
-        corrected = evaluation.segments["corrected"].average
-        assert getattr(found["map_corrected"], side) == pytest.approx(corrected / 100)
+        frame, video = evaluation.frame, evaluation.video
+        assert frame is not None
+        expected = {
+            "accuracy": video.accuracy,
+            "video_auc": video.auc,
+            "video_ap": video.ap,
+            **{name: getattr(frame, name) for name in ("auc", "ap", "anomaly_auc", "far")},
+            **{f"map_{name}": one.average / 100 for name, one in evaluation.segments.items()},
+        }
+        assert {name: getattr(one, side) for name, one in found.items()} == pytest.approx(expected)
+        assert whole_figures(tmp_path / folder, truths, ALL) == pytest.approx(expected)
     assert all(one.low <= one.middle <= one.high for one in found.values())
+
+
+def test_undefined_and_unknown_figures_are_left_out(tmp_path: Path) -> None:
+    truths = [truth for truth in write_run(tmp_path, small_test_set()) if truth.is_normal]
+    assert set(whole_figures(tmp_path, truths, (*ALL, "auk"))) == {"accuracy", "far", "map_published"}
 
 
 def test_a_model_does_not_differ_from_itself(tmp_path: Path) -> None:
@@ -59,8 +80,10 @@ def test_errors_give_the_reason_for_a_missing_metric(tmp_path: Path) -> None:
     blurred = [replace(truth, segments=None) if truth.name == "fire" else truth for truth in truths]
     with pytest.raises(ValueError, match=r"no auc: 1 anomalous video.*without temporal annotations.*fire"):
         paired_differences(tmp_path, tmp_path, blurred, ("auc",), **QUANTILES)
+    with pytest.raises(ValueError, match="no map_corrected: 1 anomalous video"):
+        paired_differences(tmp_path, tmp_path, blurred, ("map_corrected",), **QUANTILES)
     normal = [truth for truth in truths if truth.is_normal]
     with pytest.raises(ValueError, match="no auc: all videos are normal, or all are anomalous"):
         paired_differences(tmp_path, tmp_path, normal, ("auc",), **QUANTILES)
-    with pytest.raises(ValueError, match="no auk: available: accuracy"):
-        paired_differences(tmp_path, tmp_path, truths, ("auk",), **QUANTILES)
+    with pytest.raises(ValueError, match="no auk, mop: available: accuracy, video_auc, video_ap, auc"):
+        paired_differences(tmp_path, tmp_path, truths, ("auk", "mop"), **QUANTILES)

@@ -19,6 +19,8 @@ from evaluate.scores import (
     score_path,
     seconds_at,
     snippet_frame,
+    snippets_end,
+    snippets_start,
     write_scores,
 )
 from tests.evaluate.videos import video_scores
@@ -47,9 +49,36 @@ def test_round_trip(tmp_path: Path, extra: dict[str, Any]) -> None:
 
 
 def test_same_scores_give_the_same_bytes(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        write_scores(tmp_path / name, video_scores(**FULL), {"b": 1, "a": 2})
+    for name, provenance in (("one", {"b": 1, "a": 2}), ("two", {"a": 2, "b": 1})):
+        write_scores(tmp_path / name, video_scores(**FULL), provenance)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_the_checksum_of_known_content_stays_the_same(tmp_path: Path) -> None:
+    """Files of earlier versions must open: another rule for the checksum would call all of them damaged."""
+    classes_TC = [[0.75, 0.25], [0.5, 0.5]]
+    scores = VideoScores("street", [0.25, 0.5], classes_TC, ("normal", "riot"), 16, 32, 25.0)
+    write_scores(tmp_path / "a.h5", scores, {"model": "abc", "beta": 5.0})
+    assert (
+        content_digest(tmp_path / "a.h5")
+        == "34ffdbb842205f728127762647975616d1d3e4a178b4586b3a217b2a87436c0f"
+    )
+
+
+def test_arrays_have_the_types_of_the_file() -> None:
+    scores = video_scores(**FULL, start_s_T=np.arange(7), end_s_T=np.arange(7))
+    types = {"frame_index_T": "int64", "learned_TD": "float16"} | dict.fromkeys(
+        ("time_s_T", "start_s_T", "end_s_T"), "float64"
+    )
+    for name, value in vars(scores).items():
+        if isinstance(value, np.ndarray):
+            assert value.dtype == types.get(name, "float32")
+
+
+def test_the_least_and_the_highest_valid_values_are_accepted() -> None:
+    classes_TC = np.eye(3)[[0, 1, 2, 0, 1, 2, 0]]
+    video_scores(anomaly_T=[0, 1, 0, 1, 0, 1, 0], classes_TC=classes_TC, fps=0.5)
+    assert score_path(Path("scores"), "Xray") == Path("scores/Xray.h5")
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
@@ -59,9 +88,19 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
         file["anomaly_T"][3] = 0.123
     with pytest.raises(ScoreFileError, match="checksum mismatch"):
         read_scores(path)
+    write_scores(path, video_scores(), {})
     with h5py.File(path, "r+") as file:
-        del file["classes_TC"]
-    with pytest.raises(ScoreFileError, match=r"a\.h5"):
+        file.attrs["fps"] = 30.0
+    with pytest.raises(ScoreFileError, match="checksum mismatch"):
+        read_scores(path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["schema_version"] = 9
+    with pytest.raises(ScoreFileError, match=r"a\.h5 has schema version 9, expected 1; delete it"):
+        read_scores(path)
+    with h5py.File(path, "r+") as file:
+        del file["classes_TC"], file.attrs["checksum"]
+    assert content_digest(path) == ""
+    with pytest.raises(ScoreFileError, match=r"a\.h5 is incomplete .*checksum"):
         read_scores(path)
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ScoreFileError, match="not an HDF5 file"):
@@ -95,8 +134,9 @@ def test_names_stay_in_the_folder(tmp_path: Path, name: str) -> None:
         ({"anomaly_T": np.full(7, 1.5)}, r"\[0, 1\]"),
         ({"anomaly_T": np.ones(6)}, "classes_TC has shape"),
         ({"classes_TC": np.ones((7, 3))}, "sum to 1"),
+        ({"classes_TC": np.full((7, 3), 0.34)}, "sum to 1"),
         ({"classes_TC": np.full((7, 2), 0.5)}, "classes_TC has shape"),
-        ({"classes": ("riot", "normal", "fire")}, "first class must be 'normal'"),
+        ({"classes": ("riot", "normal", "fire")}, r"first class must be 'normal', not \('riot',\)"),
         ({"n_frames": 96}, "7 snippets of 16 frames do not fit 96 frames"),
         ({"n_frames": 128}, "do not fit"),
         ({"fps": 0.0}, "fps"),
@@ -118,6 +158,8 @@ def test_every_frame_gets_its_snippets_value(n_frames: int, length: int, keep_ta
     for wrong in (n_snippets + 2, max(n_snippets - 2, 0)):
         with pytest.raises(ValueError, match=r"^film: "):
             expand_to_frames(np.arange(wrong), length, n_frames, "film")
+        with pytest.raises(ValueError, match=r"^video: "):
+            expand_to_frames(np.arange(wrong), length, n_frames)
 
 
 def test_class_scores_expand_to_frames() -> None:
@@ -136,7 +178,78 @@ def test_times_follow_a_variable_frame_rate() -> None:
     assert seconds_at(video_scores(n_frames=48), 32) == pytest.approx(32 / 25)
 
 
+def test_frames_between_known_times_are_interpolated_within_their_snippet() -> None:
+    scores = video_scores(
+        n_frames=60,  # the last snippet also covers a tail of 12 frames
+        anomaly_T=[0.1, 0.2, 0.3],
+        classes_TC=None,
+        frame_index_T=[8, 24, 32],
+        time_s_T=[1.0, 2.0, 6.0],
+        start_s_T=[0.5, 1.5, 6.0],
+        end_s_T=[1.25, 2.6, 9.0],
+    )
+    expected = {
+        0: 0.5,
+        4: 0.75,
+        8: 1.0,
+        12: 1.16,
+        15: 1.25,
+        16: 1.5,
+        20: 1.75,
+        31: 2.28,
+        32: 6.0,
+        59: 7.08,
+        60: 9.0,
+    }
+    assert {frame: seconds_at(scores, frame) for frame in expected} == pytest.approx(expected)
+    assert [snippets_start(scores, index) for index in range(3)] == [0.5, 1.5, 6.0]
+    assert [snippets_end(scores, stop) for stop in (1, 2, 3)] == [1.25, 2.6, 9.0]
+
+
+def test_a_pause_has_a_start_and_an_end() -> None:
+    """16 frames per second, though fps says 25; a pause of 1.5 s before frame 32, irregular before 48."""
+    scores = video_scores(
+        n_frames=96, frame_index_T=np.arange(6) * 16 + 8, time_s_T=[1.5, 2.5, 5.0, 7.0, 8.0, 9.0]
+    )
+    assert [snippets_start(scores, index) for index in range(6)] == [1.0, 2.0, 4.5, 6.0, 7.5, 8.5]
+    assert [snippets_end(scores, stop) for stop in range(1, 7)] == [2.0, 3.0, 6.0, 7.5, 8.5, 9.5]
+    assert seconds_at(scores, 31) == 2.5 + 7 / 16
+    assert seconds_at(scores, 32) == 4.5
+
+
+@pytest.mark.parametrize(
+    ("frames", "times", "start_s", "end_s"),
+    [
+        ([8], [1.0], 1 - 8 / 25, 1 + 8 / 25),  # nothing to measure a step from: 1 / fps
+        ([8, 24], [1.0, 2.0], 0.5, 2.5),
+        ([8, 24, 40], [1.0, 1.0, 1.0], 1 - 8 / 25, 1 + 8 / 25),
+        ([8, 24, 40, 56, 72], [1.0, 1.95, 3.0, 3.5, 5.5], 1 - 8 / 25, 5.5 + 8 / 25),  # half of them agree
+        ([0, 16, 32], [1.0, 2.0, 3.0], 1.0, 4.0),
+    ],
+)
+def test_the_step_is_the_median_of_snippets_that_agree(
+    frames: list[int], times: list[float], start_s: float, end_s: float
+) -> None:
+    scores = video_scores(n_frames=16 * len(frames), frame_index_T=frames, time_s_T=times)
+    assert seconds_at(scores, 0) == pytest.approx(start_s)
+    assert seconds_at(scores, scores.n_frames) == pytest.approx(end_s)
+
+
+def test_snippets_of_one_frame_have_a_step_too() -> None:
+    scores = VideoScores(
+        "film", [0.1] * 3, None, ("normal",), 1, 3, 25.0, frame_index_T=[0, 1, 2], time_s_T=[1.0, 1.5, 2.0]
+    )
+    assert seconds_at(scores, 3) == 2.5
+
+
+@pytest.mark.parametrize("extra", [{}, {"time_s_T": [9.0] * 3}, {"frame_index_T": [8, 24, 40]}])
+def test_without_times_of_known_frames_the_frame_rate_decides(extra: dict[str, Any]) -> None:
+    scores = video_scores(n_frames=48, **extra)
+    assert [seconds_at(scores, frame) for frame in (0, 16, 37, 48)] == pytest.approx([0, 0.64, 1.48, 1.92])
+
+
 def test_the_frame_of_a_snippet_is_the_one_of_its_features() -> None:
     assert snippet_frame(video_scores(n_frames=90), 2) == 40
+    assert snippet_frame(VideoScores("film", [0.1] * 3, None, ("normal",), 5, 15, 25.0), 1) == 7
     assert snippet_frame(video_scores(n_frames=82), 5) == 81  # the last snippet has two frames
     assert snippet_frame(video_scores(n_frames=32, frame_index_T=[3, 20]), 1) == 20
