@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 EQUIVALENT = ROOT / "tests" / "equivalent_mutants.csv"
 COLUMNS = ("module", "before", "after", "reason")
 MUTMUT = [str(Path(sys.executable).with_name("mutmut"))]
+# mutmut forks; with several threads, torch waits in the child for ever, and a timeout counts as killed.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 class Mutant(NamedTuple):
