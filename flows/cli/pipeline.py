@@ -33,10 +33,13 @@ def demo(
     from flows.cli.run_flows import run_pipeline
     from flows.demo.prepare import prepare_demo
     from flows.server.home import use_private_home
+    from flows.workspace.inputs import undone_if_refused
+    from flows.workspace.workspace import Workspace
 
     use_private_home()  # a home that cannot be written is refused before the footage is made
-    prepare_demo(out, weights, seed)
-    run_pipeline(out)
+    with undone_if_refused(Workspace(out)):
+        prepare_demo(out, weights, seed)
+        run_pipeline(out)
     print_metrics(out)
 
 

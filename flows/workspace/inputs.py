@@ -118,7 +118,7 @@ def configured_workspace(
 
 @contextmanager
 def undone_if_refused(workspace: Workspace) -> Iterator[None]:
-    """Put `workspace.json` back as it is now if InputError is raised inside. Needs the workspace lock."""
+    """Put `workspace.json` back as it is now if InputError is raised inside."""
     before = _content(workspace)
     try:
         yield

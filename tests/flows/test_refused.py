@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from extract.errors import InputError
+from flows.demo import footage
+from flows.demo.prepare import prepare_demo
 from flows.pipeline.prefect_flows import extract_train_eval
 from flows.workspace.inputs import Source, configure_workspace, configured_workspace
 from flows.workspace.workspace import Workspace
@@ -67,11 +69,27 @@ def test_a_new_workspace_with_features_keeps_its_settings(workspace: Workspace) 
     """Refused after hours of extraction: the next command continues without --manifest."""
     inputs = workspace.read_inputs()
     new = Workspace(workspace.root.with_name("new"))
-    with pytest.raises(InputError), configured_workspace(new.root, inputs.manifest, preset="small"):
-        new.features.mkdir()
-        (new.features / "a.h5").touch()
-        raise InputError("a later stage refuses")
+
+    def refused_after_extraction() -> None:
+        with configured_workspace(new.root, inputs.manifest, preset="small"):
+            new.features.mkdir()
+            (new.features / "a.h5").touch()
+            raise InputError("a later stage refuses")
+
+    with pytest.raises(InputError):
+        refused_after_extraction()
     assert new.read_inputs().manifest == inputs.manifest
+
+
+def test_a_demo_that_is_refused_keeps_the_settings_of_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dsanet: Dsanet
+) -> None:
+    monkeypatch.setattr(footage, "write_clip", lambda path, plan: path.write_bytes(plan.name.encode()))
+    prepare_demo(tmp_path / "demo", "random", seed=0)
+    before = Workspace(tmp_path / "demo").inputs_file.read_bytes()
+    code, _, err = dsanet("demo", "--out", tmp_path / "demo", "--weights", tmp_path / "gone.pt")
+    assert (code, "gone.pt" in err) == (2, True)
+    assert Workspace(tmp_path / "demo").inputs_file.read_bytes() == before
 
 
 def test_a_server_that_does_not_answer_refuses_the_command(
