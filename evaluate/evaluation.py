@@ -95,7 +95,7 @@ def evaluate_scores(
     missing_frames = missing_frames_reason(present)
     matches = {} if missing_frames else segment_matches(videos)
     segments = {protocol: summarise_matches(found, protocol) for protocol, found in matches.items()}
-    ranking = None if missing_frames else anomaly_ranking(videos)
+    ranking = anomaly_ranking(videos)
     statistics = weighted_metrics(videos, ranking, matches, config.threshold)
     draws_BV = draw_videos(len(videos), config.bootstrap, config.seed)
     classes = videos[0].scores.classes

@@ -45,7 +45,7 @@ def class_metrics(
     correct = [video.predicted in video.truth.labels for video in own if has_classes]
     annotated = index > 0 and all(video.labels_F is not None for video in videos)
     ranking = _class_ranking(index, videos) if annotated and has_classes else None
-    detection = anomaly_ranking(own) if annotated else None
+    detection = anomaly_ranking(own)
     return ClassMetrics(
         label=label,
         videos=len(own),
@@ -65,9 +65,9 @@ def _class_ranking(index: int, videos: Sequence[EvaluatedVideo]) -> Ranking:
     for scores, truth in ((video.scores, video.truth) for video in videos):
         assert scores.classes_TC is not None
         column = scores.classes_TC[:, index]
-        values.append(expand_to_frames(column, scores.snippet_length, scores.n_frames, scores.name))
+        values.append(expand_to_frames(column, scores.snippet_length, scores.n_frames))
         own = [segment for segment in truth.segments or () if segment.label == scores.classes[index]]
-        labels.append(frame_labels(own, scores.n_frames, scores.name))
+        labels.append(frame_labels(own, scores.n_frames))
     return Ranking.from_frames(values, labels)
 
 

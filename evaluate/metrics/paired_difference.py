@@ -58,7 +58,7 @@ def paired_differences(
 
 def whole_figures(scores_dir: Path, truths: Sequence[VideoTruth], metrics: Sequence[str]) -> dict[str, float]:
     """The named metrics of a folder of score files on all videos, as fractions, without undefined ones."""
-    every_video = np.ones(len(truths), dtype=np.int64)
+    every_video = np.ones(len(truths))
     found = weighted_metrics_of(scores_dir, truths)
     values = {name: _scale(name) * found[name](every_video) for name in metrics if name in found}
     return {name: value for name, value in values.items() if not np.isnan(value)}
@@ -73,7 +73,7 @@ def _difference(
     name: str, first: Statistic, second: Statistic, draws_BV: np.ndarray, quantiles: Sequence[float]
 ) -> Difference:
     scale = _scale(name)
-    every_video = np.ones(draws_BV.shape[1], dtype=np.int64)
+    every_video = np.ones(draws_BV.shape[1])
     found = percentiles(np.array([second(weights_V) - first(weights_V) for weights_V in draws_BV]), quantiles)
     whole = [scale * one(every_video) for one in (first, second)]
     if found is None:
@@ -85,7 +85,5 @@ def weighted_metrics_of(scores_dir: Path, truths: Sequence[VideoTruth]) -> dict[
     """The metrics of a folder of score files as functions of video weights (V,); see `weighted_metrics`."""
     threshold = 0.5  # affects only accuracy and false alarms
     videos = read_videos(scores_dir, truths, threshold)
-    annotated = missing_frames_reason(truths) is None
-    ranking = anomaly_ranking(videos) if annotated else None
-    matches = segment_matches(videos) if annotated else {}
-    return weighted_metrics(videos, ranking, matches, threshold)
+    matches = segment_matches(videos) if missing_frames_reason(truths) is None else {}
+    return weighted_metrics(videos, anomaly_ranking(videos), matches, threshold)

@@ -163,6 +163,9 @@ def test_every_frame_gets_its_snippets_value(n_frames: int, length: int, keep_ta
 
 
 def test_class_scores_expand_to_frames() -> None:
+    assert expand_to_frames(np.array([5]), 16, 20).tolist() == [5] * 20
+    with pytest.raises(ValueError, match="2 snippets of 16 frames do not fit 16 frames"):
+        expand_to_frames(np.array([1, 2]), 16, 16)
     frames = expand_to_frames(np.array([[1, 2], [3, 4]]), 16, 20)
     assert frames.shape == (20, 2)
     assert frames[[0, 15, 16, 19]].tolist() == [[1, 2], [1, 2], [3, 4], [3, 4]]
@@ -246,6 +249,7 @@ def test_snippets_of_one_frame_have_a_step_too() -> None:
 def test_without_times_of_known_frames_the_frame_rate_decides(extra: dict[str, Any]) -> None:
     scores = video_scores(n_frames=48, **extra)
     assert [seconds_at(scores, frame) for frame in (0, 16, 37, 48)] == pytest.approx([0, 0.64, 1.48, 1.92])
+    assert seconds_at(video_scores(n_frames=90), 90) == 3.6  # not the end of the last snippet, frame 96
 
 
 def test_the_frame_of_a_snippet_is_the_one_of_its_features() -> None:
