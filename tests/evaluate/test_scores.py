@@ -65,6 +65,15 @@ def test_the_checksum_of_known_content_stays_the_same(tmp_path: Path) -> None:
     )
 
 
+def test_a_locked_file_is_read(tmp_path: Path) -> None:
+    """Reading takes no lock, which some network file systems refuse."""
+    fcntl = pytest.importorskip("fcntl")
+    write_scores(tmp_path / "a.h5", video_scores(), {})
+    with (tmp_path / "a.h5").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert read_scores(tmp_path / "a.h5").name == "video"
+
+
 def test_arrays_have_the_types_of_the_file() -> None:
     scores = video_scores(**FULL, start_s_T=np.arange(7), end_s_T=np.arange(7))
     types = {"frame_index_T": "int64", "learned_TD": "float16"} | dict.fromkeys(
