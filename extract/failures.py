@@ -79,6 +79,8 @@ def append_failure(features_dir: Path, failure: Failure) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError:
             file.truncate(size)  # no half row on a full disk
+            if not size:
+                path.unlink()
             raise
 
 

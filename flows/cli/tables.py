@@ -1,8 +1,10 @@
 """Tables and lines on the terminal: text of users is never markup, and numbers are never cut.
 
-A table that is too wide for the terminal is printed as records, one line for each value.
+A table that is too wide for the terminal is printed as records, one line for each value. In a pipe or a file
+every row of a table is one line.
 """
 
+import os
 from collections.abc import Collection, Sequence
 from itertools import zip_longest
 
@@ -14,6 +16,8 @@ from rich.text import Text
 from extract.display import printable
 
 console = Console(markup=False, emoji=False, highlight=False)
+_pipe = Console(markup=False, emoji=False, highlight=False, width=10_000)
+"""For a pipe or a file: every row of a table is one line."""
 
 LEAST_TEXT_WIDTH = 12
 """Columns of the terminal that a text must have in a table; longer ones are folded."""
@@ -49,8 +53,9 @@ def print_table(
 ) -> None:
     """Print rows of values below headings; the columns `numbers` are aligned right and never wrapped."""
     texts = [[plain(value) for value in row] for row in rows]
-    if _least_width(headings, texts, numbers, box) <= console.width:
-        console.print(_table(headings, texts, numbers, title, box))
+    target = console if console.is_terminal or "COLUMNS" in os.environ else _pipe
+    if _least_width(headings, texts, numbers, box) <= target.width:
+        target.print(_table(headings, texts, numbers, title, box))
     else:
         _print_records(headings, texts, title)
 

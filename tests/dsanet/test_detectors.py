@@ -11,7 +11,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 import dsanet.detectors.base
-from dsanet.checkpoint import load_checkpoint, load_for_training, read_info
+from dsanet.checkpoint import DRAFT, load_checkpoint, load_for_training, read_info
 from dsanet.detectors.base import Detector
 from dsanet.detectors.config import PRESETS, DetectorConfig, InferConfig, TextConfig, TrainConfig
 from dsanet.detectors.registry import DETECTORS, build_detector, config_class, detector_preset
@@ -169,7 +169,7 @@ def test_a_run_killed_and_resumed_ends_with_the_same_bits(
 
     with pytest.raises(KilledError):
         train(footage.records, footage.features_dir, tmp_path / "parts", model, config, on_progress=kill)
-    assert read_progress(tmp_path / "parts")["step"] == 3
+    assert read_progress(tmp_path / "parts" / DRAFT)["step"] == 3
     parts = train(footage.records, footage.features_dir, tmp_path / "parts", model, config)
     expected, got = weights_of(whole), weights_of(parts)
     assert expected.keys() == got.keys()

@@ -16,7 +16,7 @@ def dsanet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
     def run(*arguments: str | Path) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["dsanet", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.delenv("COLUMNS", raising=False)
         log = logging.getLogger("flows")
         handlers = log.handlers
         code = 0

@@ -27,6 +27,7 @@ def shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
 
     def show(width: int, function: Callable[..., None], *arguments: Any) -> str:
         monkeypatch.setattr(tables.console, "width", width)
+        monkeypatch.setenv("COLUMNS", str(width))
         function(*arguments)
         return capsys.readouterr().out
 
@@ -153,3 +154,11 @@ def test_ten_missing_videos_of_a_data_set_are_named(tmp_path: Path, dsanet: Dsan
         "missing  and 20 more",
         f"1 videos found, 30 missing; manifest {out}",
     ]
+
+
+def test_a_row_is_one_line_in_a_pipe(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    tables.print_table(("name", "text"), [("a", "word " * 100), ("b", "")])
+    assert len(capsys.readouterr().out.splitlines()) == 3

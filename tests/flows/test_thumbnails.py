@@ -18,7 +18,10 @@ from tests.extract.numbered_clips import make_clip, records_of
 
 
 def children() -> list[psutil.Process]:
-    return psutil.Process().children()
+    """The decoder processes; other tests may have started servers."""
+    return [
+        process for process in psutil.Process().children() if "extract.decode.worker" in process.cmdline()
+    ]
 
 
 def test_a_picture_is_the_frame_in_small(tmp_path: Path) -> None:
