@@ -84,7 +84,11 @@ def test_undefined_metrics_are_none() -> None:
 @pytest.mark.parametrize(
     ("scores", "labels", "message"),
     [
-        ({"a": [0.1, 0.2]}, {"a": [0, 1, 1]}, r"^a: scores of shape \(2,\), labels of shape \(3,\)"),
+        (
+            {"a": [0.1, 0.2]},
+            {"a": [0, 1, 1]},
+            r"^a: scores of shape \(2,\), labels of shape \(3,\); both must have shape \(n_frames,\)$",
+        ),
         ({"a": [0.1, np.nan]}, {"a": [0, 1]}, "a: scores contain NaN"),
         ({"a": np.zeros(9)}, {"a": np.arange(9)}, r"a: labels must be 0 or 1, found \[0, 1, 2, 3, 4\]$"),
         ({"a": [0.1]}, {"a": [0], "film": [1]}, "^film: no scores"),
