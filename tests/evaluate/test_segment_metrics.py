@@ -215,8 +215,12 @@ def test_the_belief_of_a_short_video_is_its_highest_frame() -> None:
     assert riot_map([[0.9, 0.5, 0.0], [0.85, 0.85, 0.0]], [(0, 0, 2)], snippet_length=1) == 100
 
 
-def test_equal_scores_of_a_video_keep_their_order_in_the_corrected_protocol() -> None:
-    assert riot_map([[0.9, 0.0] * 100], [(0, 0, 16)]) == 100
+def test_equal_scores_keep_their_order_in_the_corrected_protocol() -> None:
+    """Two scores by turns, which a sort that is not stable mixes; the hits are the earlier ones of 0.9."""
+    one_video = [(0, 64 * index, 64 * index + 16) for index in range(25)]
+    assert riot_map([[0.9, 0.0, 0.8, 0.0] * 50], one_video) == pytest.approx(100)
+    videos = [(2 * index, 0, 16) for index in range(25)]
+    assert riot_map([[0.9, 0.0], [0.8, 0.0]] * 50, videos) == pytest.approx(100)
 
 
 def test_float32_scores_are_compared_in_float32() -> None:
