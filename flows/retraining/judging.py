@@ -3,10 +3,11 @@
 import logging
 from collections.abc import Sequence
 
-from evaluate.annotations import VideoTruth, read_annotations, video_truth
+from evaluate.annotations import VideoTruth
 from evaluate.metrics.paired_difference import whole_figures
 from extract.errors import InputError
 from extract.manifest import VideoRecord
+from flows.pipeline.stages.evaluate import ground_truth
 from flows.retraining.promotion import Audit, BestVersion, decide_promotion, gate_fingerprint
 from flows.retraining.steps import Retraining, score_test_split, score_videos
 from flows.workspace.decision import Decision
@@ -22,7 +23,7 @@ def judge(work: Retraining, champion: Version, challenger: Version) -> Decision:
     fingerprint = gate_fingerprint(truths, gate)
     best = best_versions(work, champion, challenger, truths, fingerprint)
     records = audit_records(work, champion, challenger)
-    audit_truths = _truths(work, records)
+    audit_truths = ground_truth(work.run, records).truths
     known = challenger.decision
     if known is not None and _basis(known) == (
         champion.key,
@@ -97,12 +98,6 @@ def _figures(
     names = list(work.run.config.retrain.gate.margins)
     found = whole_figures(score_test_split(work, version), truths, names)
     return {name: found[name] for name in names if name in found}
-
-
-def _truths(work: Retraining, records: Sequence[VideoRecord]) -> list[VideoTruth]:
-    path = work.run.inputs.annotations
-    annotations = read_annotations(path) if path and records else {}
-    return [video_truth(one.name, one.path, one.labels, annotations) for one in records]
 
 
 def _basis(decision: Decision) -> tuple[str, str, dict[Figure, str], str]:

@@ -5,7 +5,9 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect import flow
@@ -20,7 +22,10 @@ PERMANENT = {
     "a bad setting": ValueError("a bad setting"),
     "a missing file": FileNotFoundError(errno.ENOENT, "no such video"),
     "missing rights": PermissionError(errno.EACCES, "permission denied"),
+    "a file in place of a folder": NotADirectoryError(errno.ENOTDIR, "not a directory"),
     "a full disk": OSError(errno.ENOSPC, "no space left on device"),
+    "a read-only disk": OSError(errno.EROFS, "read-only file system"),
+    "a used-up quota": OSError(errno.EDQUOT, "disk quota exceeded"),
 }
 
 
@@ -38,13 +43,18 @@ class Work:
         return "done"
 
 
-def run_stage(root: Path, work: Callable[[Run], str], **limits: float) -> StageResult:
-    """Run a flow of one stage in the workspace `root`; `limits` are settings of `stages`."""
+def small_run(root: Path, **limits: float) -> Run:
+    """A run in the workspace `root`; `limits` are settings of `stages`."""
     values = preset_config("small").model_dump() | {"stages": {"retry_delay_s": 0.01, **limits}}
     inputs = WorkspaceInputs(
         manifest=root / "m.csv", annotations=None, config=PipelineConfig.model_validate(values), title="t"
     )
-    run = Run(Workspace(root), inputs)
+    return Run(Workspace(root), inputs)
+
+
+def run_stage(root: Path, work: Callable[[Run], str], **limits: float) -> StageResult:
+    """Run a flow of one stage, as `small_run`."""
+    run = small_run(root, **limits)
     stage = Stage("stage", 1, lambda run: 0, work, lambda run: "digest", lambda run: None)
 
     @flow
@@ -103,6 +113,55 @@ def test_a_record_of_an_older_version_is_used(tmp_path: Path) -> None:
     work = Work()
     assert run_stage(tmp_path, work).summary == "done before"
     assert work.tries == 0
+
+
+def test_a_record_is_used_only_for_the_outputs_that_it_names(tmp_path: Path) -> None:
+    output, published = tmp_path / "output", []
+
+    def work(run: Run) -> str:
+        output.write_text("right")
+        tries.append(run)
+        return "done"
+
+    def stage(**changes: Any) -> Stage:
+        def digest(run: Run) -> str | None:
+            return output.read_text() if output.exists() else None
+
+        return replace(Stage("stage", 1, lambda run: 0, work, digest, published.append), **changes)
+
+    tries: list[Run] = []
+    run = small_run(tmp_path)
+
+    @flow
+    def count(one: Stage, refresh: bool = False) -> int:
+        before = len(tries)
+        assert one(run, refresh=refresh) == StageResult(stage=one.name, digest="right", summary="done")
+        assert len(published) == len(tries) + hits
+        return len(tries) - before
+
+    hits = 0
+    assert count(stage()) == 1
+    hits += 1
+    assert count(stage()) == 0
+    assert count(stage(), refresh=True) == 1
+    output.write_text("edited")
+    assert count(stage()) == 1
+    output.unlink()
+    assert count(stage()) == 1
+    assert count(stage(version=2)) == 1
+    assert count(stage(name="other")) == 1
+    assert count(stage(inputs=lambda run: 1)) == 1
+
+
+def test_an_incomplete_output_is_made_again(tmp_path: Path) -> None:
+    run, work = small_run(tmp_path), Work()
+    stage = Stage("stage", 1, lambda run: 0, work, lambda run: None, lambda run: None)
+
+    @flow
+    def one() -> StageResult:
+        return stage(run)
+
+    assert (one().digest, one().digest, work.tries) == (None, None, 2)
 
 
 def test_a_copied_workspace_names_its_own_files(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from evaluate.scores import score_path, write_scores
 from flows.library.records import Video
 from flows.retraining.drift import drift_charts, feature_drift, score_drift
 from flows.retraining.model_versions import newly_labelled
-from flows.retraining.promotion import check_gate, decide_promotion, gate_fingerprint
+from flows.retraining.promotion import Audit, check_gate, decide_promotion, gate_fingerprint
 from flows.retraining.steps import summarise
 from flows.workspace.retrain_config import DriftConfig, GateConfig
 from flows.workspace.versions import TrainingVideo
@@ -60,6 +60,7 @@ def test_the_fingerprint_depends_on_the_test_split_and_the_settings(tmp_path: Pa
     truths = [truth for truth, _ in small_test_set()]
     fingerprint = gate_fingerprint(truths, GateConfig())
     assert fingerprint == gate_fingerprint(truths, GateConfig())
+    assert len(fingerprint) == 16  # as in stored decisions
     assert fingerprint != gate_fingerprint(truths[1:], GateConfig())
     assert fingerprint != gate_fingerprint(truths, GateConfig(margins={"auc": 0.005}))
 
@@ -69,6 +70,22 @@ def test_without_annotations_the_gate_takes_video_level_figures_only() -> None:
     with pytest.raises(ValueError, match=r"auc, map_corrected, which need temporal annotations"):
         check_gate(blurred, GateConfig())
     check_gate(blurred, GateConfig(margins={"video_auc": 0.01}))
+
+
+def test_the_audit_split_shows_the_figures_that_it_allows(tmp_path: Path) -> None:
+    champion, challenger = tmp_path / "champion", tmp_path / "challenger"
+    truths = write_scores_of(champion, 1.0)
+    write_scores_of(challenger, -1.0)
+    gate = GateConfig(margins={"auc": 0.005, "video_auc": 0.005}, resamples=20)
+    # Without temporal annotations there is no frame AUC.
+    blurred = [truth if truth.is_normal else replace(truth, segments=None) for truth in truths]
+    decision = decide_promotion(
+        "key", champion, challenger, truths, gate, audit=Audit(champion, challenger, blurred)
+    )
+    assert set(decision.audit) == {"video_auc"}
+    assert decision.audit["video_auc"].champion == decision.figures["video_auc"].champion
+    assert decision.audit["video_auc"].challenger == decision.figures["video_auc"].challenger
+    assert decision.audit_fingerprint == gate_fingerprint(blurred, gate)
 
 
 def around(centre: np.ndarray, spread: float) -> Callable[[Path, str, int, int], list[str]]:

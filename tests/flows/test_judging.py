@@ -169,6 +169,24 @@ def test_a_known_decision_is_not_computed_again(bench: Bench, monkeypatch: pytes
     assert judge(bench.work, bench.work.registry.find("1"), bench.work.registry.find("2")) == first
 
 
+def test_a_decision_is_made_again_for_another_champion_or_audit_split(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = bench.work.registry
+    bench.register(1)
+    bench.register(1)
+    with_audit = judge(bench.work, registry.find("1"), registry.find("3"))
+    monkeypatch.setattr(judging, "audit_records", lambda *args: [])
+    without = judge(bench.work, registry.find("1"), registry.find("3"))
+    assert with_audit.audit_fingerprint
+    assert (without.audit, without.audit_fingerprint) == ({}, "")
+    assert judge(bench.work, registry.find("2"), registry.find("3")).champion == registry.find("2").key
+    again = judge(bench.work, registry.find("1"), registry.find("3"))
+    assert again == without
+    monkeypatch.setattr(judging, "decide_promotion", lambda *args, **kwargs: pytest.fail("decided twice"))
+    assert judge(bench.work, registry.find("1"), registry.find("3")) == again
+
+
 def test_an_earlier_champion_that_is_lost_does_not_block_the_gate(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -182,6 +200,10 @@ def test_an_earlier_champion_that_is_lost_does_not_block_the_gate(
     monkeypatch.setattr(judging, "score_test_split", scores)
     assert bench.compete(bench.register(2))
     assert "version 1 is not compared by the gate: the checkpoint of version 1 is lost" in caplog.text
+    assert not bench.compete(bench.register(4))  # the others are compared: version 2 made one mistake
+    decision = bench.work.registry.find("4").decision
+    assert decision is not None
+    assert decision.best["auc"].number == 2
 
 
 def test_the_best_figures_are_known_from_decisions_on_the_same_test_split(
@@ -196,6 +218,8 @@ def test_the_best_figures_are_known_from_decisions_on_the_same_test_split(
     arguments = (work, work.registry.find("3"), bench.register(2), truths)
     assert {name: one.number for name, one in best_versions(*arguments, fingerprint).items()} == {"auc": 2}
     assert best_versions(*arguments, "another test split") == {}
+    champion, challenger = work.registry.find("2"), work.registry.find("4")
+    assert best_versions(work, champion, challenger, truths, fingerprint) == {}  # 1 and 3 are not better
 
 
 def test_the_audit_split_is_reported_and_decides_nothing(bench: Bench) -> None:

@@ -1,6 +1,7 @@
 """Locks: the message about the holder, waiting, release after a kill, one lock per card."""
 
 import multiprocessing
+import os
 import re
 import socket
 import threading
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from flows.workspace import locks
-from flows.workspace.locks import BusyError, file_lock, gpu_identity, gpu_lock
+from flows.workspace.locks import BusyError, Holder, file_lock, gpu_identity, gpu_lock
 
 
 def test_a_held_lock_names_its_holder_and_age(tmp_path: Path) -> None:
@@ -44,7 +45,38 @@ def test_a_waiting_process_logs_the_holder_and_gets_the_lock(
             order.append("first")
         waiting.join(10)
     assert order == ["first", "second"]
-    assert [message for message in caplog.messages if "waiting for the folder" in message]
+    # Once a minute, not once a try.
+    assert len([message for message in caplog.messages if "waiting for the folder" in message]) == 1
+
+
+def test_the_file_names_the_present_holder_only(tmp_path: Path) -> None:
+    lock = tmp_path / "new" / "lock"
+    lock.parent.mkdir()
+    lock.write_text('{"pid": 1, "host": "an earlier holder"}')
+    with file_lock(lock, "it"):
+        holder = Holder.model_validate_json(lock.read_text())
+    assert (holder.pid, holder.host) == (os.getpid(), socket.gethostname())
+
+
+def test_a_second_user_of_a_gpu_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DSANET_LOCKS", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(locks, "SECONDS_BETWEEN_TRIES", 0.01)
+    monkeypatch.setattr(locks, "_uuid", lambda index: UUID)
+    order: list[str] = []
+
+    def second() -> None:
+        with gpu_lock("cuda:0"):
+            order.append("second")
+
+    with gpu_lock("cuda:0"):
+        assert (tmp_path / ".cache" / "dsanet" / "locks" / f"GPU-{UUID}.lock").is_file()
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        waiting.join(0.1)
+        order.append("first")
+    waiting.join(10)
+    assert order == ["first", "second"]
 
 
 def _hold(path: Path, taken: "multiprocessing.synchronize.Event") -> None:
