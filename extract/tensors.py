@@ -32,9 +32,7 @@ def load_tensors(path: Path) -> object:
                 f"{path} was not loaded: it holds more than tensors, and loading it would run code from the "
                 "file; use a file of tensors only, from a source that you trust"
             ) from error
-        raise InputError(
-            f"{path} is not a file of tensors: it is damaged or in another format"
-        ) from error
+        raise InputError(f"{path} is not a file of tensors: it is damaged or in another format") from error
 
 
 def _holds_code(path: Path, error: Exception) -> bool:
