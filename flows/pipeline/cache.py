@@ -116,8 +116,11 @@ def _result_of(state: State[Record], run: Run) -> StageResult:
 
 
 def _is_retryable(task: Task[..., Any], task_run: TaskRun, state: State) -> bool:
-    """True for an I/O error that can be temporary; not for a missing file, missing rights or a full disk."""
-    error = state.result(raise_on_failure=False)
+    return can_be_temporary(state.result(raise_on_failure=False))
+
+
+def can_be_temporary(error: object) -> bool:
+    """True for an I/O error that may pass; not for a missing file, missing rights or a full disk."""
     if not isinstance(error, OSError) or isinstance(error, NON_RETRYABLE):
         return False
     return error.errno not in NON_RETRYABLE_ERRNO

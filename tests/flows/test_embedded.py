@@ -99,6 +99,7 @@ def test_a_server_ends_with_its_owner(
     assert all(other.server_answers() for other in owners[1][number + 1 :])
 
 
+@pytest.mark.slow
 def test_a_server_that_cannot_start_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "prefect.db").write_text("no database" * 1000)
     done = subprocess.run(

@@ -12,7 +12,7 @@ from tests.flows.commands import DSANET
 
 def start(manifest: Path, out: Path) -> subprocess.Popen[str]:
     """Start `dsanet extract` in a new process group, as a shell does."""
-    options = ["--preset", "small", "--weights", "random", "--set", "extract.snippet_length=64"]
+    options = ["--preset", "small", "--weights", "random", "--set", "extract.snippet_length=256"]
     command = [*DSANET, "extract"]
     return subprocess.Popen(
         [*command, "--manifest", str(manifest), "--out", str(out), *options],

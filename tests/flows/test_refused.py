@@ -14,10 +14,16 @@ from tests.flows.commands import Dsanet
 from tests.flows.tiny import tiny_footage
 
 
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_footage(tmp_path_factory.mktemp("footage") / "footage").parent
+
+
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
+def workspace(clips: Path, tmp_path: Path) -> Workspace:
     """A configured workspace without any output, beside some files that commands refuse."""
-    manifest = tiny_footage(tmp_path / "footage")
+    (tmp_path / "footage").symlink_to(clips)
+    manifest = tmp_path / "footage" / "manifest.csv"
     (tmp_path / "inbox").mkdir()
     (tmp_path / "bad.csv").write_text("path,labels,split\ngone.mp4,normal,train\n")
     (tmp_path / "bad.annotations.csv").write_text("path,label\n")
