@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import psycopg
+import pytest
 from sqlalchemy import make_url
 
 from tests.flows.commands import DSANET
@@ -28,6 +29,7 @@ def dsanet_run(manifest: Path, out: Path, api: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_and_its_rerun_on_a_server_with_postgresql(postgres: PostgresServer, tmp_path: Path) -> None:
     manifest = tiny_footage(tmp_path / "footage")
     database = postgres.new_database()
