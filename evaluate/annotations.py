@@ -169,7 +169,7 @@ def merge_overlaps(segments: Iterable[Segment]) -> list[Segment]:
 def _fewer(
     before: Mapping[Path, Sequence[Segment]], after: Mapping[Path, Sequence[Segment]]
 ) -> dict[Path, int]:
-    """How many segments each video has lost; videos that have lost none are left out."""
+    """Number of segments that each video has lost; videos without a loss are left out."""
     return {video: lost for video in before if (lost := len(before[video]) - len(after[video]))}
 
 

@@ -100,7 +100,7 @@ def _missing(evaluation: Evaluation) -> dict[str, str]:
 
 
 def _undefined_frame_metrics(evaluation: Evaluation) -> dict[str, str]:
-    """What the test set lacks where a frame metric is undefined, by name."""
+    """The reason of each undefined frame metric, by the metric's name."""
     labels = [video.labels_F for video in evaluation.videos if video.labels_F is not None]
     kind = "anomalous" if not any(found.any() for found in labels) else "normal"
     of_frames = f"undefined: no test video has {kind} frames"
@@ -115,7 +115,7 @@ def _undefined_frame_metrics(evaluation: Evaluation) -> dict[str, str]:
 
 
 def _undefined_video_metrics(evaluation: Evaluation) -> dict[str, str]:
-    """What the test set lacks where a metric of whole videos is undefined, by name."""
+    """The reason of each undefined metric of whole videos, by the metric's name."""
     kind = "normal" if any(not video.truth.is_normal for video in evaluation.videos) else "anomalous"
     reason = f"undefined: no test video is {kind}"
     reasons = {"video_auc": reason, "video_ap": reason, "anomaly_accuracy": reason}

@@ -315,7 +315,7 @@ def _first_missing(table: PacketTable, position: int, timeline: Timeline) -> int
 
 
 def orientation(frame: av.VideoFrame) -> tuple[bool, bool]:
-    """Whether the upright picture has width and height exchanged, and whether it is mirrored."""
+    """True if the upright picture has width and height exchanged; True if it is mirrored."""
     (a, b), (c, d) = display_matrix(frame)
     return bool(a == 0), bool(a * d - b * c < 0)
 

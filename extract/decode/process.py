@@ -79,7 +79,7 @@ class DecoderProcess:
         return Failed(f"the decoder did not find the frame within {deadline_s:g} s")
 
     def _messages(self, job: Job | FrameJob) -> Iterator[Message | Alive]:
-        """What the process sends after a job; a timeout or the end of the process becomes a `Failed`."""
+        """The messages after a job; a timeout or the end of the process becomes a `Failed`."""
         try:
             self._connection.send(job)
             while True:

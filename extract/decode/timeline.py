@@ -36,7 +36,7 @@ Seconds = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class StreamClock:
-    """What a file states about the time of its frames, besides their timestamps; rates are per second."""
+    """A file's statements about the time of its frames, besides their timestamps; rates are per second."""
 
     time_base: float
     """Seconds per tick of a timestamp."""

@@ -1,4 +1,4 @@
-"""How a command ends for an exception: one line for what the user can mend, a bug report for the rest."""
+"""The end of a command by an exception: one line for what the user can mend, else a bug report."""
 
 import errno
 import os

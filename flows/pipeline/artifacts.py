@@ -41,7 +41,7 @@ Record = Callable[[float, str], None]
 
 SECONDS_BETWEEN_UPDATES = 5.0
 LAST_UPDATE_TIMEOUT_S = 10.0
-"""How long the end of a stage waits for a server that has not taken the last progress yet."""
+"""Seconds that the end of a stage waits for a server that has not taken the last progress yet."""
 log = logging.getLogger(__name__)
 
 

@@ -1,4 +1,4 @@
-"""What `dsanet up` has started: recorded in PREFECT_HOME/dsanet-up.json, and found by its environment.
+"""The services that `dsanet up` has started, recorded in PREFECT_HOME/dsanet-up.json.
 
 The processes have the path of the record in an environment variable, by which they are found if the record is
 missing or damaged.

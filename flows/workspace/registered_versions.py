@@ -38,7 +38,7 @@ class Version:
 
     @property
     def verdict(self) -> str:
-        """What gate and people have decided, for example `promoted by hand although the gate refused it`."""
+        """Decision of the gate or a person, for example `promoted by hand although the gate refused it`."""
         passed = self.decision.promoted if self.decision else None
         if not self.served:
             return {None: "not judged", True: "passed the gate, not promoted", False: "refused"}[passed]
