@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluate.scores import VideoScores, snippet_frame, snippets_end, snippets_start
+from evaluate.scores import VideoScores
+from evaluate.snippet_times import snippet_frame, snippets_end, snippets_start
 
 Array = NDArray[Any]
 ANOMALOUS = "anomalous"

@@ -53,6 +53,7 @@ LEVELS = {
         {"metrics"},
         {"evaluated_videos", "ground_truth"},
         {"annotations", "predictions"},
+        {"snippet_times"},
         {"scores", "config"},
     ),
     "dsanet": (

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evaluate.scores import VideoScores, snippet_frame
+from evaluate.scores import VideoScores
+from evaluate.snippet_times import snippet_frame
 
 MAX_POINTS = 300
 """Points of a thinned line."""

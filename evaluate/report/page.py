@@ -15,7 +15,7 @@ from evaluate.report.charts import RawFeatures, curve_charts, feature_charts
 from evaluate.report.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Headline, Metrics, missing_notes
 from evaluate.report.timeline import timeline
 from evaluate.report.video_table import TABLE_FILE, by_error
-from evaluate.scores import seconds_at
+from evaluate.snippet_times import seconds_at
 from extract.display import format_time, shortened
 
 MAX_CARDS = 300

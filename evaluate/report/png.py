@@ -22,7 +22,8 @@ from matplotlib.ticker import MultipleLocator
 from evaluate.predictions import Interval
 from evaluate.report.chart_data import LineChart, class_hue, timeline_columns
 from evaluate.report.training_curves import training_charts
-from evaluate.scores import VideoScores, seconds_at
+from evaluate.scores import VideoScores
+from evaluate.snippet_times import seconds_at
 from extract.atomic import write_atomically
 from extract.display import format_time, printable
 from extract.errors import InputError

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluate.evaluated_videos import EvaluatedVideo
-from evaluate.scores import seconds_at
+from evaluate.snippet_times import seconds_at
 from extract.atomic import write_atomically
 
 TABLE_FILE = "videos.csv"
