@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from extract.atomic import write_atomically
 from extract.errors import InputError
 from extract.labels import NORMAL, XD_VIOLENCE_CODES
-from extract.tables import listed_path, read_lines, read_table
+from extract.tables import listed_path, read_table
 
 COLUMNS = ("path", "label", "start_frame", "end_frame")
 MAX_OVERRUN = 16
@@ -141,7 +141,7 @@ def read_annotation_file(csv_path: Path) -> AnnotationFile:
             raise AnnotationError(f"{row.where}: empty path")
         video = listed_path(csv_path.parent, row["path"]).resolve()
         first_rows.setdefault(video, (row.line, row["path"]))
-        segment = _segment(row["label"], row["start_frame"], row["end_frame"], row.where)
+        segment = parse_segment(row["label"], row["start_frame"], row["end_frame"], row.where)
         rows.setdefault(video, []).append(segment)
     different = {video: list(dict.fromkeys(found)) for video, found in rows.items()}
     merged = {
@@ -181,6 +181,23 @@ def _is_xd_violence(name: str) -> bool:
         return False
 
 
+def xd_violence_codes(name: str) -> tuple[str, ...]:
+    """Class codes in an XD-Violence video name: `…_label_B2-G-0` gives ("B2", "G"), `…_label_A` ("A",).
+
+    Raises AnnotationError for a name without known codes.
+    """
+    match = re.search(r"_label_([A-Z0-9-]+)$", video_stem(name))
+    codes = tuple(code for code in (match[1].split("-") if match else ()) if code != "0")
+    if not codes or any(code not in XD_VIOLENCE_CODES for code in codes):
+        raise AnnotationError(f"{name!r} does not end in _label_ followed by XD-Violence class codes")
+    return codes
+
+
+def video_stem(name: str) -> str:
+    """A video name of an annotation file without its extension, which some of them have."""
+    return name.removesuffix(".mp4")
+
+
 def write_annotations(csv_path: Path, annotations: Mapping[Path | str, Sequence[Segment]]) -> None:
     """Write a CSV for `read_annotations`; paths below the CSV's folder are stored relative to it."""
     csv_path.parent.mkdir(parents=True, exist_ok=True)
@@ -195,78 +212,8 @@ def write_annotations(csv_path: Path, annotations: Mapping[Path | str, Sequence[
     write_atomically(csv_path, table.getvalue())
 
 
-def import_ucf_crime_annotations(path: Path) -> dict[str, list[Segment]]:
-    """Segments by video name (without extension) from UCF-Crime's `Temporal_Anomaly_Annotation.txt`.
-
-    A line holds name, class and two pairs of start and end; a missing segment is -1 -1. Normal videos have an
-    empty list. Further columns (the frame count of `test-frame-counts.tsv`) are ignored. Raises
-    AnnotationError, naming the line.
-    """
-    annotations = {}
-    for where, (name, label, *frames) in _lines(path, least=6):
-        pairs = [(start, end) for start, end in (frames[0:2], frames[2:4]) if start != "-1"]
-        annotations[_stem(name)] = [_segment(label, start, end, where) for start, end in pairs]
-    return annotations
-
-
-def import_xd_violence_annotations(path: Path) -> dict[str, list[Segment]]:
-    """Segments by video name (without extension) from one of XD-Violence's two annotation files.
-
-    `annotations_multiclasses.txt` has a class code for each segment. `annotations.txt` has none and merges
-    overlapping segments of different classes, so only videos whose name contains a single class can be read
-    from it. Neither file lists normal videos. Raises AnnotationError, naming the line.
-    """
-    annotations = {}
-    for where, (name, *values) in _lines(path, least=3):
-        annotations[_stem(name)] = [
-            _segment(XD_VIOLENCE_CODES.get(code, code), start, end, where)
-            for code, start, end in _xd_violence_rows(where, name, values)
-        ]
-    return annotations
-
-
-def _xd_violence_rows(where: str, name: str, values: list[str]) -> list[tuple[str, str, str]]:
-    """Class code, start and end of each segment in one line."""
-    coded = values[0] in XD_VIOLENCE_CODES
-    if len(values) % (3 if coded else 2):
-        raise AnnotationError(f"{where}: the last segment is incomplete: {' '.join(values)}")
-    if coded:
-        return list(zip(values[0::3], values[1::3], values[2::3], strict=True))
-    codes = xd_violence_codes(name)
-    if len(codes) != 1:
-        raise AnnotationError(
-            f"{where}: {name} has the classes {', '.join(codes)}, and its segments have no class codes; "
-            "use annotations_multiclasses.txt"
-        )
-    return [(codes[0], *pair) for pair in zip(values[0::2], values[1::2], strict=True)]
-
-
-def xd_violence_codes(name: str) -> tuple[str, ...]:
-    """Class codes in an XD-Violence video name: `…_label_B2-G-0` gives ("B2", "G"), `…_label_A` ("A",).
-
-    Raises AnnotationError for a name without known codes.
-    """
-    match = re.search(r"_label_([A-Z0-9-]+)$", _stem(name))
-    codes = tuple(code for code in (match[1].split("-") if match else ()) if code != "0")
-    if not codes or any(code not in XD_VIOLENCE_CODES for code in codes):
-        raise AnnotationError(f"{name!r} does not end in _label_ followed by XD-Violence class codes")
-    return codes
-
-
-def _stem(name: str) -> str:
-    return name.removesuffix(".mp4")
-
-
-def _lines(path: Path, least: int) -> Iterable[tuple[str, list[str]]]:
-    """Location and fields of each line that is not blank. AnnotationError for fewer than `least` fields."""
-    for where, line in read_lines(path):
-        values = line.split()
-        if len(values) < least:
-            raise AnnotationError(f"{where}: {len(values)} fields, expected at least {least}")
-        yield where, values
-
-
-def _segment(label: str, start: str, end: str, where: str) -> Segment:
+def parse_segment(label: str, start: str, end: str, where: str) -> Segment:
+    """A segment from the texts of a row at `where` (`file, line 3`). Raises AnnotationError."""
     label = label.lower()
     try:
         segment = Segment(label, int(start), int(end))

@@ -4,10 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from evaluate.annotation_formats import import_ucf_crime_annotations, import_xd_violence_annotations
 from evaluate.annotations import (
     Segment,
-    import_ucf_crime_annotations,
-    import_xd_violence_annotations,
     write_annotations,
 )
 from extract.errors import InputError

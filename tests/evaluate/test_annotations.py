@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from evaluate.annotation_formats import import_ucf_crime_annotations, import_xd_violence_annotations
 from evaluate.annotations import (
     AnnotationError,
     Segment,
     VideoTruth,
     frame_labels,
-    import_ucf_crime_annotations,
-    import_xd_violence_annotations,
     read_annotations,
     video_truth,
     write_annotations,

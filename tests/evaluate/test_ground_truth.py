@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import pytest
 
+from evaluate.annotation_formats import import_xd_violence_annotations
 from evaluate.annotations import (
     AnnotationError,
     Segment,
     VideoTruth,
-    import_xd_violence_annotations,
     read_annotation_file,
     read_annotations,
     write_annotations,
