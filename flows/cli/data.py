@@ -16,13 +16,15 @@ def import_dataset(
     dataset: Annotated[str, typer.Argument(help="ucf-crime or xd-violence.")],
     lists: Annotated[Path, typer.Option(help="Folder with the official lists and annotations.")],
     videos: Annotated[Path, typer.Option(help="Folder with the videos, searched recursively.")],
-    out: Annotated[Path, typer.Option(help="Manifest to write; the annotations are written beside it.")],
+    out: Annotated[
+        Path, typer.Option(help="Manifest to write; annotations and missing names are written beside it.")
+    ],
 ) -> None:
     """Convert a data set's official lists to a manifest and annotations. Missing videos are listed."""
     from flows.workspace.datasets import import_official_lists
 
     imported = import_official_lists(dataset, lists, videos, out)
-    _print_missing(imported.missing)
+    _report_missing(imported.missing, out)
     print(f"{len(imported.records)} videos found, {len(imported.missing)} missing; manifest {out}")
 
 
@@ -51,7 +53,7 @@ def import_features(
 
     encoder = read_info(checkpoint).encoder if checkpoint else PUBLISHED_ENCODER
     imported = import_features(arrays, manifest, out, encoder=encoder, split=split, fps=fps)
-    _print_missing(imported.missing)
+    _report_missing(imported.missing, imported.manifest)
     print(f"{len(imported.imported)} videos imported, {len(imported.missing)} missing")
     print(f"manifest  {imported.manifest}")
 
@@ -74,11 +76,17 @@ def import_weights(
     print(f"checkpoint  {import_weights(weights, preset, out, detector)}")
 
 
-def _print_missing(names: list[str]) -> None:
-    """Print the first names, and how many more there are."""
+def _report_missing(names: list[str], manifest: Path) -> None:
+    """Print the first names, and write all of them beside the manifest: `ucf.missing.txt` for `ucf.csv`."""
+    from extract.atomic import write_atomically
     from extract.display import MOST_NAMES, printable
 
+    listing = manifest.with_suffix(".missing.txt")
+    if not names:
+        listing.unlink(missing_ok=True)  # of an earlier import
+        return
+    write_atomically(listing, "".join(f"{name}\n" for name in names))
     for name in names[:MOST_NAMES]:
         print(f"missing  {printable(name)}")
-    if len(names) > MOST_NAMES:
-        print(f"missing  and {len(names) - MOST_NAMES:,} more")
+    more = f"and {len(names) - MOST_NAMES:,} more; " if len(names) > MOST_NAMES else ""
+    print(f"missing  {more}full list in {listing}")

@@ -32,6 +32,7 @@ from flows.pipeline.checks import check_frames, check_run
 from flows.pipeline.stages import EVALUATE, EXTRACT, INFER, TRAIN
 from flows.pipeline.stages.evaluate import read_truths
 from flows.workspace.config import PipelineConfig, override, with_detector
+from flows.workspace.locks import gpu_lock
 from flows.workspace.run import Run, digest_of
 from flows.workspace.workspace import Workspace
 
@@ -213,16 +214,17 @@ def measure_speed(run: Run) -> float:
     Only the detector is timed, with features in memory and the configured batches; each crop of a snippet
     counts.
     """
-    checkpoint = load_checkpoint(run.workspace.model, resolve_device(run.config.runtime.device))
     records = run.having_features("test")
     videos = [read_features(feature_path(run.workspace.features, record.name)) for record in records]
-    scorer = Scorer(checkpoint, run.config.infer)
+    device = resolve_device(run.config.runtime.device)
     seconds = []
-    for _ in range(TIMED_PASSES):
-        began = time.perf_counter()
-        for _ in scorer.score(iter(videos)):
-            pass
-        seconds.append(time.perf_counter() - began)
+    with gpu_lock(str(device)):
+        scorer = Scorer(load_checkpoint(run.workspace.model, device), run.config.infer)
+        for _ in range(TIMED_PASSES):
+            began = time.perf_counter()
+            for _ in scorer.score(iter(videos)):
+                pass
+            seconds.append(time.perf_counter() - began)
     snippets = sum(np.prod(video.features.shape[:2]) for video in videos)
     return float(snippets / min(seconds))
 

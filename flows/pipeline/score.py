@@ -15,7 +15,7 @@ from evaluate.scores import VideoScores, read_scores, score_path
 from extract.atomic import write_atomically
 from extract.config import ExtractConfig, ExtractRuntime
 from extract.display import encodable
-from extract.encoder import FrameEncoder, load_encoder
+from extract.encoder import FrameEncoder, load_encoder, resolve_device
 from extract.engine import extract_videos
 from extract.errors import InputError, MissingFileError
 from extract.failures import Failure
@@ -24,6 +24,7 @@ from extract.labels import NORMAL
 from extract.manifest import VideoRecord
 from extract.store import feature_path, read_meta
 from flows.pipeline.progress import extraction_progress, stage_progress
+from flows.workspace.locks import gpu_lock
 from flows.workspace.workspace import Workspace
 
 
@@ -59,7 +60,8 @@ def score_videos(
 
     Writes features/ and scores/ below `out`, `out/intervals.csv` and `out/timeline.png`. A video that cannot
     be decoded is skipped and listed in `failures`. Existing feature files of the same videos are reused.
-    Paths, checkpoint and CLIP weights are checked before the first video is decoded.
+    Paths, checkpoint and CLIP weights are checked before the first video is decoded. While another process
+    uses the GPU, waits for it.
 
     Args:
         videos: paths of video files; one that is given twice is scored once
@@ -86,12 +88,13 @@ def score_videos(
     config = info.extract.model_copy(update={"weights": weights} if weights else {})
     workspace, runtime = Workspace(out), runtime or ExtractRuntime()
     records = _make_records(videos)
-    encoder = _load_encoder(config, runtime, info)
-    failures = _extract(records, workspace, config, runtime, encoder)
-    failed = {failure.name for failure in failures}
-    names = [record.name for record in records if record.name not in failed]
-    if names:
-        infer(names, workspace.features, model, workspace.scores, info.infer, device=runtime.device)
+    with gpu_lock(str(resolve_device(runtime.device))):
+        encoder = _load_encoder(config, runtime, info)
+        failures = _extract(records, workspace, config, runtime, encoder)
+        failed = {failure.name for failure in failures}
+        names = [record.name for record in records if record.name not in failed]
+        if names:
+            infer(names, workspace.features, model, workspace.scores, info.infer, device=runtime.device)
     scores = [read_scores(score_path(workspace.scores, name)) for name in names]
     scored = [ScoredVideo(video, anomalous_intervals(video, threshold)) for video in scores]
     if scored:

@@ -8,6 +8,13 @@ import pytest
 
 from flows.cli import main as cli
 from tests.flows.commands import Dsanet
+from tests.flows.tiny import tiny_footage
+
+
+@pytest.fixture(scope="session")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The manifest of two training and two test clips, which no test changes."""
+    return tiny_footage(tmp_path_factory.mktemp("footage") / "clips")
 
 
 @pytest.fixture

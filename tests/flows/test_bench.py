@@ -19,7 +19,7 @@ from flows.demo.prepare import prepare_demo
 from flows.pipeline.bench import TABLE_5, TABLE_6, BenchmarkEntry, bench, parse_entries, shuffled_labels
 from flows.workspace.inputs import configure_workspace
 from flows.workspace.workspace import Workspace
-from tests.flows.tiny import SETTINGS, tiny_footage
+from tests.flows.tiny import SETTINGS
 
 QUICK = ("train.epochs=1",)
 ENTRIES = (
@@ -52,12 +52,11 @@ def test_entries_are_all_detectors_or_some_by_name_or_an_ablation() -> None:
 
 
 def test_one_table_of_all_entries_and_finished_runs_are_reused(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    footage: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "flows.pipeline.bench")
     root = tmp_path / "ws"
-    manifest = tiny_footage(tmp_path / "clips")
-    configure_workspace(root, manifest, preset="small", weights="random", settings=SETTINGS)
+    configure_workspace(root, footage, preset="small", weights="random", settings=SETTINGS)
     rows, page = bench(root, ENTRIES, 2, QUICK)
     assert [(row.name, row.seeds) for row in rows] == [(entry.name, 2) for entry in ENTRIES]
     ranking, _, reference = rows

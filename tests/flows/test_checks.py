@@ -16,15 +16,9 @@ from flows.pipeline.stages import EXTRACT, TRAIN
 from flows.workspace.inputs import configure_workspace
 from flows.workspace.run import Run
 from tests.flows.commands import Dsanet
-from tests.flows.tiny import SETTINGS, run_arguments, tiny_footage
+from tests.flows.tiny import SETTINGS, run_arguments
 
 LONG = " ".join(["door"] * 120)
-
-
-@pytest.fixture(scope="module")
-def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The manifest of two training and two test clips."""
-    return tiny_footage(tmp_path_factory.mktemp("footage") / "clips")
 
 
 @pytest.fixture(scope="module")

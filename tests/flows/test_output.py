@@ -138,7 +138,7 @@ def test_a_row_of_wide_characters_keeps_its_numbers(shown: Callable[..., str], t
     assert "1:06:40.00" in text
 
 
-def test_ten_missing_videos_of_a_data_set_are_named(tmp_path: Path, dsanet: Dsanet) -> None:
+def test_ten_missing_videos_are_named_and_a_file_lists_all(tmp_path: Path, dsanet: Dsanet) -> None:
     names = [f"Abuse{number:03d}_x264" for number in range(1, 31)]
     (tmp_path / "Anomaly_Train.txt").write_text("".join(f"Abuse/{name}.mp4\n" for name in names))
     (tmp_path / "Anomaly_Test.txt").write_text("Abuse/Abuse099_x264.mp4\n")
@@ -151,9 +151,16 @@ def test_ten_missing_videos_of_a_data_set_are_named(tmp_path: Path, dsanet: Dsan
     assert code == 0
     assert text.splitlines() == [
         *(f"missing  {name}" for name in names[:10]),
-        "missing  and 20 more",
+        f"missing  and 20 more; full list in {tmp_path / 'ucf.missing.txt'}",
         f"1 videos found, 30 missing; manifest {out}",
     ]
+    assert (tmp_path / "ucf.missing.txt").read_text().splitlines() == names
+    for name in names:
+        (tmp_path / "videos" / f"{name}.mp4").write_bytes(b"")
+    assert (
+        dsanet("import-dataset", "ucf-crime", *options)[1] == f"31 videos found, 0 missing; manifest {out}\n"
+    )
+    assert not (tmp_path / "ucf.missing.txt").exists()
 
 
 def test_a_row_is_one_line_in_a_pipe(

@@ -9,29 +9,28 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from dsanet.checkpoint import read_info
+from dsanet.inference import Scorer
 from extract.config import ExtractConfig
 from extract.errors import InputError, MissingFileError
 from extract.failures import read_failures
 from extract.labels import NORMAL
 from extract.manifest import read_manifest, write_manifest
+from flows.pipeline import bench, score
 from flows.pipeline.cache import StageResult
 from flows.pipeline.prefect_flows import evaluate, extract, extract_train_eval, infer, train
 from flows.pipeline.score import score_videos
 from flows.workspace.config import preset_config
 from flows.workspace.inputs import Source, configure_workspace
+from flows.workspace.locks import BusyError, file_lock
+from flows.workspace.run import Run
 from flows.workspace.workspace import Workspace
-from tests.flows.tiny import SETTINGS, tiny_footage
-
-
-@pytest.fixture(scope="module")
-def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A manifest of four real clips."""
-    return tiny_footage(tmp_path_factory.mktemp("footage") / "clips")
+from tests.flows.tiny import SETTINGS
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +103,37 @@ def test_score_videos_writes_intervals_and_a_timeline(
     header, row = (tmp_path / "intervals.csv").read_text().splitlines()
     assert header == "video,start_s,end_s,start_frame,end_frame,class,score"
     assert row.startswith(f"{clip.stem},0.00,")
+
+
+def test_score_and_bench_hold_the_lock_of_their_device(
+    finished: Workspace, footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The CPU has no lock of its own, so the test gives it one."""
+
+    def device_lock(device: str) -> AbstractContextManager[None]:
+        return file_lock(tmp_path / f"{device}.lock", device)
+
+    def locked(compute: Callable[..., object]) -> Callable[..., object]:
+        def checked(*args: object, **kwargs: object) -> object:
+            with pytest.raises(BusyError), device_lock("cpu"):
+                raise AssertionError("the device is not locked")
+            computed.append(compute.__name__)
+            return compute(*args, **kwargs)
+
+        return checked
+
+    computed: list[str] = []
+    for name in ("load_encoder", "extract_videos", "infer"):
+        monkeypatch.setattr(score, name, locked(getattr(score, name)))
+    monkeypatch.setattr(bench, "load_checkpoint", locked(bench.load_checkpoint))
+    monkeypatch.setattr(score, "gpu_lock", device_lock)
+    monkeypatch.setattr(bench, "gpu_lock", device_lock)
+    monkeypatch.setattr(Scorer, "score", locked(Scorer.score))
+    clip = read_manifest(footage)[0].path
+    score_videos([clip], finished.root, tmp_path / "scored", threshold=0.5)
+    bench.measure_speed(Run.load(finished.root))
+    expected = ["load_encoder", "extract_videos", "infer", "score", "load_checkpoint"]
+    assert computed == [*expected, *["score"] * bench.TIMED_PASSES]
 
 
 @pytest.mark.parametrize(
