@@ -10,7 +10,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,9 +20,12 @@ from numpy.typing import NDArray
 from extract.atomic import write_atomically
 from extract.errors import InputError
 from extract.labels import NORMAL, XD_VIOLENCE_CODES
-from extract.tables import listed_path, read_table
+from extract.tables import Row, listed_path, read_table
 
 COLUMNS = ("path", "label", "start_frame", "end_frame")
+USED_FOR = "used_for"
+"""Optional column: `frames` (AUC, AP), `segments` (mAP), or empty for both."""
+_USES = ("", "frames", "segments")
 MAX_OVERRUN = 16
 """Frames by which an annotation may exceed its video; longer overruns are an error."""
 
@@ -52,7 +55,10 @@ class VideoTruth:
     labels: tuple[str, ...]
     """Class names; ("normal",) for a normal video."""
     segments: tuple[Segment, ...] | None
-    """Annotated segments; () for a normal video, None for an anomalous one without temporal annotations."""
+    """Annotated segments; () for a normal video, None for an anomalous one without them."""
+    frames: tuple[Segment, ...] | None = None
+    """Segments that define the frame labels where these have a ground truth of their own (as XD-Violence's
+    published one); what exceeds the last frame is cut. None: `segments` define them."""
 
     def __post_init__(self) -> None:
         if not self.labels:
@@ -68,6 +74,25 @@ class VideoTruth:
     @property
     def is_normal(self) -> bool:
         return NORMAL in self.labels
+
+    @property
+    def facts(self) -> tuple[object, ...]:
+        """All of it as plain values, for digests."""
+        own_frames = () if self.frames is None else (self.frames,)
+        return (self.name, self.labels, self.segments, *own_frames)
+
+    def frame_labels(self, n_frames: int) -> NDArray[np.bool_]:
+        """(n_frames,) bool, True in anomalous frames. Raises ValueError for segments outside the video."""
+        if self.frames is not None:
+            return frame_labels(cut_segments(self.frames, n_frames), n_frames, self.name)
+        return frame_labels(self.segments or (), n_frames, self.name)
+
+    def class_labels(self, label: str, n_frames: int) -> NDArray[np.bool_]:
+        """(n_frames,) bool, True in frames annotated with this class; raises like `frame_labels`."""
+        own: Sequence[Segment] = [segment for segment in self.segments or () if segment.label == label]
+        if self.frames is not None:
+            own = cut_segments(own, n_frames)
+        return frame_labels(own, n_frames, self.name)
 
 
 def video_truth(
@@ -98,6 +123,11 @@ def frame_labels(segments: Iterable[Segment], n_frames: int, name: str = "video"
     return labels
 
 
+def cut_segments(segments: Iterable[Segment], n_frames: int) -> list[Segment]:
+    """The parts of the segments before frame `n_frames`."""
+    return [s._replace(end_frame=min(s.end_frame, n_frames)) for s in segments if s.start_frame < n_frames]
+
+
 def describe_segments(segments: Sequence[Segment]) -> str:
     """For example `fire in frames 5 to 60`; of more than three segments, the first three and the number."""
     shown = [f"{label} in frames {start} to {end}" for label, start, end in segments[:3]]
@@ -118,6 +148,8 @@ class AnnotationFile:
     """Number of rows that repeat an earlier row, by video."""
     overlapping: dict[Path, int]
     """Number of rows that were merged with an overlapping one of the same label, by video."""
+    frames: dict[Path, list[Segment]] = field(default_factory=dict)
+    """Segments that define the frame labels of a video, where some rows of it have the column `used_for`."""
 
 
 def read_annotations(csv_path: Path) -> dict[Path, list[Segment]]:
@@ -126,7 +158,7 @@ def read_annotations(csv_path: Path) -> dict[Path, list[Segment]]:
 
 
 def read_annotation_file(csv_path: Path) -> AnnotationFile:
-    """Read a CSV with the columns path, label, start_frame, end_frame (exclusive).
+    """Read a CSV with the columns path, label, start_frame, end_frame (exclusive) and, optionally, used_for.
 
     Paths in the file are absolute or relative to its folder; keys are absolute paths with links resolved. A
     repeated row counts once, and overlapping segments of one label of a video become one segment. Videos of
@@ -134,21 +166,39 @@ def read_annotation_file(csv_path: Path) -> AnnotationFile:
     the line, for a file that `read_table` refuses, and AnnotationError for empty paths, and invalid frames or
     labels.
     """
-    rows: dict[Path, list[Segment]] = {}
+    rows: dict[Path, list[tuple[Segment, str]]] = {}
     first_rows: dict[Path, tuple[int, str]] = {}
-    for row in read_table(csv_path, COLUMNS):
+    for row in read_table(csv_path, COLUMNS, (USED_FOR,)):
         if not row["path"]:
             raise AnnotationError(f"{row.where}: empty path")
         video = listed_path(csv_path.parent, row["path"]).resolve()
         first_rows.setdefault(video, (row.line, row["path"]))
-        segment = parse_segment(row["label"], row["start_frame"], row["end_frame"], row.where)
-        rows.setdefault(video, []).append(segment)
-    different = {video: list(dict.fromkeys(found)) for video, found in rows.items()}
+        rows.setdefault(video, []).append(_parse_row(row))
+    given = {
+        video: [segment for segment, use in found if use != "frames"]
+        for video, found in rows.items()
+        if any(use != "frames" for _, use in found)
+    }
+    frames = {
+        video: [segment for segment, use in found if use != "segments"]
+        for video, found in rows.items()
+        if any(use for _, use in found)
+    }
+    different = {video: list(dict.fromkeys(found)) for video, found in given.items()}
     merged = {
         video: found if _is_xd_violence(video.stem) else merge_overlaps(found)
         for video, found in different.items()
     }
-    return AnnotationFile(csv_path, merged, first_rows, _fewer(rows, different), _fewer(different, merged))
+    repeated, overlapping = _fewer(given, different), _fewer(different, merged)
+    return AnnotationFile(csv_path, merged, first_rows, repeated, overlapping, frames)
+
+
+def _parse_row(row: Row) -> tuple[Segment, str]:
+    """The segment of a row, and the metrics that it is used for."""
+    use = row[USED_FOR].lower()
+    if use not in _USES:
+        raise AnnotationError(f"{row.where}: {USED_FOR} is {use!r}, expected frames, segments or nothing")
+    return parse_segment(row["label"], row["start_frame"], row["end_frame"], row.where), use
 
 
 def merge_overlaps(segments: Iterable[Segment]) -> list[Segment]:
@@ -198,17 +248,28 @@ def video_stem(name: str) -> str:
     return name.removesuffix(".mp4")
 
 
-def write_annotations(csv_path: Path, annotations: Mapping[Path | str, Sequence[Segment]]) -> None:
-    """Write a CSV for `read_annotations`; paths below the CSV's folder are stored relative to it."""
+def write_annotations(
+    csv_path: Path,
+    annotations: Mapping[Path | str, Sequence[Segment]],
+    frames: Mapping[Path | str, Sequence[Segment]] | None = None,
+) -> None:
+    """Write a CSV for `read_annotations`; paths below the CSV's folder are stored relative to it.
+
+    `frames` are the segments that define the frame labels, of videos where these differ from `annotations`.
+    """
     csv_path.parent.mkdir(parents=True, exist_ok=True)
     base = csv_path.parent.resolve()
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow([*COLUMNS, USED_FOR] if frames else COLUMNS)
     for video, segments in annotations.items():
         path = Path(video).resolve()
-        stored = path.relative_to(base) if path.is_relative_to(base) else path
-        writer.writerows((stored.as_posix(), *segment) for segment in segments)
+        stored = (path.relative_to(base) if path.is_relative_to(base) else path).as_posix()
+        uses: dict[str, Sequence[Segment]] = {"": segments}
+        if frames and video in frames:
+            uses = {"segments": segments, "frames": frames[video]}
+        for use, found in uses.items():
+            writer.writerows((stored, *segment, *([use] if frames else [])) for segment in found)
     write_atomically(csv_path, table.getvalue())
 
 

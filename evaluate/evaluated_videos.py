@@ -13,7 +13,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from evaluate.annotations import VideoTruth, frame_labels
+from evaluate.annotations import VideoTruth
 from evaluate.predictions import predicted_class, video_score
 from evaluate.scores import VideoScores, content_digest, expand_to_frames, read_scores, score_path
 from extract.errors import InputError
@@ -97,11 +97,19 @@ def read_videos(scores_dir: Path, truths: Sequence[VideoTruth], threshold: float
 
 
 def missing_frames_reason(truths: Sequence[VideoTruth]) -> str | None:
-    """Why frame-level and segment-level metrics cannot be computed; None if they can."""
-    unknown = [truth.name for truth in truths if truth.segments is None]
+    """Why frame-level metrics cannot be computed; None if they can."""
+    unknown = [truth.name for truth in truths if truth.segments is None and truth.frames is None]
     if not unknown:
         return None
     return f"{len(unknown)} anomalous video(s) without temporal annotations, first: {unknown[0]}"
+
+
+def missing_segments_reason(truths: Sequence[VideoTruth]) -> str | None:
+    """Why segment-level metrics cannot be computed; None if they can."""
+    unknown = [truth.name for truth in truths if truth.segments is None]
+    if not unknown or missing_frames_reason(truths):
+        return missing_frames_reason(truths)
+    return f"the annotations of {len(unknown)} video(s) have no classes, first: {unknown[0]}"
 
 
 def missing_classes_reason(videos: Sequence[EvaluatedVideo]) -> str | None:
@@ -114,7 +122,7 @@ def missing_classes_reason(videos: Sequence[EvaluatedVideo]) -> str | None:
 def run_digests(scores_dir: Path, truths: Sequence[VideoTruth]) -> dict[str, str]:
     """SHA-256 of all score files and of the ground truth, for the comparison of runs."""
     scores = "".join(content_digest(score_path(scores_dir, truth.name)) for truth in truths)
-    facts = repr([(truth.name, truth.labels, truth.segments) for truth in truths])
+    facts = repr([truth.facts for truth in truths])
     return {
         name: hashlib.sha256(text.encode()).hexdigest()
         for name, text in (("scores", scores), ("truth", facts))
@@ -137,7 +145,7 @@ def _read_video(scores_dir: Path, truth: VideoTruth, threshold: float, *, annota
         truth=truth,
         predicted=predicted_class(scores, threshold),
         anomaly_F=expand_to_frames(scores.anomaly_T, scores.snippet_length, scores.n_frames, scores.name),
-        labels_F=frame_labels(truth.segments or (), scores.n_frames, truth.name) if annotated else None,
+        labels_F=truth.frame_labels(scores.n_frames) if annotated else None,
     )
 
 

@@ -45,29 +45,33 @@ def match_annotations(
     file, line and video, if one of `videos` is annotated and normal.
     """
     if annotations is None:
-        return GroundTruth([_truth(video, None) for video in videos], [])
+        return GroundTruth([_truth(video, None, None) for video in videos], [])
     by_path = {video.path.resolve(): video for video in (*manifest, *videos)}
     truths = []
     for video in videos:
-        found = annotations.segments.get(video.path.resolve())
-        if found and NORMAL in video.labels:
+        path = video.path.resolve()
+        found, frames = annotations.segments.get(path), annotations.frames.get(path)
+        if (found or frames) and NORMAL in video.labels:
             raise InputError(f"{annotations.path}, {_contradiction(video, annotations)}")
-        truths.append(_truth(video, found))
+        truths.append(_truth(video, found, frames))
     notes = (*_merged(annotations, by_path), *_unmatched(annotations, by_path))
     return GroundTruth(truths, [f"{annotations.path.name}: {note}" for note in notes])
 
 
-def _truth(video: LabelledVideo, found: Sequence[Segment] | None) -> VideoTruth:
-    segments = tuple(found) if found else (() if NORMAL in video.labels else None)
-    return VideoTruth(video.name, tuple(video.labels), segments)
+def _truth(
+    video: LabelledVideo, found: Sequence[Segment] | None, frames: Sequence[Segment] | None
+) -> VideoTruth:
+    segments = () if NORMAL in video.labels else None if found is None else tuple(found)
+    return VideoTruth(video.name, tuple(video.labels), segments, None if frames is None else tuple(frames))
 
 
 def _contradiction(video: LabelledVideo, annotations: AnnotationFile) -> str:
     path = video.path.resolve()
     line, written = annotations.first_rows[path]
+    segments = annotations.segments.get(path) or annotations.frames[path]
     return (
-        f"line {line}: {written} is annotated with {describe_segments(annotations.segments[path])}, but the "
-        f"manifest labels it {NORMAL!r}; correct the label there, or delete the annotation"
+        f"line {line}: {written} is annotated with {describe_segments(segments)}, but the manifest "
+        f"labels it {NORMAL!r}; correct the label there, or delete the annotation"
     )
 
 
@@ -82,13 +86,13 @@ def _merged(annotations: AnnotationFile, by_path: Mapping[Path, LabelledVideo]) 
 
 
 def _unmatched(annotations: AnnotationFile, by_path: Mapping[Path, LabelledVideo]) -> Iterator[str]:
-    unknown = [path for path in annotations.segments if path not in by_path]
+    unknown = [path for path in annotations.first_rows if path not in by_path]
     if unknown:
         # A typing error leaves a video of the manifest without annotations: those are compared first.
         bare = [
             path
             for path, video in by_path.items()
-            if NORMAL not in video.labels and path not in annotations.segments
+            if NORMAL not in video.labels and path not in annotations.first_rows
         ]
         named = (_name_unmatched(path, annotations, (bare, list(by_path))) for path in unknown)
         yield (

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluate.annotations import frame_labels
 from evaluate.evaluated_videos import EvaluatedVideo, missing_classes_reason
 from evaluate.metrics.ranking import Ranking
 from evaluate.metrics.segments import Protocol, SegmentMetrics
@@ -43,7 +42,7 @@ def class_metrics(
     own = [video for video in videos if label in video.truth.labels]
     has_classes = missing_classes_reason(videos) is None
     correct = [video.predicted in video.truth.labels for video in own if has_classes]
-    annotated = index > 0 and all(video.labels_F is not None for video in videos)
+    annotated = index > 0 and all(video.truth.segments is not None for video in videos)
     ranking = _class_ranking(index, videos) if annotated and has_classes else None
     detection = anomaly_ranking(own)
     return ClassMetrics(
@@ -66,8 +65,7 @@ def _class_ranking(index: int, videos: Sequence[EvaluatedVideo]) -> Ranking:
         assert scores.classes_TC is not None
         column = scores.classes_TC[:, index]
         values.append(expand_to_frames(column, scores.snippet_length, scores.n_frames))
-        own = [segment for segment in truth.segments or () if segment.label == scores.classes[index]]
-        labels.append(frame_labels(own, scores.n_frames))
+        labels.append(truth.class_labels(scores.classes[index], scores.n_frames))
     return Ranking.from_frames(values, labels)
 
 

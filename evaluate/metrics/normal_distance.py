@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluate.annotations import VideoTruth, frame_labels
+from evaluate.annotations import VideoTruth
 from evaluate.evaluated_videos import EvaluatedVideo
 from evaluate.scores import VideoScores
 
@@ -38,7 +38,7 @@ def normal_distances(videos: Sequence[EvaluatedVideo]) -> NormalDistances | None
 
 def snippet_labels(scores: VideoScores, truth: VideoTruth) -> NDArray[np.bool_]:
     """(T,) True where at least half of a snippet's frames are annotated as anomalous."""
-    labels = frame_labels(truth.segments or (), scores.n_frames)
+    labels = truth.frame_labels(scores.n_frames)
     starts = np.arange(len(scores.anomaly_T)) * scores.snippet_length
     sizes = np.diff(np.append(starts, scores.n_frames))
     half: NDArray[np.bool_] = 2 * np.add.reduceat(labels.astype(int), starts) >= sizes

@@ -5,14 +5,17 @@ Shapes: V videos.
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluate.annotations import Segment
-from evaluate.evaluated_videos import EvaluatedVideo, missing_classes_reason
+from evaluate.evaluated_videos import EvaluatedVideo, missing_classes_reason, missing_segments_reason
 from evaluate.metrics.bootstrap import Statistic, weighted_map
+from evaluate.metrics.event_table import EventTable
+from evaluate.metrics.events import RATES, event_key
 from evaluate.metrics.ranking import Ranking
 from evaluate.metrics.segments import PROTOCOLS, ClassMatches, Protocol, match_segments
 from evaluate.predictions import video_score
@@ -26,16 +29,18 @@ def weighted_metrics(
     ranking: Ranking | None,
     matches: Mapping[Protocol, list[ClassMatches]],
     threshold: float,
+    table: EventTable | None = None,
 ) -> dict[str, Statistic]:
     """Functions of weights (V,) by metric name; mAP in percent, the others fractions, NaN where undefined.
 
     Frame-level metrics are left out if `ranking` is None, mAP if `matches` is empty (no temporal
-    annotations), class metrics if the detector has no classes.
+    annotations), the shares of events found without `table`, class metrics if the detector has no classes.
     """
     return {
         **_video_level(videos),
         **(_frame_level(videos, ranking, threshold) if ranking else {}),
         **{f"map_{protocol}": weighted_map(found, protocol) for protocol, found in matches.items()},
+        **(_event_level(table) if table else {}),
     }
 
 
@@ -71,12 +76,16 @@ def _frame_level(
     }
 
 
-def segment_matches(videos: Sequence[EvaluatedVideo]) -> dict[Protocol, list[ClassMatches]]:
-    """Proposals and hits of each class by both protocols; all videos must have temporal annotations.
+def _event_level(table: EventTable) -> dict[str, Statistic]:
+    return {event_key(rate): partial(table.found, rate) for rate in RATES}
 
-    Empty if the detector has no classes.
+
+def segment_matches(videos: Sequence[EvaluatedVideo]) -> dict[Protocol, list[ClassMatches]]:
+    """Proposals and hits of each class by both protocols.
+
+    Empty if a video has no annotated segments (`missing_segments_reason`), or the detector no classes.
     """
-    if missing_classes_reason(videos):
+    if missing_classes_reason(videos) or missing_segments_reason([video.truth for video in videos]):
         return {}
     return {protocol: _match_videos(videos, protocol) for protocol in PROTOCOLS}
 

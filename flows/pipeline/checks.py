@@ -7,7 +7,7 @@ before the training.
 
 import logging
 
-from evaluate.annotations import VideoTruth, frame_labels
+from evaluate.annotations import VideoTruth
 from extract.errors import InputError
 from extract.manifest import VideoRecord
 from extract.store import feature_path, read_meta
@@ -38,10 +38,8 @@ def check_frames(run: Run) -> None:
     """Raise InputError if an annotation lies outside its video, as its feature file counts frames."""
     features = run.workspace.features
     for truth in _test_truths(run, run.having_features("test")):
-        if truth.segments:
-            frame_labels(
-                truth.segments, read_meta(feature_path(features, truth.name)).source.n_frames, truth.name
-            )
+        if truth.segments or truth.frames:
+            truth.frame_labels(read_meta(feature_path(features, truth.name)).source.n_frames)
 
 
 def warn_of_unlearned_classes(run: Run) -> None:

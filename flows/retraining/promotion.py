@@ -92,7 +92,7 @@ def decide_promotion(
 
 def gate_fingerprint(truths: Sequence[VideoTruth], gate: GateConfig) -> str:
     """Digest of the test split and the gate's settings, which with two models determine the decision."""
-    videos = [(truth.name, truth.labels, truth.segments) for truth in truths]
+    videos = [truth.facts for truth in truths]
     return digest_of(videos, gate)[:16]
 
 

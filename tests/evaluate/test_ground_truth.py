@@ -1,5 +1,6 @@
 """Manifest and annotations together: repeats, overlaps, rows of unknown videos, contradictions."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from evaluate.annotations import (
 from evaluate.config import EvaluateConfig
 from evaluate.evaluation import evaluate_scores
 from evaluate.ground_truth import GroundTruth, match_annotations
+from evaluate.report.metrics_file import build_metrics
 from tests.evaluate.published import data_folder
 from tests.evaluate.videos import small_test_set, write_run
 
@@ -140,3 +142,57 @@ def test_without_an_annotations_file_only_normal_videos_have_segments(tmp_path: 
         VideoTruth("a", ("fire",), None),
         VideoTruth("b", ("normal",), ()),
     ]
+
+
+USES = HEADER.replace("\n", ",used_for\n")
+
+
+def used_for_truth(folder: Path, rows: str) -> VideoTruth:
+    (folder / "truth.csv").write_text(USES + rows)
+    video = Video("a", folder / "a.mp4", ("fire",))
+    (truth,) = match_annotations([video], read_annotation_file(folder / "truth.csv")).truths
+    return truth
+
+
+def test_frames_and_segments_can_have_a_ground_truth_each(tmp_path: Path) -> None:
+    truth = used_for_truth(tmp_path, "a.mp4,fire,0,4,\na.mp4,fire,6,40,Frames\na.mp4,fire,5,9,segments\n")
+    assert truth.segments == (("fire", 0, 4), ("fire", 5, 9))
+    assert truth.frames == (("fire", 0, 4), ("fire", 6, 40))
+    # What exceeds the video is cut from a published ground truth; frames 4 and 5 are normal.
+    assert truth.frame_labels(8).tolist() == [True] * 4 + [False] * 2 + [True] * 2
+    assert truth.class_labels("fire", 8).tolist() == [True] * 4 + [False] + [True] * 3
+
+
+def test_annotations_for_frames_alone_give_no_segments(tmp_path: Path) -> None:
+    truth = used_for_truth(tmp_path, "a.mp4,fire,2,4,frames\n")
+    assert (truth.segments, truth.frames) == (None, (("fire", 2, 4),))
+    truth = used_for_truth(tmp_path, "a.mp4,fire,90,95,segments\n")
+    assert (truth.segments, truth.frames) == ((("fire", 90, 95),), ())
+    assert not truth.frame_labels(8).any()
+    with pytest.raises(AnnotationError, match="line 2: used_for is 'both', expected frames, segments or"):
+        used_for_truth(tmp_path, "a.mp4,fire,2,4,both\n")
+
+
+def test_map_is_missing_with_a_reason_where_only_frames_are_annotated(tmp_path: Path) -> None:
+    truths = write_run(tmp_path / "scores", small_test_set())
+    config = EvaluateConfig(bootstrap=0)
+    whole = evaluate_scores(tmp_path / "scores", truths, config)
+    frames_only = [t if t.is_normal else replace(t, segments=None, frames=t.segments) for t in truths]
+    evaluation = evaluate_scores(tmp_path / "scores", frames_only, config)
+    assert evaluation.frame == whole.frame
+    assert evaluation.segments == {}
+    assert evaluation.digests["truth"] != whole.digests["truth"]
+    metrics = build_metrics(evaluation, title="frames only")
+    assert "have no classes, first:" in metrics["missing"]["map"]
+    assert set(metrics["missing"]) == {"map"}
+
+
+def test_written_annotations_are_read_back(tmp_path: Path) -> None:
+    segments, frames = [Segment("fire", 0, 4)], [Segment("fire", 1, 3), Segment("fire", 5, 6)]
+    a, b = tmp_path / "a.mp4", tmp_path / "b.mp4"
+    write_annotations(tmp_path / "t.csv", {a: segments, b: segments}, {b: frames})
+    read = read_annotation_file(tmp_path / "t.csv")
+    assert read.segments == {a: segments, b: segments}
+    assert read.frames == {b: frames}
+    write_annotations(tmp_path / "t.csv", {a: segments})
+    assert (tmp_path / "t.csv").read_text() == HEADER + "a.mp4,fire,0,4\n"

@@ -28,7 +28,7 @@ def _inputs(run: Run) -> Any:
     """Scores, ground truth, settings, and what else the report shows: curves, title, notes."""
     check_testable(run.records)
     curves = run.digest(run.workspace.model / CURVES_FILE)
-    truths = [(truth.name, truth.labels, truth.segments) for truth in read_truths(run)]
+    truths = [truth.facts for truth in read_truths(run)]
     return scores_digest(run), truths, run.config.evaluate, curves, run.inputs.title, _notes(run)
 
 
