@@ -14,6 +14,13 @@ class EvaluateConfig(BaseModel):
         le=1,
         description="anomaly score at or above which a frame or video counts as an alarm",
     )
+    release: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="an alarm goes on until the score is below this share of its threshold (hysteresis); "
+        "for the figures of events",
+    )
     only_scored: bool = Field(
         default=False, description="evaluate only videos with a score file; the others are counted and listed"
     )

@@ -16,6 +16,8 @@ from evaluate.evaluated_videos import (
 )
 from evaluate.metrics.bootstrap import ConfidenceInterval, confidence_interval, draw_videos
 from evaluate.metrics.classes import ClassMetrics, anomaly_ranking, class_metrics
+from evaluate.metrics.event_table import event_table
+from evaluate.metrics.events import EventMetrics, event_metrics
 from evaluate.metrics.frames import FrameMetrics, frame_metrics
 from evaluate.metrics.normal_distance import NormalDistances, normal_distances
 from evaluate.metrics.ranking import Ranking
@@ -42,7 +44,9 @@ class Evaluation:
     frame: FrameMetrics | None
     """None if `missing_frames` gives a reason."""
     segments: dict[Protocol, SegmentMetrics]
-    """mAP by protocol; empty if `missing_frames` or `missing_classes` gives a reason."""
+    """mAP by protocol; empty if `missing_segments_reason` or `missing_classes` gives a reason."""
+    events: EventMetrics | None
+    """Events found against false alarms; None without temporal annotations, events or normal footage."""
     video: VideoMetrics
     confidence: dict[str, ConfidenceInterval | None]
     """Bootstrap intervals by metric; mAP in percent, the others fractions. None without resamples."""
@@ -93,10 +97,11 @@ def evaluate_scores(
     videos = read_videos(scores_dir, present, config.threshold)
     _check_tsne(config, videos)
     missing_frames = missing_frames_reason(present)
-    matches = {} if missing_frames else segment_matches(videos)
+    matches = segment_matches(videos)
     segments = {protocol: summarise_matches(found, protocol) for protocol, found in matches.items()}
     ranking = anomaly_ranking(videos)
-    statistics = weighted_metrics(videos, ranking, matches, config.threshold)
+    table = event_table(videos, config.release)
+    statistics = weighted_metrics(videos, ranking, matches, config.threshold, table)
     draws_BV = draw_videos(len(videos), config.bootstrap, config.seed)
     classes = videos[0].scores.classes
     return Evaluation(
@@ -108,6 +113,7 @@ def evaluate_scores(
         missing_classes=missing_classes_reason(videos),
         frame=None if missing_frames else _frame_metrics(videos, config.threshold),
         segments=segments,
+        events=event_metrics(table, classes) if table else None,
         video=video_metrics(videos),
         confidence={
             name: confidence_interval(statistic, draws_BV, config.confidence)

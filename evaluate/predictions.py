@@ -20,7 +20,7 @@ ANOMALOUS = "anomalous"
 
 @dataclass(frozen=True)
 class Interval:
-    """Consecutive snippets with a score at or above the threshold."""
+    """An alarm: consecutive snippets with a score at or above the threshold."""
 
     start_s: float
     end_s: float
@@ -62,13 +62,36 @@ def predicted_class(scores: VideoScores, threshold: float) -> str:
     return likeliest_anomaly(scores) if video_score(scores) >= threshold else scores.classes[0]
 
 
-def anomalous_intervals(scores: VideoScores, threshold: float = 0.5) -> list[Interval]:
-    """Intervals with a score at or above `threshold`, in time order; empty if no snippet reaches it."""
-    above = np.pad(scores.anomaly_T >= threshold, 1)
-    edges = np.flatnonzero(above[1:] != above[:-1])
-    return [
-        _interval(scores, int(start), int(end)) for start, end in zip(edges[::2], edges[1::2], strict=True)
-    ]
+def held_scores(anomaly_T: Array, release: float = 1.0) -> Array:
+    """(T,) scores whose runs at or above a threshold are the alarms with hysteresis.
+
+    An alarm begins where the score reaches the threshold, and ends where it is below `release` times the
+    threshold. So a snippet is in the alarm if its score reaches the threshold, or if the snippet before is in
+    it and its score reaches `release` times the threshold. Without hysteresis (`release` 1): the scores.
+    """
+    if release == 1:
+        return anomaly_T
+    held_T = anomaly_T.copy()
+    kept_T = anomaly_T / np.float32(release)
+    for snippet in range(1, len(held_T)):
+        held_T[snippet] = max(held_T[snippet], min(held_T[snippet - 1], kept_T[snippet]))
+    return held_T
+
+
+def alarm_runs(held_T: Array, threshold: float) -> Array:
+    """(A, 2): first snippet and last snippet + 1 of each alarm, in time order."""
+    above = np.pad(held_T >= threshold, 1)
+    edges: Array = np.flatnonzero(above[1:] != above[:-1])
+    return edges.reshape(-1, 2)
+
+
+def anomalous_intervals(scores: VideoScores, threshold: float = 0.5, release: float = 1.0) -> list[Interval]:
+    """The alarms of one video, in time order; empty if no snippet reaches `threshold`.
+
+    An interval ends before the first snippet below `release` times the threshold (`held_scores`).
+    """
+    runs = alarm_runs(held_scores(scores.anomaly_T, release), threshold)
+    return [_interval(scores, start, stop) for start, stop in runs.tolist()]
 
 
 def _interval(scores: VideoScores, start: int, end: int) -> Interval:

@@ -16,6 +16,7 @@ from evaluate.annotations import VideoTruth
 from evaluate.evaluated_videos import missing_frames_reason, read_videos
 from evaluate.metrics.bootstrap import Statistic, draw_videos, percentiles
 from evaluate.metrics.classes import anomaly_ranking
+from evaluate.metrics.event_table import event_table
 from evaluate.metrics.weighted import segment_matches, weighted_metrics
 from extract.errors import InputError
 
@@ -85,5 +86,5 @@ def weighted_metrics_of(scores_dir: Path, truths: Sequence[VideoTruth]) -> dict[
     """The metrics of a folder of score files as functions of video weights (V,); see `weighted_metrics`."""
     threshold = 0.5  # affects only accuracy and false alarms
     videos = read_videos(scores_dir, truths, threshold)
-    matches = segment_matches(videos) if missing_frames_reason(truths) is None else {}
-    return weighted_metrics(videos, anomaly_ranking(videos), matches, threshold)
+    matches = segment_matches(videos)
+    return weighted_metrics(videos, anomaly_ranking(videos), matches, threshold, event_table(videos))

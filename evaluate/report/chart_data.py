@@ -82,11 +82,16 @@ def line_colour(index: int) -> str:
 
 def thin(x: Array, y: Array) -> tuple[Array, Array]:
     """At most MAX_POINTS points of a line, evenly spaced along its length; both ends are kept."""
-    if len(x) <= MAX_POINTS:
-        return x, y
-    length = np.concatenate([[0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
-    kept = np.unique(np.searchsorted(length, np.linspace(0, length[-1], MAX_POINTS)).clip(0, len(x) - 1))
+    kept = thin_indices(x, y)
     return x[kept], y[kept]
+
+
+def thin_indices(x: Array, y: Array) -> Array:
+    """The indices of the points that `thin` keeps."""
+    if len(x) <= MAX_POINTS:
+        return np.arange(len(x))
+    length = np.concatenate([[0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
+    return np.unique(np.searchsorted(length, np.linspace(0, length[-1], MAX_POINTS)).clip(0, len(x) - 1))
 
 
 def timeline_columns(scores: VideoScores, most: int) -> tuple[Array, Array]:

@@ -12,10 +12,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from evaluate.evaluated_videos import EvaluatedVideo
+from evaluate.evaluated_videos import EvaluatedVideo, missing_segments_reason
 from evaluate.evaluation import Evaluation
 from evaluate.metrics.bootstrap import ConfidenceInterval
 from evaluate.report.chart_data import thin
+from evaluate.report.event_values import event_values
 from evaluate.report.published_results import paper_metrics_for
 from extract.atomic import write_atomically
 from extract.errors import InputError
@@ -66,6 +67,7 @@ def build_metrics(
             "missing": _missing(evaluation),
             "threshold": evaluation.config.threshold,
             "map": {p: asdict(found) for p, found in evaluation.segments.items()} or None,
+            "events": event_values(evaluation.events) if evaluation.events else None,
             "video": asdict(evaluation.video),
             "confidence_level": evaluation.config.confidence,
             "confidence_intervals": {name: _pair(found) for name, found in evaluation.confidence.items()},
@@ -91,11 +93,15 @@ def _missing(evaluation: Evaluation) -> dict[str, str]:
     if evaluation.missing_classes:
         missing |= dict.fromkeys(CLASS_METRICS, evaluation.missing_classes)
     if evaluation.missing_frames:
-        return missing | dict.fromkeys((*FRAME_METRICS, "map"), evaluation.missing_frames)
+        return missing | dict.fromkeys((*FRAME_METRICS, "map", "events"), evaluation.missing_frames)
+    if reason := missing_segments_reason([video.truth for video in evaluation.videos]):
+        missing.setdefault("map", reason)
     frame = {name: getattr(evaluation.frame, name) for name in FRAME_METRICS}
     reasons = _undefined_frame_metrics(evaluation)
     if evaluation.segments and math.isnan(evaluation.segments["corrected"].average):
         missing.setdefault("map", "undefined: no anomaly class has an annotated segment")
+    if evaluation.events is None:
+        missing["events"] = _undefined_events(evaluation)
     return missing | {name: reasons[name] for name, value in frame.items() if value is None}
 
 
@@ -112,6 +118,12 @@ def _undefined_frame_metrics(evaluation: Evaluation) -> dict[str, str]:
         "far": "undefined: no test video has normal frames",
         "far_normal": "undefined: every test video has anomalous frames",
     }
+
+
+def _undefined_events(evaluation: Evaluation) -> str:
+    """Why there are no figures of events, with temporal annotations."""
+    has_events = any(video.labels_F is not None and video.labels_F.any() for video in evaluation.videos)
+    return f"undefined: no test video has {'normal footage' if has_events else 'annotated events'}"
 
 
 def _undefined_video_metrics(evaluation: Evaluation) -> dict[str, str]:
