@@ -52,7 +52,7 @@ LEVELS = {
         {"evaluation"},
         {"metrics"},
         {"evaluated_videos", "ground_truth", "annotation_formats"},
-        {"annotations", "predictions"},
+        {"annotations", "predictions", "foreign_scores"},
         {"snippet_times"},
         {"scores", "config"},
     ),

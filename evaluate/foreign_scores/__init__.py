@@ -1,0 +1,1 @@
+"""Scores of other programs: their files read, matched with videos, and fitted to the videos' frames."""
