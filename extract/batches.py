@@ -15,6 +15,7 @@ from torch import Tensor
 
 from extract.config import FEATURE_DIM
 from extract.encoder import FrameEncoder
+from extract.views import Views
 
 Owner = TypeVar("Owner")
 Pixels = npt.NDArray[np.uint8]
@@ -27,10 +28,10 @@ class EmbeddingBatches(Generic[Owner]):
     Batches are asynchronous on a GPU: while one is computed, the next is gathered, copied and launched.
     """
 
-    def __init__(self, encoder: FrameEncoder, crops: int) -> None:
+    def __init__(self, encoder: FrameEncoder, views: Views) -> None:
         self._encoder = encoder
-        self._crops = crops
-        self._pictures_per_batch = max(1, encoder.batch_size // crops)
+        self._views = views
+        self._pictures_per_batch = max(1, encoder.batch_size // len(views.crops))
         self._pending: list[tuple[Owner, Pixels]] = []
         self._in_flight: deque[tuple[list[Owner], Callable[[], Embeddings]]] = deque()
 
@@ -55,12 +56,14 @@ class EmbeddingBatches(Generic[Owner]):
         """(owner, (crops, 512) embedding) of the launched batches, except for the last `keep_in_flight`."""
         while len(self._in_flight) > keep_in_flight:
             owners, fetch = self._in_flight.popleft()
-            yield from zip(owners, fetch().reshape(len(owners), self._crops, FEATURE_DIM), strict=True)
+            yield from zip(
+                owners, fetch().reshape(len(owners), len(self._views.crops), FEATURE_DIM), strict=True
+            )
 
     def _preprocess(self, groups_NHWC: list[Pixels]) -> Tensor:
         """Groups of pictures of one size each -> (ΣN · crops, 3, 224, 224) uint8 on the device."""
         with _single_torch_thread():
-            groups = [self._encoder.preprocess(torch.from_numpy(group), self._crops) for group in groups_NHWC]
+            groups = [self._encoder.preprocess(torch.from_numpy(group), self._views) for group in groups_NHWC]
             return (torch.cat(groups) if len(groups) > 1 else groups[0]).flatten(0, 1)
 
 

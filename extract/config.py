@@ -5,14 +5,43 @@ speed and error handling. This module does not import torch, so that reading a f
 """
 
 import hashlib
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from extract.snippets import Sampling
+from extract.views import CENTRE, MIRRORED_CENTRE, WHOLE_PICTURE, Colour, Resampling, Resize, Views
 
 FEATURE_DIM = 512
 """Width of a CLIP ViT-B/16 image embedding."""
+
+
+PUBLISHED = "published"
+"""Weights digest of features that were imported from arrays: which weights made them is not recorded."""
+EVERY_SETTING = {"every_setting": True}
+"""Context of `model_dump` that keeps the settings which are left out at their default."""
+_LEFT_OUT_AT_DEFAULT = ("frame_offset", "resize", "resampling", "antialias", "colour", "crop", "normalise")
+"""Settings of later versions: left out, files and cache keys are those of the versions before them."""
+COMPARED_SETTINGS = (
+    "snippet_length",
+    "frame_pick",
+    "mean_frames",
+    "frame_offset",
+    "resize",
+    "resampling",
+    "antialias",
+    "colour",
+    "normalise",
+)
+"""Settings that must be equal in features that are trained or scored together."""
 
 
 class StrictModel(BaseModel):
@@ -33,17 +62,40 @@ class ExtractConfig(StrictModel):
     """
 
     snippet_length: int = Field(default=16, ge=1, le=1024, description="frames per snippet")
-    frame_pick: Literal["middle", "first", "mean"] = Field(
+    frame_pick: Literal["middle", "first", "last", "mean"] = Field(
         default="middle",
         description="frame that represents a snippet; `mean` averages the embeddings of several frames",
     )
     mean_frames: int = Field(
         default=4, ge=1, le=64, description="evenly spaced frames averaged with frame_pick = mean"
     )
+    frame_offset: int = Field(
+        default=0,
+        ge=-4096,
+        le=4096,
+        description="added to the number of every chosen frame, within the video",
+    )
     keep_last: bool = Field(default=True, description="keep a last snippet shorter than snippet_length")
+    resize: Resize = Field(
+        default="shorter-224",
+        description="shorter-224: shorter side to 224 pixels, as CLIP; shorter-256, 340x256: crops are cut "
+        "from a larger picture; squash: whole picture, stretched; letterbox: whole picture with black bars",
+    )
+    resampling: Resampling = Field(default="bicubic", description="interpolation of resize")
+    antialias: bool = Field(
+        default=True, description="reduce pictures as PIL does; false: as OpenCV and plain torch do"
+    )
+    colour: Colour = Field(default="rgb", description="order of the colours given to CLIP, which expects rgb")
     crops: Literal[1, 5, 10] = Field(
         default=1, description="1: centre; 5: centre and four corners; 10: these and their mirror images"
     )
+    crop: int = Field(
+        default=CENTRE,
+        ge=0,
+        le=9,
+        description="the crop that is taken with crops = 1, numbered as the ten are; 5: the mirrored centre",
+    )
+    normalise: bool = Field(default=False, description="scale every feature to length 1")
     weights: str = Field(
         default="openai",
         min_length=1,
@@ -58,7 +110,39 @@ class ExtractConfig(StrictModel):
     @property
     def sampling(self) -> Sampling:
         """The fields that select frames."""
-        return Sampling(self.snippet_length, self.frame_pick, self.mean_frames, self.keep_last)
+        return Sampling(
+            self.snippet_length, self.frame_pick, self.mean_frames, self.keep_last, self.frame_offset
+        )
+
+    @property
+    def views(self) -> Views:
+        """The fields that make pictures for CLIP from a frame."""
+        crops = (self.crop,) if self.crops == 1 else tuple(range(self.crops))
+        return Views(crops, self.resize, self.resampling, self.antialias, self.colour)
+
+    @model_validator(mode="after")
+    def _crops_exist(self) -> "ExtractConfig":
+        if self.crops > 1 and self.crop != CENTRE:
+            raise ValueError(f"crop = {self.crop} selects one crop, but crops = {self.crops}; set crops = 1")
+        if self.resize in WHOLE_PICTURE and (self.crops > 1 or self.crop not in (CENTRE, MIRRORED_CENTRE)):
+            raise ValueError(
+                f"resize = {self.resize} keeps the whole picture; set crops = 1, and crop = 0 or, mirrored, 5"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(
+        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        if info.context == EVERY_SETTING:
+            return values
+        fields = type(self).model_fields
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in _LEFT_OUT_AT_DEFAULT or value != fields[name].default
+        }
 
     def same_features_as(self, other: "ExtractConfig") -> bool:
         """True if both configs give the same features with the same encoder.
@@ -119,5 +203,10 @@ class EncoderFingerprint(StrictModel):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
     def same_features_as(self, other: "EncoderFingerprint") -> bool:
-        """True if features of both may be mixed: equal except for the precision (cosine ≥ 0.995)."""
+        """True if features of both may be mixed: equal except for the precision (cosine ≥ 0.995).
+
+        Published arrays do not say which weights made them: they go with every encoder of the architecture.
+        """
+        if PUBLISHED in (self.weights_digest, other.weights_digest):
+            return self.architecture == other.architecture
         return self == other.model_copy(update={"precision": self.precision})

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from extract.config import FEATURE_DIM, EncoderFingerprint
 from extract.errors import InputError
-from extract.preprocess import PREPROCESSING, normalise, require_frames, resize_and_crop, resized_bytes
+from extract.preprocess import PREPROCESSING, make_views, normalise, require_frames, resized_bytes
+from extract.views import Views, standard_views
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _CPU_BATCH = 2
@@ -31,8 +32,8 @@ class FrameEncoder(Protocol):
     @property
     def fingerprint(self) -> EncoderFingerprint: ...
 
-    def preprocess(self, frames_NHWC: Tensor, crops: int) -> Tensor:
-        """(N, H, W, 3) uint8 -> (N, crops, 3, 224, 224) uint8 on the device."""
+    def preprocess(self, frames_NHWC: Tensor, views: Views) -> Tensor:
+        """(N, H, W, 3) uint8 -> (N, len(views.crops), 3, 224, 224) uint8 on the device."""
 
     def embed(self, images_BCHW: Tensor) -> Tensor:
         """(B, 3, 224, 224) uint8 -> (B, 512) float32 on the device."""
@@ -52,25 +53,28 @@ class Encoder:
         on_cuda = device.type == "cuda"
         self._copy_stream = torch.cuda.Stream(device) if on_cuda else None  # type: ignore[no-untyped-call]
 
-    def encode(self, frames_NHWC: npt.NDArray[np.uint8] | Tensor, crops: int = 1) -> Tensor:
+    def encode(self, frames_NHWC: npt.NDArray[np.uint8] | Tensor, crops: int | Views = 1) -> Tensor:
         """(N, H, W, 3) uint8 RGB -> (N, crops, 512) float32 on the device.
 
-        `crops` is 1, 5 or 10, in the order of `resize_and_crop`. Raises ValueError for another number of
-        crops, and for frames of another shape or dtype.
+        `crops` is 1, 5 or 10, in the order of `Views.crops`, or the views themselves. Raises ValueError for
+        another number of crops, and for frames of another shape or dtype.
         """
+        if not isinstance(crops, Views) and crops not in (1, 5, 10):
+            raise ValueError(f"crops is {crops}, expected 1, 5 or 10")
+        views = crops if isinstance(crops, Views) else standard_views(crops)
         if isinstance(frames_NHWC, np.ndarray):
             # torch rejects negative strides (BGR reversed to RGB, for example) and read-only arrays.
             frames_NHWC = torch.from_numpy(np.require(frames_NHWC, requirements=["C", "W"]))
-        images = self.preprocess(frames_NHWC, crops)
-        return self.embed(images.flatten(0, 1)).view(-1, crops, FEATURE_DIM)
+        images = self.preprocess(frames_NHWC, views)
+        return self.embed(images.flatten(0, 1)).view(-1, len(views.crops), FEATURE_DIM)
 
-    def preprocess(self, frames_NHWC: Tensor, crops: int) -> Tensor:
-        """(N, H, W, 3) uint8 -> (N, crops, 3, 224, 224) uint8 on the device."""
+    def preprocess(self, frames_NHWC: Tensor, views: Views) -> Tensor:
+        """(N, H, W, 3) uint8 -> (N, len(views.crops), 3, 224, 224) uint8 on the device."""
         require_frames(frames_NHWC)
-        largest = max(frames_NHWC[0].numel(), resized_bytes(*frames_NHWC.shape[1:3]))
+        largest = max(frames_NHWC[0].numel(), resized_bytes(*frames_NHWC.shape[1:3], views.resize))
         at_once = max(1, _PREPROCESS_BYTES // largest)
         return torch.cat(
-            [resize_and_crop(self._to_device(part), crops) for part in torch.split(frames_NHWC, at_once)]
+            [make_views(self._to_device(part), views) for part in torch.split(frames_NHWC, at_once)]
         )
 
     def _to_device(self, frames_NHWC: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from extract.errors import InputError, MissingFileError
 from extract.failures import Failure, append_failure, read_failures, write_failures
 from extract.manifest import VideoRecord
 from extract.progress import ExtractProgress, ProgressTracker
-from extract.reuse import is_up_to_date, locked_feature_folder
+from extract.reuse import is_imported, is_up_to_date, locked_feature_folder
 from extract.snippets import Picks
 from extract.store import FeatureFileError, FeatureMeta, VideoFeatures, feature_path, write_features
 
@@ -90,6 +90,8 @@ def extract_videos(
     """
     _require_unique_names(records)
     with _sigterm_as_exit(), locked_feature_folder(features_dir):
+        if all(is_imported(record, features_dir) for record in records):
+            return _only_reused(records, features_dir)  # needs no weights
         encoder = encoder or load_encoder(
             config.weights, runtime.device, config.precision, runtime.batch_size
         )
@@ -102,6 +104,12 @@ def extract_videos(
         _require_sources(todo, features_dir)
         reused = [record.name for record, up_to_date in zip(records, done, strict=True) if up_to_date]
         return _ExtractionRun(todo, reused, features_dir, config, runtime, encoder, on_progress).execute()
+
+
+def _only_reused(records: Sequence[VideoRecord], features_dir: Path) -> ExtractResult:
+    names = [record.name for record in records]
+    write_failures(features_dir, [one for one in read_failures(features_dir) if one.name not in names])
+    return ExtractResult([], names, [])
 
 
 def _require_unique_names(records: Sequence[VideoRecord]) -> None:
@@ -169,7 +177,10 @@ class _OpenVideo:
         """The mean embedding of each snippet; for a damaged video, of the snippets before the damage."""
         assert self.finished is not None, "called on complete videos only"
         snippets = len(self.finished.frame_index)
-        counts = np.bincount(self.picks.snippet)[:snippets, None, None]
+        counts = np.bincount(self.picks.snippet)[:snippets, None, None].astype(np.float32)
+        means = self.sums[:snippets] / counts
+        if config.normalise:
+            means /= np.maximum(np.linalg.norm(means, axis=-1, keepdims=True), np.finfo(np.float32).tiny)
         meta = FeatureMeta(
             source=self.finished.source,
             encoder=encoder,
@@ -179,7 +190,7 @@ class _OpenVideo:
         )
         return VideoFeatures(
             name=self.record.name,
-            features=(self.sums[:snippets] / counts.astype(np.float32)).astype(np.float16),
+            features=means.astype(np.float16),
             frame_index=self.finished.frame_index,
             time_s=self.finished.time_s,
             start_s=self.finished.start_s,
@@ -209,7 +220,7 @@ class _ExtractionRun:
         self._runtime = runtime
         self._encoder = encoder
         self._progress = ProgressTracker(on_progress, self._file_bytes, len(reused))
-        self._batches: EmbeddingBatches[tuple[_OpenVideo, int]] = EmbeddingBatches(encoder, config.crops)
+        self._batches: EmbeddingBatches[tuple[_OpenVideo, int]] = EmbeddingBatches(encoder, config.views)
         self._open: dict[str, _OpenVideo] = {}
         self._writer = ThreadPoolExecutor(1)
         self._writes: deque[tuple[VideoRecord, Future[None]]] = deque()

@@ -1,18 +1,23 @@
-"""CLIP's preprocessing in batches: resize the shorter side to 224, crop, normalise.
+"""CLIP's preprocessing in batches: resize, crop, normalise; `Views` has other ways, to reproduce features.
 
-Within 2 of 255 equal to OpenAI's `Resize(224, BICUBIC)`, `CenterCrop(224)`, `ToTensor`, `Normalize` on a PIL
-image. PIL's resize is bicubic with antialiasing, horizontal pass first, and rounds to 8 bits between the
-passes. torch's uint8 kernel on the CPU does the same; on other devices both passes run in float, each clamped
-and rounded.
+By default within 2 of 255 equal to OpenAI's `Resize(224, BICUBIC)`, `CenterCrop(224)`, `ToTensor`,
+`Normalize` on a PIL image. PIL's resize is bicubic with antialiasing, horizontal pass first, and rounds to 8
+bits between the passes. torch's uint8 kernel on the CPU does the same; on other devices both passes run in
+float, each clamped and rounded.
 
 Shape suffixes: N images, H height, W width, C = 3 channels (RGB).
 """
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
+
+from extract.views import Resize, Views, standard_views
 
 SIZE = 224
+_LARGER = 256
+_WIDE = (256, 340)
+"""Height and width of `340x256`, the size at which I3D's and VadCLIP's ten crops are cut."""
 PREPROCESSING = "openai-clip: shorter side 224 bicubic antialias, crops 224, mean/std v1"
 _MEAN = (0.48145466, 0.4578275, 0.40821073)
 _STD = (0.26862954, 0.26130258, 0.27577711)
@@ -21,21 +26,33 @@ _STD = (0.26862954, 0.26130258, 0.27577711)
 def resize_and_crop(frames_NHWC: Tensor, crops: int) -> Tensor:
     """(N, H, W, 3) uint8 RGB on any device -> (N, crops, 3, 224, 224) uint8; `crops` is 1, 5 or 10.
 
-    Order: 0 centre, 1-4 corners (upper left, upper right, lower left, lower right), 5-9 mirror images of 0-4.
-    Raises ValueError for another shape, dtype or number of crops.
+    CLIP's own preprocessing; the order of the crops is that of `Views.crops`. Raises ValueError for another
+    shape, dtype or number of crops.
     """
-    require_frames(frames_NHWC)
     if crops not in (1, 5, 10):
         raise ValueError(f"crops is {crops}, expected 1, 5 or 10")
-    resized = resize_shorter_side(frames_NHWC.permute(0, 3, 1, 2))
-    height, width = resized.shape[-2:]
+    return make_views(frames_NHWC, standard_views(crops))
+
+
+def make_views(frames_NHWC: Tensor, views: Views) -> Tensor:
+    """(N, H, W, 3) uint8 RGB on any device -> (N, len(views.crops), 3, 224, 224) uint8.
+
+    Raises ValueError for frames of another shape or dtype.
+    """
+    require_frames(frames_NHWC)
+    resized = _resize(frames_NHWC.permute(0, 3, 1, 2), views)
+    pictures = torch.stack([_crop(resized, number) for number in views.crops], 1)
+    return pictures.flip(2) if views.colour == "bgr" else pictures
+
+
+def _crop(resized_NCHW: Tensor, number: int) -> Tensor:
+    height, width = resized_NCHW.shape[-2:]
     bottom, right = height - SIZE, width - SIZE
     # torchvision's CenterCrop rounds half to even, like `round`
-    corners = [(round(bottom / 2), round(right / 2)), (0, 0), (0, right), (bottom, 0), (bottom, right)]
-    views = [resized[..., y : y + SIZE, x : x + SIZE] for y, x in corners[: min(crops, 5)]]
-    if crops == 10:
-        views += [view.flip(-1) for view in views]
-    return torch.stack(views, 1)
+    corners = ((round(bottom / 2), round(right / 2)), (0, 0), (0, right), (bottom, 0), (bottom, right))
+    y, x = corners[number % 5]
+    view = resized_NCHW[..., y : y + SIZE, x : x + SIZE]
+    return view.flip(-1) if number >= 5 else view
 
 
 def require_frames(frames_NHWC: Tensor) -> None:
@@ -48,26 +65,57 @@ def require_frames(frames_NHWC: Tensor) -> None:
 
 def resize_shorter_side(images_NCHW: Tensor) -> Tensor:
     """Resize the shorter side to 224, the other to int(224 · long / short), as torchvision's Resize."""
+    return _resize(images_NCHW, Views())
+
+
+def _resize(images_NCHW: Tensor, views: Views) -> Tensor:
+    """Resize as `views` says; both sides are then at least 224."""
     height, width = images_NCHW.shape[-2:]
-    new_height, new_width = _resized_size(height, width)
-    if (new_height, new_width) == (height, width):
-        return images_NCHW
+    size = _resized_size(height, width, views.resize)
+    resized = images_NCHW if size == (height, width) else _resample(images_NCHW, size, views)
+    return _padded(resized) if views.resize == "letterbox" else resized
+
+
+def _resample(images_NCHW: Tensor, size: tuple[int, int], views: Views) -> Tensor:
+    if views.resampling == "nearest":
+        return interpolate(images_NCHW, size, mode="nearest-exact")
+    if not views.antialias:  # in float: torch's bicubic uint8 kernel differs from it by up to 12 of 255
+        return _rounded(_interpolate(images_NCHW.float(), size, views)).to(torch.uint8)
     if _on_cpu(images_NCHW):
         # Keep the channels-last view: torch's fast uint8 kernel requires it.
-        return _bicubic(images_NCHW, new_height, new_width)
-    horizontal = _bicubic(images_NCHW.float(), height, new_width).round_().clamp_(0, 255)
-    return _bicubic(horizontal, new_height, new_width).round_().clamp_(0, 255).to(torch.uint8)
+        return _interpolate(images_NCHW, size, views)
+    horizontal = _rounded(_interpolate(images_NCHW.float(), (images_NCHW.shape[-2], size[1]), views))
+    return _rounded(_interpolate(horizontal, size, views)).to(torch.uint8)
 
 
-def resized_bytes(height: int, width: int) -> int:
+def _rounded(images: Tensor) -> Tensor:
+    return images.round_().clamp_(0, 255)
+
+
+def _padded(images_NCHW: Tensor) -> Tensor:
+    """The picture in the middle of a black square of 224 pixels."""
+    height, width = images_NCHW.shape[-2:]
+    top, left = (SIZE - height) // 2, (SIZE - width) // 2
+    return pad(images_NCHW, (left, SIZE - width - left, top, SIZE - height - top))
+
+
+def resized_bytes(height: int, width: int, resize: Resize = "shorter-224") -> int:
     """Bytes of one resized RGB image; large for an extreme aspect ratio."""
-    new_height, new_width = _resized_size(height, width)
+    new_height, new_width = _resized_size(height, width, resize)
     return 3 * new_height * new_width
 
 
-def _resized_size(height: int, width: int) -> tuple[int, int]:
-    long = int(SIZE * max(height, width) / min(height, width))
-    return (SIZE, long) if height <= width else (long, SIZE)
+def _resized_size(height: int, width: int, resize: Resize) -> tuple[int, int]:
+    if resize == "340x256":
+        return _WIDE
+    if resize == "squash":
+        return SIZE, SIZE
+    if resize == "letterbox":
+        scale = SIZE / max(height, width)
+        return max(1, round(height * scale)), max(1, round(width * scale))
+    short = _LARGER if resize == "shorter-256" else SIZE
+    long = int(short * max(height, width) / min(height, width))
+    return (short, long) if height <= width else (long, short)
 
 
 def normalise(images_NCHW: Tensor, dtype: torch.dtype) -> Tensor:
@@ -81,5 +129,5 @@ def _on_cpu(images: Tensor) -> bool:
     return images.device.type == "cpu"
 
 
-def _bicubic(images: Tensor, height: int, width: int) -> Tensor:
-    return interpolate(images, (height, width), mode="bicubic", align_corners=False, antialias=True)
+def _interpolate(images: Tensor, size: tuple[int, int], views: Views) -> Tensor:
+    return interpolate(images, size, mode=views.resampling, align_corners=False, antialias=views.antialias)

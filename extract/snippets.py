@@ -16,9 +16,11 @@ class Sampling:
     """The fields of `ExtractConfig` that select frames. Not a pydantic model: decoder processes use it."""
 
     snippet_length: int
-    frame_pick: Literal["middle", "first", "mean"]
+    frame_pick: Literal["middle", "first", "last", "mean"]
     mean_frames: int
     keep_last: bool
+    offset: int = 0
+    """Added to the number of every frame; the result is kept within the video."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Picks:
     """The n frames to decode for T snippets. n = T, except with `frame_pick` = mean."""
 
     frames: npt.NDArray[np.int64]
-    """(n,) frame numbers, ascending."""
+    """(n,) frame numbers, ascending; with an offset, the video's first or last frame may repeat."""
     snippet: npt.NDArray[np.int64]
     """(n,) index of the snippet that each frame belongs to."""
     last_in_snippet: npt.NDArray[np.bool_]
@@ -56,9 +58,21 @@ def pick_frames(n_frames: int, sampling: Sampling) -> Picks:
         ]
         frames = np.concatenate([np.empty(0, np.int64), *picks])
         snippet = np.repeat(np.arange(len(starts)), [len(pick) for pick in picks])
-        return Picks(frames, snippet, np.diff(snippet, append=len(starts)) > 0, middle)
-    frames = starts if sampling.frame_pick == "first" else middle
+        last_in_snippet = np.diff(snippet, append=len(starts)) > 0
+        return Picks(
+            _moved(frames, sampling, n_frames), snippet, last_in_snippet, _moved(middle, sampling, n_frames)
+        )
+    frames = _moved({"first": starts, "last": ends - 1}.get(sampling.frame_pick, middle), sampling, n_frames)
     return Picks(frames, np.arange(len(starts)), np.ones(len(starts), bool), frames)
+
+
+def intact_snippets(frame: int, sampling: Sampling) -> int:
+    """The number of snippets that need no frame from `frame` on."""
+    return max(0, frame - max(0, sampling.offset)) // sampling.snippet_length
+
+
+def _moved(frames: npt.NDArray[np.int64], sampling: Sampling, n_frames: int) -> npt.NDArray[np.int64]:
+    return np.clip(frames + sampling.offset, 0, n_frames - 1) if sampling.offset else frames
 
 
 def _evenly_spaced(start: int, end: int, count: int) -> npt.NDArray[np.int64]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dsanet.training.seeding import generator
-from extract.config import EncoderFingerprint, ExtractConfig
+from extract.config import COMPARED_SETTINGS, EncoderFingerprint, ExtractConfig
 from extract.errors import InputError
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord
@@ -133,7 +133,7 @@ def require_same_features(
             f"{path} holds features of another encoder ({meta.encoder.digest}, expected {encoder.digest}: "
             f"{encoder.architecture}, weights {encoder.weights_digest[:23]}); extract the video with that one"
         )
-    for field in ("snippet_length", "frame_pick", "mean_frames"):
+    for field in COMPARED_SETTINGS:
         got, expected = getattr(meta.config, field), getattr(extract, field)
         if got != expected:
             raise InputError(

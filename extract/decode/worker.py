@@ -27,7 +27,7 @@ from extract.decode.packets import VideoError, short_reason
 from extract.decode.probe import VideoInfo, probe
 from extract.decode.reader import FrameReader
 from extract.display import encodable
-from extract.snippets import Picks, Sampling, pick_frames
+from extract.snippets import Picks, Sampling, intact_snippets, pick_frames
 from extract.source import SourceInfo, file_digest
 
 
@@ -145,7 +145,7 @@ def _decode(job: Job, connection: Connection) -> Finished:
         decoder=reader.decoder,
         decoder_reason=reader.reason,
     )
-    return finished if damage is None else _before_damage(finished, damage, job.sampling.snippet_length, info)
+    return finished if damage is None else _before_damage(finished, damage, job.sampling, info)
 
 
 def _send_frame(job: FrameJob, connection: Connection) -> None:
@@ -158,7 +158,7 @@ def _send_frame(job: FrameJob, connection: Connection) -> None:
 
 def _with_way_on(damage: VideoError, job: Job) -> VideoError:
     """The error, which also names `--partial` if whole snippets lie before the damage."""
-    snippets = (damage.frame or 0) // job.sampling.snippet_length
+    snippets = intact_snippets(damage.frame or 0, job.sampling)
     if not snippets:
         return damage
     return VideoError(f"{damage}; --partial keeps the {snippets} snippets before it", damage.frame)
@@ -181,9 +181,9 @@ def _picks(info: VideoInfo, sampling: Sampling) -> Picks:
 def _send_pictures(
     reader: FrameReader, picks: Picks, connection: Connection, heartbeat: "_Heartbeat"
 ) -> None:
-    frames = picks.frames.tolist()
-    for pick, (_, picture) in enumerate(reader.frames(frames, heartbeat)):
-        _send_picture(connection, pick, picture)
+    for number, picture in reader.frames(np.unique(picks.frames).tolist(), heartbeat):
+        for pick in range(*np.searchsorted(picks.frames, (number, number + 1)).tolist()):
+            _send_picture(connection, pick, picture)
 
 
 def _send_picture(connection: Connection, pick: int, picture: Picture) -> None:
@@ -222,12 +222,12 @@ def _source_info(info: VideoInfo, sha256: str, status: os.stat_result) -> Source
     )
 
 
-def _before_damage(finished: Finished, damage: VideoError, snippet_length: int, info: VideoInfo) -> Finished:
+def _before_damage(finished: Finished, damage: VideoError, sampling: Sampling, info: VideoInfo) -> Finished:
     """The result cut to the whole snippets before the damage, as if the video ended there."""
-    snippets = (damage.frame or 0) // snippet_length
+    snippets = intact_snippets(damage.frame or 0, sampling)
     if snippets == 0:
         raise damage
-    n_frames = snippets * snippet_length
+    n_frames = snippets * sampling.snippet_length
     source = replace(
         finished.source,
         n_frames=n_frames,

@@ -229,6 +229,7 @@ def config(
     settings: Settings = None,
 ) -> None:
     """Print every setting and its value in the form that `--set` takes."""
+    from extract.config import EVERY_SETTING
     from flows.cli.output import print_settings
     from flows.workspace.config import DEFAULT_PRESET, override, preset_config
     from flows.workspace.inputs import detector_settings
@@ -236,7 +237,7 @@ def config(
 
     begun = Workspace(out).read_inputs().config if out else preset_config(preset or DEFAULT_PRESET)
     changed = override(begun, detector_settings(detector, settings))
-    print_settings(changed.model_dump(mode="json"))
+    print_settings(changed.model_dump(mode="json", context=EVERY_SETTING))
 
 
 def _exit_if_videos_failed(out: Path, strict: bool) -> None:

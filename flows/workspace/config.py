@@ -13,7 +13,7 @@ from dsanet.detectors.config import InferConfig, TextConfig, TrainConfig
 from dsanet.detectors.dsanet.config import ModelConfig
 from dsanet.detectors.registry import DEFAULT, DETECTORS, AnyDetectorConfig, config_class, detector_preset
 from evaluate.config import EvaluateConfig
-from extract.config import ExtractConfig, ExtractRuntime, StrictModel
+from extract.config import EVERY_SETTING, ExtractConfig, ExtractRuntime, StrictModel
 from extract.errors import InputError
 from flows.workspace.retrain_config import RetrainConfig
 
@@ -100,7 +100,7 @@ def override(config: PipelineConfig, assignments: Iterable[str]) -> PipelineConf
     `model.detector` also replaces the detector's own settings. A mapping given for a section changes only the
     settings that it names. Raises ValueError naming the path of an unknown key or of a value out of range.
     """
-    values = config.model_dump()
+    values = config.model_dump(context=EVERY_SETTING)
     for assignment in assignments:
         path, separator, text = assignment.partition("=")
         if not separator:
@@ -165,7 +165,7 @@ def _change_detector(values: dict[str, Any], name: str) -> dict[str, Any]:
     """The values with another detector's settings of the preset; unchanged for the same detector."""
     if name == values["model"]["detector"]:
         return values
-    return with_detector(config_from_values(values), name).model_dump()
+    return with_detector(config_from_values(values), name).model_dump(context=EVERY_SETTING)
 
 
 def _set_value(values: dict[str, Any], path: str, value: Any) -> None:

@@ -15,8 +15,9 @@ import torch
 
 from extract.config import EncoderFingerprint
 from extract.manifest import VideoRecord
-from extract.preprocess import resize_and_crop
+from extract.preprocess import make_views
 from extract.store import read_features
+from extract.views import Views
 
 Picture = npt.NDArray[np.uint8]
 
@@ -114,8 +115,8 @@ class NumberEncoder:
         architecture="numbers", weights_digest="0", preprocessing="openai", precision="fp32"
     )
 
-    def preprocess(self, frames_NHWC: torch.Tensor, crops: int) -> torch.Tensor:
-        return resize_and_crop(frames_NHWC, crops)
+    def preprocess(self, frames_NHWC: torch.Tensor, views: Views) -> torch.Tensor:
+        return make_views(frames_NHWC, views)
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         samples = images[:, 0, 4::8, 4::8].float() / 255

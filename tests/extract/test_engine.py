@@ -80,6 +80,21 @@ def test_crops_share_a_frame(videos: Path, tmp_path: Path, crops: int) -> None:
     assert feature_numbers(tmp_path / "out/a.h5")[:2] == [8, 24]
 
 
+def test_other_frames_than_the_middle_one(videos: Path, tmp_path: Path) -> None:
+    run(videos, tmp_path / "last", {"frame_pick": "last"})
+    assert feature_numbers(tmp_path / "last/b.h5") == [15, 31, 32]
+    run(videos, tmp_path / "later", {"frame_offset": 16})
+    assert feature_numbers(tmp_path / "later/b.h5") == [24, 32, 32]  # the last frame twice
+    assert read_features(tmp_path / "later/b.h5").frame_index.tolist() == [24, 32, 32]
+
+
+def test_features_of_length_one(videos: Path, tmp_path: Path) -> None:
+    run(videos, tmp_path / "out", {"normalise": True, "crop": 5})
+    features = read_features(tmp_path / "out/a.h5")
+    assert np.allclose(np.linalg.norm(features.features.astype(float), axis=-1), 1, atol=1e-3)
+    assert features.meta.config == ExtractConfig(normalise=True, crop=5)
+
+
 def test_a_second_run_extracts_nothing(videos: Path, tmp_path: Path) -> None:
     run(videos, tmp_path / "out")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.h5")}

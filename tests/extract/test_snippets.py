@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extract.config import ExtractConfig
-from extract.snippets import pick_frames
+from extract.snippets import intact_snippets, pick_frames
 
 
 def test_the_middle_frame_of_each_snippet_and_of_a_shorter_last_one() -> None:
@@ -18,6 +18,26 @@ def test_the_middle_frame_of_each_snippet_and_of_a_shorter_last_one() -> None:
 
 def test_the_first_frame() -> None:
     assert pick_frames(40, ExtractConfig(frame_pick="first").sampling).frames.tolist() == [0, 16, 32]
+
+
+def test_the_last_frame() -> None:
+    assert pick_frames(40, ExtractConfig(frame_pick="last").sampling).frames.tolist() == [15, 31, 39]
+
+
+def test_an_offset_moves_frames_and_stays_within_the_video() -> None:
+    assert pick_frames(40, ExtractConfig(frame_offset=-1).sampling).frames.tolist() == [7, 23, 35]
+    assert pick_frames(40, ExtractConfig(frame_offset=16).sampling).frames.tolist() == [24, 39, 39]
+    mean = ExtractConfig(frame_pick="mean", mean_frames=2, frame_offset=-8)
+    picks = pick_frames(32, mean.sampling)
+    assert picks.frames.tolist() == [0, 4, 12, 20]
+    assert picks.representative.tolist() == [0, 16]
+
+
+def test_snippets_before_a_damaged_frame_need_none_of_the_frames_after_it() -> None:
+    assert intact_snippets(40, ExtractConfig().sampling) == 2
+    assert intact_snippets(40, ExtractConfig(frame_offset=9).sampling) == 1
+    assert intact_snippets(40, ExtractConfig(frame_offset=-9).sampling) == 2
+    assert intact_snippets(5, ExtractConfig(frame_offset=9).sampling) == 0
 
 
 def test_a_shorter_last_snippet_can_be_dropped() -> None:
@@ -56,7 +76,9 @@ def test_every_pick_is_within_its_snippet(
         assert picks.frames[-1] < n_frames
 
 
-@pytest.mark.parametrize("field", [{"snippet_length": 0}, {"crops": 3}, {"frame_pick": "last"}, {"nope": 1}])
+@pytest.mark.parametrize(
+    "field", [{"snippet_length": 0}, {"crops": 3}, {"frame_pick": "middel"}, {"nope": 1}]
+)
 def test_unknown_fields_and_invalid_values_are_refused(field: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(field))):
         ExtractConfig(**field)
