@@ -23,16 +23,15 @@ from dsanet.training.resume import RESUME_FILE
 from evaluate.report.standings import BenchmarkRun, Standing, build_standings, write_standings
 from extract.atomic import write_atomically
 from extract.config import StrictModel
-from extract.encoder import resolve_device
 from extract.errors import InputError
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord
 from extract.store import feature_path, read_features
 from flows.pipeline.checks import check_frames, check_run
 from flows.pipeline.stages import EVALUATE, EXTRACT, INFER, TRAIN
+from flows.pipeline.stages.device import device_in_use
 from flows.pipeline.stages.evaluate import read_truths
 from flows.workspace.config import PipelineConfig, override, with_detector
-from flows.workspace.locks import gpu_lock
 from flows.workspace.run import Run, digest_of
 from flows.workspace.workspace import Workspace
 
@@ -216,9 +215,8 @@ def measure_speed(run: Run) -> float:
     """
     records = run.having_features("test")
     videos = [read_features(feature_path(run.workspace.features, record.name)) for record in records]
-    device = resolve_device(run.config.runtime.device)
     seconds = []
-    with gpu_lock(str(device)):
+    with device_in_use(run.config.runtime.device) as device:
         scorer = Scorer(load_checkpoint(run.workspace.model, device), run.config.infer)
         for _ in range(TIMED_PASSES):
             began = time.perf_counter()

@@ -15,7 +15,7 @@ from evaluate.scores import VideoScores, read_scores, score_path
 from extract.atomic import write_atomically
 from extract.config import ExtractConfig, ExtractRuntime
 from extract.display import encodable
-from extract.encoder import FrameEncoder, load_encoder, resolve_device
+from extract.encoder import FrameEncoder, load_encoder
 from extract.engine import extract_videos
 from extract.errors import InputError, MissingFileError
 from extract.failures import Failure
@@ -24,7 +24,7 @@ from extract.labels import NORMAL
 from extract.manifest import VideoRecord
 from extract.store import feature_path, read_meta
 from flows.pipeline.progress import extraction_progress, stage_progress
-from flows.workspace.locks import gpu_lock
+from flows.pipeline.stages.device import device_in_use
 from flows.workspace.workspace import Workspace
 
 
@@ -88,7 +88,7 @@ def score_videos(
     config = info.extract.model_copy(update={"weights": weights} if weights else {})
     workspace, runtime = Workspace(out), runtime or ExtractRuntime()
     records = _make_records(videos)
-    with gpu_lock(str(resolve_device(runtime.device))):
+    with device_in_use(runtime.device):
         encoder = _load_encoder(config, runtime, info)
         failures = _extract(records, workspace, config, runtime, encoder)
         failed = {failure.name for failure in failures}

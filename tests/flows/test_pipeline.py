@@ -12,7 +12,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import joblib
 import pytest
+import torch
 
 from dsanet.checkpoint import read_info
 from dsanet.inference import Scorer
@@ -25,6 +27,7 @@ from flows.pipeline import bench, score
 from flows.pipeline.cache import StageResult
 from flows.pipeline.prefect_flows import evaluate, extract, extract_train_eval, infer, train
 from flows.pipeline.score import score_videos
+from flows.pipeline.stages import device
 from flows.workspace.config import preset_config
 from flows.workspace.inputs import Source, configure_workspace
 from flows.workspace.locks import BusyError, file_lock
@@ -105,13 +108,35 @@ def test_score_videos_writes_intervals_and_a_timeline(
     assert row.startswith(f"{clip.stem},0.00,")
 
 
+def test_torch_has_no_more_threads_than_the_processors_that_may_be_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """LOKY_MAX_CPU_COUNT takes the place of a container's quota, which a test cannot set."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(joblib.cpu_count())
+        with device.device_in_use("cpu"):
+            assert torch.get_num_threads() == joblib.cpu_count()
+        torch.set_num_threads(2)
+        monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+        with device.device_in_use("cpu"):
+            assert torch.get_num_threads() == 1
+        torch.set_num_threads(2)
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        with device.device_in_use("cpu"):
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_score_and_bench_hold_the_lock_of_their_device(
     finished: Workspace, footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The CPU has no lock of its own, so the test gives it one."""
 
-    def device_lock(device: str) -> AbstractContextManager[None]:
-        return file_lock(tmp_path / f"{device}.lock", device)
+    def device_lock(name: str) -> AbstractContextManager[None]:
+        return file_lock(tmp_path / f"{name}.lock", name)
 
     def locked(compute: Callable[..., object]) -> Callable[..., object]:
         def checked(*args: object, **kwargs: object) -> object:
@@ -126,8 +151,7 @@ def test_score_and_bench_hold_the_lock_of_their_device(
     for name in ("load_encoder", "extract_videos", "infer"):
         monkeypatch.setattr(score, name, locked(getattr(score, name)))
     monkeypatch.setattr(bench, "load_checkpoint", locked(bench.load_checkpoint))
-    monkeypatch.setattr(score, "gpu_lock", device_lock)
-    monkeypatch.setattr(bench, "gpu_lock", device_lock)
+    monkeypatch.setattr(device, "gpu_lock", device_lock)
     monkeypatch.setattr(Scorer, "score", locked(Scorer.score))
     clip = read_manifest(footage)[0].path
     score_videos([clip], finished.root, tmp_path / "scored", threshold=0.5)
