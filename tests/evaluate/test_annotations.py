@@ -2,13 +2,18 @@
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from evaluate.annotation_formats import import_ucf_crime_annotations, import_xd_violence_annotations
+from evaluate.annotation_formats import (
+    import_annotations,
+    import_ucf_crime_annotations,
+    import_xd_violence_annotations,
+    import_xd_violence_frames,
+)
 from evaluate.annotations import (
     AnnotationError,
     Segment,
@@ -110,21 +115,122 @@ def test_errors_name_a_line_that_is_too_short(tmp_path: Path) -> None:
         import_ucf_crime_annotations(path)
 
 
-def test_unlabelled_segments_of_several_classes_are_refused(tmp_path: Path) -> None:
+def test_the_file_without_classes_annotates_frames_only(tmp_path: Path) -> None:
     path = tmp_path / "annotations.txt"
-    path.write_text("a_label_B4-0-0 0 10 20 30\n")
-    assert import_xd_violence_annotations(path) == {"a_label_B4-0-0": [("riot", 0, 10), ("riot", 20, 30)]}
-    path.write_text("a_label_B4-G-0 0 10\n")
-    with pytest.raises(AnnotationError, match=r"line 1: .* use annotations_multiclasses\.txt"):
+    path.write_text("a_label_B4-0-0.mp4 0 10 20 30\nb_label_B4-G-0 0 10\n")
+    videos = [Video("a_label_B4-0-0", ("riot",)), Video("b_label_B4-G-0", ("riot", "explosion"))]
+    imported = import_annotations(path, videos)
+    assert imported.segments == {"a_label_B4-0-0": [("riot", 0, 10), ("riot", 20, 30)]}
+    assert imported.frames == {"b_label_B4-G-0": [("riot", 0, 10)]}
+    with pytest.raises(AnnotationError, match=r"line 1: expected a name and, for each segment, class code"):
         import_xd_violence_annotations(path)
 
 
-@pytest.mark.parametrize("line", ["a_label_B4-0-0 0 10 20", "a_label_B4-0-0 B4 0 10 B4 20"])
-def test_errors_name_a_line_with_an_incomplete_segment(tmp_path: Path, line: str) -> None:
+def test_errors_name_a_line_with_an_incomplete_segment(tmp_path: Path) -> None:
     path = tmp_path / "annotations.txt"
-    path.write_text(f"b_label_B4-0-0 0 10\n{line}\n")
+    path.write_text("b_label_B4-0-0 0 10\na_label_B4-0-0 0 10 20\n")
     with pytest.raises(AnnotationError, match=r"line 2: the last segment is incomplete: .*20"):
+        import_xd_violence_frames(path)
+    path.write_text("b_label_B4-0-0 B4 0 10\na_label_B4-0-0 B4 0 10 B4 20\n")
+    with pytest.raises(AnnotationError, match=r"line 2: expected a name and, for each segment"):
         import_xd_violence_annotations(path)
+
+
+class Video(NamedTuple):
+    name: str
+    labels: tuple[str, ...]
+    n_frames: int | None = None
+
+
+def test_the_official_files_are_told_apart(tmp_path: Path) -> None:
+    ucf = tmp_path / "ucf.txt"
+    ucf.write_text("Abuse028_x264.mp4  Abuse  165  240  -1  -1  \n")
+    assert import_annotations(ucf, []).segments == {"Abuse028_x264": [("abuse", 165, 240)]}
+    xd = tmp_path / "xd.txt"
+    xd.write_text("b_label_B4-G-0 B4 0 10 G 5 20\n")
+    assert import_annotations(xd, []).segments == {"b_label_B4-G-0": [("riot", 0, 10), ("explosion", 5, 20)]}
+    xd.write_text("\n")
+    with pytest.raises(AnnotationError, match="has no lines"):
+        import_annotations(xd, [])
+    with pytest.raises(ValueError, match="no annotations at"):
+        import_annotations(tmp_path / "none", [])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"videos": [{"video_name": "a.mp4", "label": "Fire", "anomalous": '
+        '[{"start_frame": 3, "end_frame": 9}]}]}',
+        '[{"path": "C:\\\\clips\\\\a.mp4", "segments": [[3, 9]]}]',
+        '{"a": [[3, 9]]}',
+        '{"a": [3, 9]}',
+        '{"a": {"events": [{"start": 3, "end": 9, "label": "fire"}]}}',
+    ],
+)
+def test_json_annotations_are_read(content: str, tmp_path: Path) -> None:
+    (tmp_path / "truth.json").write_bytes(content.encode("utf-8-sig"))
+    imported = import_annotations(tmp_path / "truth.json", [Video("a", ("fire",))])
+    assert imported.segments == {"a": [("fire", 3, 9)]}
+    assert imported.frames == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", r"truth\.json, line 1: not JSON"),
+        ("3", 'expected {"videos"'),
+        ('[{"segments": [[3, 9]]}]', r"truth\.json, video 1: no name; expected one of"),
+        ('{"a": [[3]]}', r"video 1: expected start_frame and end_frame, whole numbers, not \[3\]"),
+        ('{"a": [[9, 3]]}', "video 1: 0 <= start < end is required"),
+        ('{"a": [[0.5, 3]]}', "whole numbers"),
+        ('{"n": [[0, 3]]}', "video 1: the label must be the name of an anomaly class, not 'normal'"),
+    ],
+)
+def test_invalid_json_annotations_are_refused(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "truth.json").write_text(content)
+    with pytest.raises(AnnotationError, match=message):
+        import_annotations(tmp_path / "truth.json", [Video("a", ("fire",)), Video("n", ("normal",))])
+
+
+MASKED = [Video("a", ("fire",), 6), Video("n", ("normal",), 3), Video("b", ("fire", "riot"), 4)]
+MASKS = {"a": [0, 1, 1, 0, 0, 1], "n": [0, 0, 0], "b": [1, 1, 0, 0]}
+
+
+def test_frame_masks_of_a_folder_are_read(tmp_path: Path) -> None:
+    for name, mask in MASKS.items():
+        np.save(tmp_path / f"{name}.npy", np.array(mask, dtype=np.uint8))
+    imported = import_annotations(tmp_path, MASKED)
+    assert imported.segments == {"a": [("fire", 1, 3), ("fire", 5, 6)], "n": []}
+    assert imported.frames == {"b": [("fire", 0, 2)]}
+    np.save(tmp_path / "n.npy", np.zeros(4))
+    with pytest.raises(AnnotationError, match=r"n\.npy has 4 labels, but n have 3 frames"):
+        import_annotations(tmp_path, MASKED)
+
+
+def test_one_array_in_the_order_of_the_list_is_divided(tmp_path: Path) -> None:
+    path = tmp_path / "gt.npy"
+    np.save(path, np.concatenate(list(MASKS.values())).astype(float)[:, None])
+    imported = import_annotations(path, MASKED)
+    assert imported.segments == {"a": [("fire", 1, 3), ("fire", 5, 6)], "n": []}
+    assert imported.frames == {"b": [("fire", 0, 2)]}
+    with pytest.raises(AnnotationError, match=r"has 13 labels, but the 2 test videos have 9 frames"):
+        import_annotations(path, MASKED[:2])
+    with pytest.raises(ValueError, match="the number of frames of a is not known"):
+        import_annotations(path, [Video("a", ("fire",))])
+    np.save(path, np.array([0, 2, 1]))
+    with pytest.raises(AnnotationError, match="expected the labels 0"):
+        import_annotations(path, [Video("a", ("fire",), 3)])
+    np.save(path, np.array([{"run": "me"}]), allow_pickle=True)
+    with pytest.raises(AnnotationError, match="not an array of numbers"):
+        import_annotations(path, [Video("a", ("fire",), 3)])
+
+
+def test_real_json_annotations_are_read(shared: Path) -> None:
+    source = shared / "data" / "real-features" / "my_test.json"
+    videos = [Video(f"assault{number:03}", ("assault",)) for number in range(1, 6)]
+    imported = import_annotations(source, videos)
+    assert imported.segments["assault001"][0] == ("assault", 7197, 7248)
+    assert len(imported.segments["assault001"]) >= 7
 
 
 # Against the published ground truths
@@ -193,7 +299,7 @@ def test_names_of_xd_violence_agree_with_the_annotated_classes() -> None:
 def test_xd_violence_agrees_with_the_file_without_classes() -> None:
     folder = data_folder("xd-violence")
     coded = import_xd_violence_annotations(folder / "annotations_multiclasses.txt")
-    plain = plain_segments(folder / "annotations.txt")
+    plain = import_xd_violence_frames(folder / "annotations.txt")
     other = {}
     for name, segments in plain.items():
         length = max(segment.end_frame for segment in [*segments, *coded[name]])
@@ -210,7 +316,7 @@ def test_xd_violence_agrees_with_the_published_frames() -> None:
     """Video lengths are unknown: runs are equal, cut at the end of a video, or joined across two videos."""
     published = xd_violence()
     folder = data_folder("xd-violence")
-    segments = plain_segments(folder / "annotations.txt")
+    segments = import_xd_violence_frames(folder / "annotations.txt")
     ours = []
     for name in published.names:
         length = max([0, *(segment.end_frame for segment in segments.get(name, []))])
@@ -227,17 +333,6 @@ def test_xd_violence_agrees_with_the_published_frames() -> None:
     assert difference.min() >= 0
     assert difference.max() < 32  # cut where the features end
     assert (difference == 0).mean() > 0.9
-
-
-def plain_segments(path: Path) -> dict[str, list[Segment]]:
-    """Segments of the file without classes, including videos that the importer refuses."""
-    found = {}
-    for line in path.read_text().splitlines():
-        name, *values = line.split()
-        frames = [int(value) for value in values]
-        pairs = zip(frames[::2], frames[1::2], strict=True)
-        found[name.removesuffix(".mp4")] = [Segment("any", start, end) for start, end in pairs]
-    return found
 
 
 def runs_of(labels: NDArray[np.bool_]) -> list[tuple[int, int]]:
