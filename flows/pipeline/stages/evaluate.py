@@ -21,6 +21,7 @@ from flows.pipeline.artifacts import publish_metrics
 from flows.pipeline.cache import Stage
 from flows.pipeline.stages.digests import features_digest, model_digest, scores_digest
 from flows.pipeline.thumbnails import thumbnails
+from flows.workspace.imported_scores import PROVENANCE, ImportRecord, import_record
 from flows.workspace.run import Run, check_testable, digest_of, unlearned_classes_note
 
 
@@ -33,8 +34,24 @@ def _inputs(run: Run) -> Any:
 
 
 def read_truths(run: Run) -> list[VideoTruth]:
-    """Ground truth of the test videos that have features. Raises AnnotationError for an invalid file."""
-    return ground_truth(run, run.having_features("test")).truths
+    """Ground truth of the test videos that have features, or of all if their scores were imported.
+
+    Raises AnnotationError for an invalid file.
+    """
+    return ground_truth(run, _test_videos(run)).truths
+
+
+def _test_videos(run: Run) -> list[VideoRecord]:
+    return _tests(run) if _imported(run) else run.having_features("test")
+
+
+def _tests(run: Run) -> list[VideoRecord]:
+    return [record for record in run.records if record.split == "test"]
+
+
+def _imported(run: Run) -> ImportRecord | None:
+    """The record of an import if the scores are those of another program: then there are no features."""
+    return import_record(run.workspace, (record.name for record in _tests(run)))
 
 
 def ground_truth(run: Run, videos: Sequence[VideoRecord]) -> GroundTruth:
@@ -44,12 +61,17 @@ def ground_truth(run: Run, videos: Sequence[VideoRecord]) -> GroundTruth:
 
 
 def _notes(run: Run) -> list[str]:
-    """Notes on top of the report: those of the checkpoint, failed videos, merged and unused annotations."""
+    """Notes on top of the report: those of the checkpoint, failed videos, merged and unused annotations.
+
+    Of imported scores, the notes of the import stand in the place of those on training and extraction.
+    """
+    annotated = ground_truth(run, _test_videos(run)).notes
+    if imported := _imported(run):
+        return [*imported.notes, *annotated]
     failed = [record.name for record in run.without_features()]
     left_out = (
         [f"{len(failed)} videos could not be read and are left out: {shortened(failed)}"] if failed else []
     )
-    annotated = ground_truth(run, run.having_features("test")).notes
     unlearned = unlearned_classes_note(run.records)
     classes = [unlearned] if unlearned else []
     return [*read_info(run.workspace.model).notes, *left_out, *classes, *annotated]
@@ -67,10 +89,17 @@ def _work(run: Run) -> str:
             curves_csv=workspace.model / CURVES_FILE,
             thumbnail=thumbnail,
             raw_features=_mean_features(run) if run.config.evaluate.tsne else None,
-            run_config=run.config.model_dump(mode="json"),
+            run_config=_run_config(run),
             digests=_digests_of_inputs(run),
         )
     return f"report in {workspace.report / PAGE_FILE}"
+
+
+def _run_config(run: Run) -> dict[str, Any]:
+    """All settings; of imported scores only the record of the import, because no other stage has run."""
+    if imported := _imported(run):
+        return {PROVENANCE: imported.model_dump(mode="json")}
+    return run.config.model_dump(mode="json")
 
 
 def _mean_features(run: Run) -> Callable[[str], NDArray[np.float16]]:
@@ -80,13 +109,14 @@ def _mean_features(run: Run) -> Callable[[str], NDArray[np.float16]]:
 
 def _digests_of_inputs(run: Run) -> dict[str, str]:
     annotations = run.digest(run.inputs.annotations) if run.inputs.annotations else None
-    digests = {"features": features_digest(run), "model": model_digest(run), "annotations": annotations}
+    made = {} if _imported(run) else {"features": features_digest(run), "model": model_digest(run)}
+    digests = {**made, "annotations": annotations}
     return {name: digest for name, digest in digests.items() if digest}
 
 
 def _output_digest(run: Run) -> str | None:
     names = [METRICS_FILE, PAGE_FILE]
-    if len(run.having_features("test")) > MAX_CARDS:
+    if len(_test_videos(run)) > MAX_CARDS:
         names.append(TABLE_FILE)
     parts = [run.digest(run.workspace.report / name) for name in names]
     return digest_of(parts) if all(parts) else None
