@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from prefect import Task, task
+from prefect import Task
 from prefect.cache_policies import CacheKeyFnPolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
@@ -88,7 +88,12 @@ class Stage:
     def _task(self, run: Run, key: str, refresh: bool) -> Task[[], Record]:
         limits = run.config.stages
 
-        @task(
+        def stage() -> Record:
+            summary = self.work(run).replace(str(run.workspace.root), WORKSPACE_ROOT)
+            return StageResult(stage=self.name, digest=self.output_digest(run), summary=summary).model_dump()
+
+        return Task(
+            stage,
             name=self.name,
             cache_policy=CacheKeyFnPolicy(cache_key_fn=lambda context, parameters: key),
             result_storage=run.workspace.cache,
@@ -100,11 +105,6 @@ class Stage:
             retry_condition_fn=_is_retryable,
             timeout_seconds=limits.timeout_h and limits.timeout_h * 3600,
         )
-        def stage() -> Record:
-            summary = self.work(run).replace(str(run.workspace.root), WORKSPACE_ROOT)
-            return StageResult(stage=self.name, digest=self.output_digest(run), summary=summary).model_dump()
-
-        return stage
 
 
 def _result_of(state: State[Record], run: Run) -> StageResult:

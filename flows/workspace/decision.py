@@ -38,7 +38,12 @@ class FigureComparison(PairedFigure):
     @property
     def holds(self) -> bool:
         """True if the challenger is within the margin."""
-        return self.difference >= -self.margin
+        return is_within(self.difference, self.margin)
+
+
+def is_within(difference: float, margin: float) -> bool:
+    """The gate's rule for one figure: `difference` is a loss of at most `margin`."""
+    return difference >= -margin
 
 
 class BestComparison(FigureComparison):
@@ -76,15 +81,7 @@ class Decision(StrictModel):
     @property
     def reason(self) -> str:
         """One line: the figures beyond their margin, or all figures if none is."""
-        if self.promoted:
-            return f"not worse than the champion: {_differences(self.figures)}"
-        failed = {name: one for name, one in self.figures.items() if not one.holds}
-        parts = [f"worse than the champion: {_differences(failed)}"] if failed else []
-        for name, one in self.best.items():
-            if not one.holds:
-                told = _differences({name: one})
-                parts.append(f"worse than version {one.number}, the best so far: {told}")
-        return "; ".join(parts)
+        return _reason(self)
 
     def markdown(self) -> str:
         """The decision and its tables of figures, in Markdown."""
@@ -100,6 +97,18 @@ _HEADER = (
     "| figure | champion | challenger | difference | 90 % interval | gate's quantile | margin | holds |",
     "|---|---|---|---|---|---|---|---|",
 )
+
+
+def _reason(decision: Decision) -> str:
+    if decision.promoted:
+        return f"not worse than the champion: {_differences(decision.figures)}"
+    failed = {name: one for name, one in decision.figures.items() if not one.holds}
+    parts = [f"worse than the champion: {_differences(failed)}"] if failed else []
+    for name, one in decision.best.items():
+        if not one.holds:
+            told = _differences({name: one})
+            parts.append(f"worse than version {one.number}, the best so far: {told}")
+    return "; ".join(parts)
 
 
 def _row(name: str, one: PairedFigure, holds: bool | None = None) -> str:

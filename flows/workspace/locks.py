@@ -51,17 +51,7 @@ def file_lock(path: Path, name: str, *, wait: bool = False, advice: str = "wait 
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
-        logged = -SECONDS_BETWEEN_LINES
-        while not _try_lock(file):
-            if not wait:
-                raise BusyError(f"{name} is in use by {_holder(file)}; {advice}")
-            if time.monotonic() - logged >= SECONDS_BETWEEN_LINES:
-                log.info("waiting for %s, in use by %s", name, _holder(file))
-                logged = time.monotonic()
-            time.sleep(SECONDS_BETWEEN_TRIES)
-        file.truncate(0)
-        file.write(Holder(pid=os.getpid(), host=socket.gethostname(), since=_now()).model_dump_json())
-        file.flush()
+        _lock(file, name, wait, advice)
         yield
 
 
@@ -109,6 +99,21 @@ def _uuid(index: int) -> str | None:
     if index >= torch.cuda.device_count():
         return None
     return str(getattr(torch.cuda.get_device_properties(index), "uuid", "")) or None
+
+
+def _lock(file: IO[str], name: str, wait: bool, advice: str) -> None:
+    """Lock the open file, as `file_lock` describes, and write this process into it."""
+    logged = -SECONDS_BETWEEN_LINES
+    while not _try_lock(file):
+        if not wait:
+            raise BusyError(f"{name} is in use by {_holder(file)}; {advice}")
+        if time.monotonic() - logged >= SECONDS_BETWEEN_LINES:
+            log.info("waiting for %s, in use by %s", name, _holder(file))
+            logged = time.monotonic()
+        time.sleep(SECONDS_BETWEEN_TRIES)
+    file.truncate(0)
+    file.write(Holder(pid=os.getpid(), host=socket.gethostname(), since=_now()).model_dump_json())
+    file.flush()
 
 
 def _try_lock(file: IO[str]) -> bool:

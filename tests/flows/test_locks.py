@@ -5,13 +5,21 @@ import os
 import re
 import socket
 import threading
+import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from flows.workspace import locks
 from flows.workspace.locks import BusyError, Holder, file_lock, gpu_identity, gpu_lock
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that should not wait for a lock fails where it would wait: a negative pause is an error."""
+    monkeypatch.setattr(locks, "SECONDS_BETWEEN_TRIES", -1)
 
 
 def test_a_held_lock_names_its_holder_and_age(tmp_path: Path) -> None:
@@ -58,7 +66,9 @@ def test_the_file_names_the_present_holder_only(tmp_path: Path) -> None:
     assert (holder.pid, holder.host) == (os.getpid(), socket.gethostname())
 
 
-def test_a_second_user_of_a_gpu_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_user_of_a_gpu_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.delenv("DSANET_LOCKS", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(locks, "SECONDS_BETWEEN_TRIES", 0.01)
@@ -69,14 +79,16 @@ def test_a_second_user_of_a_gpu_waits(tmp_path: Path, monkeypatch: pytest.Monkey
         with gpu_lock("cuda:0"):
             order.append("second")
 
-    with gpu_lock("cuda:0"):
-        assert (tmp_path / ".cache" / "dsanet" / "locks" / f"GPU-{UUID}.lock").is_file()
-        waiting = threading.Thread(target=second)
-        waiting.start()
-        waiting.join(0.1)
-        order.append("first")
-    waiting.join(10)
+    with caplog.at_level("INFO", logger="flows"):
+        with gpu_lock("cuda:0"):
+            assert (tmp_path / ".cache" / "dsanet" / "locks" / f"GPU-{UUID}.lock").is_file()
+            waiting = threading.Thread(target=second)
+            waiting.start()
+            waiting.join(0.1)
+            order.append("first")
+        waiting.join(10)
     assert order == ["first", "second"]
+    assert f"waiting for GPU 0 (GPU-{UUID}), in use by process {os.getpid()} on " in caplog.text
 
 
 def _hold(path: Path, taken: "multiprocessing.synchronize.Event") -> None:
@@ -137,13 +149,21 @@ def test_gpus_are_locked_and_a_cpu_not_at_all(tmp_path: Path, monkeypatch: pytes
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     host = socket.gethostname()
     with gpu_lock("cpu"), gpu_lock("cpu"), gpu_lock("cuda"), gpu_lock("cuda:1"):
-        locks = {tmp_path / f"cuda-{number}-{host}.lock" for number in (0, 1)}
-        assert set(tmp_path.iterdir()) == locks
+        files = {tmp_path / f"cuda-{number}-{host}.lock" for number in (0, 1)}
+        assert set(tmp_path.iterdir()) == files
         with pytest.raises(BusyError), file_lock(tmp_path / f"cuda-1-{host}.lock", "GPU 1"):
             raise AssertionError("locked twice")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6,7")
     with gpu_lock("cuda:1"):
         assert (tmp_path / f"cuda-7-{host}.lock").exists()
+
+
+def test_the_uuid_is_that_of_the_card_if_pytorch_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Cards as PyTorch describes them; there may be none here, and an older PyTorch has no `uuid`.
+    cards = [SimpleNamespace(name="old"), SimpleNamespace(name="new", uuid=uuid.UUID(UUID))]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(cards))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", cards.__getitem__)
+    assert [locks._uuid(index) for index in range(3)] == [None, UUID, None]
 
 
 @pytest.mark.gpu
