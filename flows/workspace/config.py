@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from dsanet.detectors.config import InferConfig, TextConfig, TrainConfig
 from dsanet.detectors.dsanet.config import ModelConfig
+from dsanet.detectors.dsanet.variant import variant_rules
 from dsanet.detectors.registry import DEFAULT, DETECTORS, AnyDetectorConfig, config_class, detector_preset
 from evaluate.config import EvaluateConfig
 from extract.config import EVERY_SETTING, ExtractConfig, ExtractRuntime, StrictModel
@@ -21,6 +22,8 @@ Preset = Literal["ucf-crime", "xd-violence", "small"]
 PRESETS: tuple[str, ...] = get_args(Preset)
 DEFAULT_PRESET: Preset = "ucf-crime"
 StageName = Literal["extract", "train", "infer", "evaluate"]
+VARIANT = "model.variant"
+"""Path of DSANet's variant: a name, or single rules, which change those of the name that was set."""
 
 
 class StagesConfig(StrictModel):
@@ -108,7 +111,8 @@ def override(config: PipelineConfig, assignments: Iterable[str]) -> PipelineConf
                 f"setting {assignment!r} has no `=`; expected key.path=value, for example train.epochs=3"
             )
         path, value = path.strip(), parse_value(text)
-        if path == "model.detector" or (isinstance(value, dict) and _is_section(config, path)):
+        in_part = isinstance(value, dict) and (path == VARIANT or _is_section(config, path))
+        if path == "model.detector" or path.startswith(f"{VARIANT}.") or in_part:
             values = _merge(values, _nested(path, value))
         else:
             _set_value(values, path, value)
@@ -144,10 +148,17 @@ def _nested(path: str, value: Any) -> dict[str, Any]:
 
 
 def _merge(values: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings `values` with those in `given` replaced, after a change of the detector."""
+    """The settings `values` with those in `given` replaced, after a change of the detector.
+
+    Single rules of a variant change the rules of the named one that was set.
+    """
     model = given.get("model")
-    if isinstance(model, Mapping) and "detector" in model:
-        values = _change_detector(values, str(model["detector"]))
+    if isinstance(model, Mapping):
+        if "detector" in model:
+            values = _change_detector(values, str(model["detector"]))
+        variant = values["model"].get("variant")
+        if isinstance(variant, str) and isinstance(model.get("variant"), Mapping):
+            values = _merge_mappings(values, {"model": {"variant": variant_rules(variant).model_dump()}})
     return _merge_mappings(values, given)
 
 
@@ -184,9 +195,16 @@ def config_from_values(values: Mapping[str, Any]) -> PipelineConfig:
     try:
         return PipelineConfig.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"])
+        # pydantic tries a mapping as a variant's name too; that it is none is not the mistake.
+        mistakes = (e for e in error.errors() if not (_is_name(e["loc"]) and isinstance(e["input"], Mapping)))
+        first = next(mistakes, error.errors()[0])
+        path = ".".join(str(part) for part in first["loc"] if part != "Variant" and not _is_name((part,)))
         raise InputError(f"setting {path}: {first['msg']} (given: {first['input']!r})") from None
+
+
+def _is_name(location: tuple[int | str, ...]) -> bool:
+    """True for an error of a setting's alternative that is one of several names."""
+    return str(location[-1]).startswith("literal[")
 
 
 def parse_value(text: str) -> Any:

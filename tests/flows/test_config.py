@@ -3,6 +3,7 @@
 import jsonschema
 import pytest
 
+from dsanet.detectors.dsanet.variant import PAPER, RELEASE, Variant
 from dsanet.detectors.registry import DETECTORS, config_class
 from extract.errors import InputError
 from flows.workspace.config import PRESETS, PipelineConfig, merge_settings, override, preset_config
@@ -47,6 +48,9 @@ def test_override_sets_nested_values_and_keeps_the_others() -> None:
         ("train.epochs=0", "setting train.epochs:.*given: 0"),
         ("train.epochs=many", "setting train.epochs:"),
         ("train.epochs", "has no `=`"),
+        ("model.variant=wrong", "setting model.variant: Input should be 'paper' or 'release'"),
+        ("model.variant.smoothing=1", "setting model.variant.smoothing: Extra inputs .*given: 1"),
+        ('model.variant={"label_smoothing": 7}', "setting model.variant.label_smoothing: .*given: 7"),
     ],
 )
 def test_an_invalid_override_names_its_path(assignment: str, complaint: str) -> None:
@@ -155,3 +159,15 @@ def test_a_section_given_as_json_changes_only_what_it_names() -> None:
     assert replaced.retrain.gate.margins == {"video_auc": 0.01}
     other = override(before, ['model={"detector": "vadclip", "separation": 0.5}'])
     assert other == override(before, ["model.detector=vadclip", "model.separation=0.5"])
+
+
+@pytest.mark.parametrize(
+    ("begun", "rest"), [("release", RELEASE), ("paper", PAPER), ('{"normalize_text": true}', None)]
+)
+def test_a_rule_of_a_variant_changes_only_itself(begun: str, rest: Variant | None) -> None:
+    before = override(preset_config("small"), [f"model.variant={begun}"])
+    rules = (rest or Variant(normalize_text=True)).model_copy(update={"label_smoothing": 0.25})
+    for assignment in ("model.variant.label_smoothing=0.25", 'model.variant={"label_smoothing": 0.25}'):
+        assert override(before, [assignment]).model.variant == rules
+    assert merge_settings(before, {"model": {"variant": {"label_smoothing": 0.25}}}).model.variant == rules
+    assert override(before, ["model.variant=release"]).model.variant == "release"

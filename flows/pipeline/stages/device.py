@@ -40,8 +40,6 @@ def _limit_threads() -> None:
     Torch starts a thread for each processor it sees; under a CPU quota they stop each other. Where there is
     no quota nothing changes, and so do results to the last bit. OMP_NUM_THREADS is the user's own choice.
     """
-    usable = (
-        joblib.cpu_count()
-    )  # follows the cgroup's quota and the CPU affinity, as the decoders' number does
+    usable = joblib.cpu_count()  # the number of decoders: quota and CPU affinity count
     if "OMP_NUM_THREADS" not in os.environ and usable < torch.get_num_threads():
         torch.set_num_threads(usable)
