@@ -71,7 +71,7 @@ def held_scores(anomaly_T: Array, release: float = 1.0) -> Array:
     """
     if release == 1:
         return anomaly_T
-    held_T = anomaly_T.copy()
+    held_T: Array = anomaly_T.copy()
     kept_T = anomaly_T / np.float32(release)
     for snippet in range(1, len(held_T)):
         held_T[snippet] = max(held_T[snippet], min(held_T[snippet - 1], kept_T[snippet]))
@@ -81,8 +81,8 @@ def held_scores(anomaly_T: Array, release: float = 1.0) -> Array:
 def alarm_runs(held_T: Array, threshold: float) -> Array:
     """(A, 2): first snippet and last snippet + 1 of each alarm, in time order."""
     above = np.pad(held_T >= threshold, 1)
-    edges: Array = np.flatnonzero(above[1:] != above[:-1])
-    return edges.reshape(-1, 2)
+    runs: Array = np.flatnonzero(above[1:] != above[:-1]).reshape(-1, 2)
+    return runs
 
 
 def anomalous_intervals(scores: VideoScores, threshold: float = 0.5, release: float = 1.0) -> list[Interval]:

@@ -112,27 +112,28 @@ def event_metrics(table: EventTable, classes: Sequence[str]) -> EventMetrics | N
     if not table.events or not hours:
         return None
     labels = [event.segment.label for event in table.events]
+    order = [label for label in dict.fromkeys([*classes, *labels]) if label in labels]
     return EventMetrics(
-        events={label: labels.count(label) for label in classes if label in labels},
+        events={label: labels.count(label) for label in order},
         normal_hours=hours,
-        points=tuple(_point(table, classes, rate, hours) for rate in RATES),
+        points=tuple(_point(table, order, rate, hours) for rate in RATES),
         curve=_curve(table, hours),
         release=table.release,
     )
 
 
-def _point(table: EventTable, classes: Sequence[str], rate: float, hours: float) -> OperatingPoint:
+def _point(table: EventTable, labels: Sequence[str], rate: float, hours: float) -> OperatingPoint:
     found = table.thresholds(rate)
     below, threshold = found or (1.0, math.inf)
     false_alarms = int(table.false_alarms.counts_at(np.array([threshold]))[0])
-    own = {label: [event for event in table.events if event.segment.label == label] for label in classes}
+    own = {label: [event for event in table.events if event.segment.label == label] for label in labels}
     return OperatingPoint(
         rate=rate,
         threshold=shortest_decimal(below, threshold) if found else None,
         false_alarms=false_alarms,
         false_alarms_per_hour=false_alarms / hours,
         figures=_figures(table.events, threshold),
-        per_class={label: _figures(events, threshold) for label, events in own.items() if events},
+        per_class={label: _figures(events, threshold) for label, events in own.items()},
     )
 
 

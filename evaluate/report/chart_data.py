@@ -41,9 +41,20 @@ class Axis:
     label: str
     low: float = 0.0
     high: float = 1.0
+    log: bool = False
+    """Logarithmic; `low` must be positive."""
+
+    def fraction(self, value: Any) -> Any:
+        """Position on the axis: 0 at `low`, 1 at `high`."""
+        if self.log:
+            return np.log(value / self.low) / np.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
 
     def ticks(self) -> list[float]:
-        """Three to seven round numbers inside the range."""
+        """Three to seven round numbers inside the range; the powers of ten on a logarithmic axis."""
+        if self.log:
+            powers = range(math.ceil(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)
+            return [10.0**power for power in powers]
         span = max(self.high - self.low, 1e-12)
         power: float = 10.0 ** math.floor(math.log10(span / 4))
         step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= span / 5)

@@ -8,7 +8,8 @@ from pathlib import Path
 from evaluate.metrics.segments import PROTOCOLS
 from evaluate.report.chart_data import line_colour
 from evaluate.report.charts import curve_charts
-from evaluate.report.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Metrics
+from evaluate.report.event_charts import event_charts
+from evaluate.report.headlines import EVENT_HEADLINES, FRAME_HEADLINES, VIDEO_HEADLINES, Metrics
 from evaluate.report.metrics_file import METRICS_FILE, read_metrics
 from evaluate.report.page import environment
 from evaluate.report.svg import css_colour
@@ -36,7 +37,7 @@ def compare_runs(runs: Sequence[Path], out: Path) -> Path:
     if len(runs) < 2:
         raise InputError(f"comparing needs at least two runs, {len(runs)} given")
     metrics = [read_metrics(find_metrics(run)) for run in runs]
-    named = list(zip(_names(runs, metrics), metrics, strict=True))
+    named = list(zip(run_names(runs, metrics), metrics, strict=True))
     page = (
         environment()
         .get_template("compare.html.j2")
@@ -45,11 +46,12 @@ def compare_runs(runs: Sequence[Path], out: Path) -> Path:
             colours=[css_colour(line_colour(index)) for index in range(len(named))],
             groups=[
                 ("Headlines", list(_headline_rows(metrics))),
+                *_event_groups(metrics),
                 *_map_groups(metrics),
                 *_class_groups(metrics),
             ],
-            curves=curve_charts(named),
-            warnings=_warnings(named),
+            curves=[*curve_charts(named), *event_charts(named)],
+            warnings=run_warnings(named),
         )
     )
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +70,7 @@ def find_metrics(run: Path) -> Path:
     return found
 
 
-def _names(runs: Sequence[Path], metrics: Sequence[Metrics]) -> list[str]:
+def run_names(runs: Sequence[Path], metrics: Sequence[Metrics]) -> list[str]:
     """Titles of the runs; runs with equal titles get their folder added."""
     titles = [str(one["title"]) for one in metrics]
     counts = Counter(titles)
@@ -84,6 +86,22 @@ def _headline_rows(metrics: Sequence[Metrics]) -> Iterator[Row]:
         values = [headline.value(one) for one in metrics]
         intervals = [headline.interval(one) for one in metrics]
         yield _row(headline.title, values, headline.description, intervals, lower=headline.lower_is_better)
+
+
+def _event_groups(metrics: Sequence[Metrics]) -> Iterator[tuple[str, list[Row]]]:
+    for rate, headlines in EVENT_HEADLINES.items():
+        rows = [
+            _row(
+                headline.title,
+                [headline.value(one) for one in metrics],
+                headline.description,
+                [headline.interval(one) for one in metrics],
+                lower=headline.lower_is_better,
+            )
+            for headline in headlines
+        ]
+        if any(value is not None for row in rows for value in row.values):
+            yield f"Events at {rate:g} false alarms an hour", rows
 
 
 def _map_groups(metrics: Sequence[Metrics]) -> Iterator[tuple[str, list[Row]]]:
@@ -104,6 +122,17 @@ def _class_groups(metrics: Sequence[Metrics]) -> Iterator[tuple[str, list[Row]]]
         rows = [row for row in rows if any(value is not None for value in row.values)]
         if rows:
             yield title, rows
+    yield from _event_class_group(metrics)
+
+
+def _event_class_group(metrics: Sequence[Metrics]) -> Iterator[tuple[str, list[Row]]]:
+    known = [(one.get("events") or {}).get("per_class", {}) for one in metrics]
+    rows = [
+        _row(label, [100 * found[label]["at"]["1"]["found"] if label in found else None for found in known])
+        for label in dict.fromkeys(label for found in known for label in found)
+    ]
+    if rows:
+        yield "Events found by class, at 1 false alarm an hour", rows
 
 
 def _row(
@@ -114,23 +143,27 @@ def _row(
     *,
     lower: bool = False,
 ) -> Row:
-    """`best` is empty if all runs have the same value at two decimal places."""
+    spans = tuple(intervals or [None] * len(values))
+    return Row(title, description, tuple(values), spans, best_of(values, lower=lower))
+
+
+def best_of(values: Sequence[float | None], *, lower: bool = False) -> frozenset[int]:
+    """Indices of the best values; empty if all that are known are the same at two decimal places."""
     shown = [None if value is None else round(value, 2) for value in values]
     known = [value for value in shown if value is not None]
     best = (min if lower else max)(known, default=None)
-    at_best = {index for index, value in enumerate(shown) if value == best} if len(set(known)) > 1 else set()
-    return Row(
-        title, description, tuple(values), tuple(intervals or [None] * len(values)), frozenset(at_best)
-    )
+    return frozenset(i for i, value in enumerate(shown) if value == best and len(set(known)) > 1)
 
 
-def _warnings(runs: Sequence[tuple[str, Metrics]]) -> list[str]:
+def run_warnings(runs: Sequence[tuple[str, Metrics]]) -> list[str]:
     """Differences that make the runs hard to compare, and the notes of each report."""
     found = []
     if len({metrics["digests"].get("truth") for _, metrics in runs}) > 1:
         found.append("The runs were evaluated on different test videos or annotations.")
     if len({metrics["threshold"] for _, metrics in runs}) > 1:
         found.append("False alarms were counted at different thresholds.")
+    if len({(metrics.get("events") or {}).get("release", 1.0) for _, metrics in runs}) > 1:
+        found.append("Alarms ended at different shares of their threshold (evaluate.release).")
     for name, metrics in runs:
         if left_out := metrics["counts"]["left_out"]:
             found.append(f"{name}: {left_out} of {metrics['counts']['test_videos']} test videos left out.")

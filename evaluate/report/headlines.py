@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from evaluate.metrics.events import RATES, event_key
+
 Metrics = Mapping[str, Any]
 """The content of a `metrics.json`."""
 
@@ -23,10 +25,10 @@ class Headline:
     lower_is_better: bool = False
 
     def value(self, metrics: Metrics) -> float | None:
-        """The value in percent; None if it is missing."""
+        """The value in percent, a delay in seconds; None if it is missing, or the file is older than it."""
         found: Any = metrics
         for key in self.path:
-            found = None if found is None else found[key]
+            found = None if found is None else found.get(key)
         return None if found is None else self.scale * found
 
     def interval(self, metrics: Metrics) -> tuple[float, float] | None:
@@ -36,6 +38,9 @@ class Headline:
 
     def paper(self, metrics: Metrics) -> float | None:
         """The paper's value in percent; None unless the test set is one of the paper's."""
+        published = {one["figure"]: one["paper"] for one in metrics.get("published") or ()}
+        if published:
+            return published.get("mAP AVG" if self.key == "map_published" else self.title)
         reference = metrics["paper"] or {}
         known = {reference.get("headline"): "value", "map_published": "map_average"}
         return reference.get(known.get(self.key, ""))
@@ -64,6 +69,36 @@ VIDEO_HEADLINES = (
     Headline("background", "Background prototypes", "likeliest class is normal",
              ("video", "background_accuracy")),
 )  # fmt: skip
+
+EVENT_FIGURES = (
+    ("found", "Events found", "share of the annotated events that an alarm meets", 100, False),
+    ("found_iou", "with IoU ≥ 0.3", "share of the events with an alarm of that IoU", 100, False),
+    (
+        "found_within_5s",
+        "found within 5 s",
+        "share of the events found at most 5 s after their start",
+        100,
+        False,
+    ),
+    ("delay_median_s", "median delay, s", "from the start of a found event to its first alarm", 1, True),
+    ("delay_p90_s", "90th percentile, s", "from the start of a found event to its first alarm", 1, True),
+)
+"""Key in `metrics.json`, title, description, scale, and whether lower is better."""
+EVENT_HEADLINES = {
+    rate: tuple(
+        Headline(
+            event_key(rate) if key == "found" else f"{event_key(rate)}_{key}",
+            title,
+            f"{description}, at {rate:g} false alarms an hour of normal footage",
+            ("events", "at", f"{rate:g}", key),
+            scale,
+            lower_is_better=lower,
+        )
+        for key, title, description, scale, lower in EVENT_FIGURES
+    )
+    for rate in RATES
+}
+"""The figures of events at each rate of false alarms; the first is the share of events found."""
 
 
 def missing_notes(metrics: Metrics, titles: Mapping[str, str] = MappingProxyType({})) -> list[str]:

@@ -12,7 +12,15 @@ from evaluate.evaluated_videos import EvaluatedVideo
 from evaluate.evaluation import Evaluation
 from evaluate.report.chart_data import class_hue, peaks
 from evaluate.report.charts import RawFeatures, curve_charts, feature_charts
-from evaluate.report.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Headline, Metrics, missing_notes
+from evaluate.report.event_charts import event_charts
+from evaluate.report.headlines import (
+    EVENT_HEADLINES,
+    FRAME_HEADLINES,
+    VIDEO_HEADLINES,
+    Headline,
+    Metrics,
+    missing_notes,
+)
 from evaluate.report.timeline import timeline
 from evaluate.report.video_table import TABLE_FILE, by_error
 from evaluate.snippet_times import seconds_at
@@ -61,6 +69,8 @@ def render_report(
             headlines=_headlines(metrics),
             reasons=[f"{note[0].upper()}{note[1:]}." for note in missing_notes(metrics)],
             curves=curve_charts([("this run", metrics)], curves_csv),
+            event_charts=event_charts([("this run", metrics)]),
+            example_threshold=_example_threshold(metrics),
             features=feature_charts(evaluation, raw_features),
             cards=_video_cards(evaluation, thumbnail),
             left_out=shortened(evaluation.left_out),
@@ -95,8 +105,15 @@ def fixed(value: float | None) -> str:
 def _headlines(metrics: Metrics) -> list[Headline]:
     """Headlines with a value: frame-level ones and video accuracy, or only video-level ones."""
     annotated = metrics["map"] or metrics["auc"]
-    shown = [*FRAME_HEADLINES, VIDEO_HEADLINES[0]] if annotated else VIDEO_HEADLINES
+    shown = [*FRAME_HEADLINES, EVENT_HEADLINES[1.0][0], VIDEO_HEADLINES[0]] if annotated else VIDEO_HEADLINES
     return [headline for headline in shown if headline.value(metrics) is not None]
+
+
+def _example_threshold(metrics: Metrics) -> str:
+    """A threshold of the events' table: that of 1 false alarm an hour, or the first that there is."""
+    points = (metrics["events"] or {}).get("at", {})
+    known = [points[rate]["threshold"] for rate in sorted(points, key=lambda rate: rate != "1")]
+    return next((f"{value:.9g}" for value in known if value is not None), "…")
 
 
 def _video_cards(evaluation: Evaluation, thumbnail: Thumbnail | None) -> list[VideoCard]:

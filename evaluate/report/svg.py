@@ -107,8 +107,8 @@ def _path(x_values: Array, y_values: Array, x: Axis, y: Axis) -> str:
 
 
 def _scale_x(value: Any, axis: Axis) -> Any:
-    return LEFT + (value - axis.low) / (axis.high - axis.low) * (WIDTH - LEFT - RIGHT)
+    return LEFT + axis.fraction(value) * (WIDTH - LEFT - RIGHT)
 
 
 def _scale_y(value: Any, axis: Axis) -> Any:
-    return HEIGHT - BOTTOM - (value - axis.low) / (axis.high - axis.low) * (HEIGHT - TOP - BOTTOM)
+    return HEIGHT - BOTTOM - axis.fraction(value) * (HEIGHT - TOP - BOTTOM)
