@@ -95,18 +95,6 @@ class VideoTruth:
         return frame_labels(own, n_frames, self.name)
 
 
-def video_truth(
-    name: str, path: Path, labels: Sequence[str], annotations: Mapping[Path, Sequence[Segment]]
-) -> VideoTruth:
-    """Ground truth of one manifest row; `annotations` maps absolute paths to segments.
-
-    `segments` is () for a normal video, and None for an anomalous video without annotations.
-    """
-    found = annotations.get(path.resolve())
-    segments = tuple(found) if found else (() if NORMAL in labels else None)
-    return VideoTruth(name, tuple(labels), segments)
-
-
 def frame_labels(segments: Iterable[Segment], n_frames: int, name: str = "video") -> NDArray[np.bool_]:
     """(n_frames,) bool, True inside any segment.
 

@@ -20,7 +20,6 @@ from evaluate.annotations import (
     VideoTruth,
     frame_labels,
     read_annotations,
-    video_truth,
     write_annotations,
     xd_violence_codes,
 )
@@ -75,14 +74,11 @@ def test_errors_name_missing_columns(tmp_path: Path) -> None:
         read_annotations(path)
 
 
-def test_truth_of_manifest_rows(tmp_path: Path) -> None:
-    annotations = {tmp_path / "a.mp4": [Segment("riot", 1, 2)]}
-    annotated = video_truth("a", tmp_path / "x" / ".." / "a.mp4", ("riot",), annotations)
-    assert annotated.segments == (Segment("riot", 1, 2),)
-    assert video_truth("b", tmp_path / "b.mp4", ("riot",), annotations).segments is None
-    assert video_truth("c", tmp_path / "c.mp4", ("normal",), annotations).segments == ()
-    with pytest.raises(ValueError, match="a: labelled 'normal'"):
-        video_truth("a", tmp_path / "a.mp4", ("normal",), annotations)
+def test_contradictory_truths_are_refused() -> None:
+    with pytest.raises(ValueError, match="a: labelled 'normal', but annotated with riot in frames 1 to 2"):
+        VideoTruth("a", ("normal",), (Segment("riot", 1, 2),))
+    with pytest.raises(ValueError, match=r"b: labelled 'normal', so it has no segments: give \(\)"):
+        VideoTruth("b", ("normal",), None)
     with pytest.raises(ValueError, match="d: a video needs at least one label"):
         VideoTruth("d", (), None)
 
