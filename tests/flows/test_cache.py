@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -97,6 +98,27 @@ def test_a_stage_is_stopped_at_its_time_limit(tmp_path: Path) -> None:
     assert time.monotonic() - began < 30
 
 
+def test_the_settings_are_the_limits_of_the_task(tmp_path: Path) -> None:
+    stage = Stage("train", 3, lambda run: {"epochs": 2}, Work(), lambda run: None, lambda run: None)
+    run = small_run(tmp_path, retries=3, retry_delay_s=2, timeout_h=0.5)
+    task = stage._task(run, "the key", True)
+    assert (task.name, task.retries, task.retry_delay_seconds) == ("train", 3, [2, 4, 8])
+    assert (task.timeout_seconds, task.refresh_cache, task.persist_result) == (1800, True, True)
+    again = stage._task(small_run(tmp_path), "the key", False)
+    assert (again.timeout_seconds, again.refresh_cache) == (None, False)
+    # Records of existing workspaces have such names.
+    assert stage.cache_key(run) == "train-v3-e0c139bb2d341382fa13954417ae9ec5"
+
+
+def test_a_stage_logs_its_summary_and_duration(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="flows"):
+        run_stage(tmp_path, lambda run: f"done {time.sleep(0.2)}")
+        run_stage(tmp_path, Work())
+    first, second = (record.message for record in caplog.records if record.name == "flows.pipeline.cache")
+    assert re.fullmatch(r"stage     done None \((0\.[2-9]|[1-9]\.\d|\d\d\.\d) s\)", first)
+    assert second == "stage     done None (Cached)"
+
+
 def test_a_record_holds_plain_values_under_the_cache_key(tmp_path: Path) -> None:
     run_stage(tmp_path, Work())
     (record,) = Workspace(tmp_path).cache.iterdir()
@@ -120,7 +142,9 @@ def test_a_record_of_an_older_version_is_used(tmp_path: Path) -> None:
     assert work.tries == 0
 
 
-def test_a_record_is_used_only_for_the_outputs_that_it_names(tmp_path: Path) -> None:
+def test_a_record_is_used_only_for_the_outputs_that_it_names(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     output, published = tmp_path / "output", []
 
     def work(run: Run) -> str:
@@ -156,6 +180,8 @@ def test_a_record_is_used_only_for_the_outputs_that_it_names(tmp_path: Path) -> 
     assert count(stage(version=2)) == 1
     assert count(stage(name="other")) == 1
     assert count(stage(inputs=lambda run: 1)) == 1
+    again = "stage: output files are missing or changed; running the stage again"
+    assert caplog.messages.count(again) == 2
 
 
 def test_an_incomplete_output_is_made_again(tmp_path: Path) -> None:

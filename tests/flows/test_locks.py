@@ -1,5 +1,6 @@
 """Locks: the message about the holder, waiting, release after a kill, one lock per card."""
 
+import fcntl
 import multiprocessing
 import os
 import re
@@ -33,6 +34,14 @@ def test_a_held_lock_names_its_holder_and_age(tmp_path: Path) -> None:
     since = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(0:00:0\d ago\)"
     pattern = rf"the folder is in use by process \d+ on \S+ since {since}; try later"
     assert re.fullmatch(pattern, str(refused.value))
+
+
+def test_a_holder_that_has_not_written_the_file_yet_is_another_process(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(BusyError) as refused, file_lock(tmp_path / "lock", "the folder"):
+            raise AssertionError("locked twice")
+    assert str(refused.value) == "the folder is in use by another process; wait for it"
 
 
 def test_a_waiting_process_logs_the_holder_and_gets_the_lock(
