@@ -17,6 +17,7 @@ from evaluate.evaluation import Evaluation
 from evaluate.metrics.bootstrap import ConfidenceInterval
 from evaluate.report.chart_data import thin
 from evaluate.report.event_values import event_values
+from evaluate.report.metrics_content import check_content
 from evaluate.report.published_results import paper_metrics_for
 from extract.atomic import write_atomically
 from extract.errors import InputError
@@ -35,15 +36,17 @@ def write_metrics(path: Path, metrics: Mapping[str, Any]) -> None:
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """The content of a `metrics.json`. Raises ValueError for another file or schema version."""
+    """The content of a `metrics.json`. Raises InputError for another file or version, or a missing key."""
     try:
-        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        metrics: dict[str, Any] = json.loads(text)
     except ValueError:  # no JSON, or not UTF-8
         metrics = {}
     if not isinstance(metrics, dict) or metrics.get("schema_version") != SCHEMA_VERSION:
         raise InputError(
             f"{path}: not a metrics.json of schema version {SCHEMA_VERSION}; evaluate the run again"
         )
+    check_content(text, path)
     return metrics
 
 

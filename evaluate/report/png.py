@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -107,16 +108,24 @@ def _draw_timeline(axis: Axes, scores: VideoScores, intervals: Sequence[Interval
     axis.stairs(scores.anomaly_T[highest], times, color=score_colour, linewidth=1.3)
     axis.stairs(scores.anomaly_T[highest], times, color=score_colour, alpha=0.12, fill=True)
     axis.axhline(threshold, color=rgb("faint"), linewidth=0.8, linestyle=(0, (4, 4)))
-    in_legend: set[str] = set()
+    in_legend: dict[str, Artist] = {}
     for interval in intervals:
         # Intervals of a detector without classes have a label that is no class; they get the first colour.
         index = scores.classes.index(interval.label) if interval.label in scores.classes else 1
-        label = None if interval.label in in_legend else interval.label
         colour = rgb(f"class-{index}")
-        axis.axvspan(interval.start_s, interval.end_s, color=colour, alpha=0.25, linewidth=0, label=label)
-        in_legend.add(interval.label)
+        span = axis.axvspan(interval.start_s, interval.end_s, color=colour, alpha=0.25, linewidth=0)
+        in_legend.setdefault(interval.label, span)
     if in_legend:
-        legend = axis.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=8, fontsize=8, frameon=False)
+        # Labels are passed here, not to the artists: matplotlib hides an artist whose label begins with `_`.
+        legend = axis.legend(
+            list(in_legend.values()),
+            list(in_legend),
+            loc="lower right",
+            bbox_to_anchor=(1, 1),
+            ncols=8,
+            fontsize=8,
+            frameon=False,
+        )
         for text in legend.get_texts():
             text.set_parse_math(False)  # a class name may contain dollar signs
     axis.set(xlim=(0, times[-1]), ylim=(0, 1.05), yticks=(0, 0.5, 1))

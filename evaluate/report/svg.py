@@ -96,11 +96,12 @@ def _grid(x: Axis, y: Axis) -> str:
 def _line(series: Series, x: Axis, y: Axis) -> str:
     dash = ' stroke-dasharray="4 4"' if series.dashed else ""
     path = _path(np.asarray(series.x, float), np.asarray(series.y, float), x, y)
-    return f'<path class="line" d="{path}" stroke="{css_colour(series.colour)}"{dash}/>'
+    kind = "dots" if np.size(series.x) == 1 else "line"
+    return f'<path class="{kind}" d="{path}" stroke="{css_colour(series.colour)}"{dash}/>'
 
 
 def _path(x_values: Array, y_values: Array, x: Axis, y: Axis) -> str:
-    """Path through the points; a single point is a line of length 0, drawn as a dot by its round caps."""
+    """Path through the points; a single point is a line of length 0, whose round caps are a dot."""
     px, py = thin(_scale_x(x_values, x), _scale_y(y_values, y))
     points = [f"{a:.1f} {b:.1f}" for a, b in zip(px, py, strict=True)]
     return f"M{points[0]}h0" if len(points) == 1 else "M" + "L".join(points) if points else ""

@@ -97,3 +97,15 @@ def test_names_and_classes_are_drawn_as_they_are(tmp_path: Path) -> None:
     scores = video_scores("caf\udce9 $x$ $\\frac", classes=classes, anomaly_T=np.ones(7))
     intervals = anomalous_intervals(scores)
     assert save_timeline(tmp_path / "all.png", scores, intervals).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_class_that_begins_with_an_underscore_is_in_the_legend(tmp_path: Path) -> None:
+    pictures = set()
+    for name in ("_fire", "_riot"):
+        fine = [[0.2, 0.5, 0.3]] * 7
+        scores = video_scores(
+            "film", classes=("normal", name, "smoke"), classes_TC=fine, anomaly_T=np.ones(7)
+        )
+        path = save_timeline(tmp_path / "all.png", scores, anomalous_intervals(scores))
+        pictures.add(path.read_bytes())
+    assert len(pictures) == 2  # the name in the legend is the only difference

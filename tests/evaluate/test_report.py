@@ -19,13 +19,14 @@ from evaluate.report import page as report_page
 from evaluate.report import write as report_write
 from evaluate.report.chart_data import Axis, LineChart, Series, peaks, thin
 from evaluate.report.compare import compare_runs
-from evaluate.report.metrics_file import read_metrics
+from evaluate.report.metrics_file import read_metrics, write_metrics
 from evaluate.report.published_results import paper_metrics_for
 from evaluate.report.svg import line_chart
 from evaluate.report.timeline import timeline
 from evaluate.report.training_curves import read_curves
 from evaluate.report.write import write_report
 from evaluate.scores import score_path, write_scores
+from extract.errors import InputError
 from extract.labels import UCF_CRIME_CLASSES
 from tests.evaluate.videos import small_test_set, video_scores, write_run
 
@@ -197,6 +198,26 @@ def test_reports_of_another_schema_are_refused(tmp_path: Path) -> None:
         read_metrics(tmp_path / "metrics.json")
 
 
+def test_a_report_without_a_key_is_refused_by_its_name(tmp_path: Path) -> None:
+    metrics = make_report(tmp_path)
+    path = tmp_path / "metrics.json"
+    for key, value, message in (
+        ("counts", None, "wrong counts .Input should be an object"),
+        ("counts", {"test_videos": 3}, "no counts.left_out;"),
+        ("map", {"published": metrics["map"]["published"]}, "no map.corrected;"),
+        ("notes", "one", "wrong notes "),
+    ):
+        write_metrics(path, metrics | {key: value})
+        with pytest.raises(InputError, match=rf"metrics\.json has (a )?{message}.*evaluate the run again"):
+            read_metrics(path)
+    for key in ("title", "missing", "per_class", "curves", "digests", "far", "video"):
+        write_metrics(path, {name: value for name, value in metrics.items() if name != key})
+        with pytest.raises(InputError, match=rf"metrics\.json has no {key}; evaluate the run again"):
+            read_metrics(path)
+    with pytest.raises(InputError, match=r"metrics\.json has no video; evaluate"):
+        compare_runs([path, tmp_path / "report"], tmp_path / "compare.html")
+
+
 def test_comparison_puts_runs_side_by_side(tmp_path: Path) -> None:
     first = make_report(tmp_path / "a", seed=0)
     second = make_report(tmp_path / "b", seed=1, notes=["chosen on the test set"])
@@ -277,7 +298,7 @@ def test_axes_have_a_few_round_ticks() -> None:
 
 def test_a_line_of_one_point_is_a_dot() -> None:
     chart = line_chart(LineChart("Validation", [Series("auc", [2.0], [0.7])], Axis("step", 1, 3), Axis("")))
-    assert 'class="line" d="M253.0 85.0h0"' in chart
+    assert 'class="dots" d="M253.0 85.0h0"' in chart  # wider than a line
 
 
 def test_thinned_lines_keep_their_shape() -> None:
