@@ -342,14 +342,20 @@ def test_a_process_killed_outright_resumes_to_the_same_bits(tmp_path: Path) -> N
 
 
 def kept_denormals() -> list[bool]:
-    """Whether each of torch's threads keeps denormal numbers; each computes some rows of the product."""
+    """For 16 blocks of rows of a product: True if its denormal values (about 5e-40) were kept, not set to 0.
+
+    Torch divides the rows among its threads, so that both threads compute some of the blocks.
+    """
     product = torch.full((1024, 512), 1e-22) @ torch.full((512, 1024), 1e-20)
     return (product.view(torch.int32) != 0).all(1).view(16, -1).all(1).tolist()
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["after other work", "first"])
 def test_denormal_numbers_are_flushed_in_all_threads_and_only_while_it_trains(before: bool) -> None:
-    """In a process of its own, because it matters whether torch's threads were started before."""
+    """Training before and after torch has started its threads, which it does at the first large product.
+
+    Each case runs in a new process, where no test has started them yet.
+    """
     script = f"""
 import torch
 from dsanet.training.seeding import run_seeded

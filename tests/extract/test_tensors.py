@@ -1,4 +1,4 @@
-"""Files that are no weights: nothing in them runs, and the message helps nobody to run it."""
+"""Weight files: tensors are read, files with code are refused without running it, damaged ones in a line."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""How a command ends: one line and exit code 2 for what the user can mend, else a bug report and 1."""
+"""Errors of commands: bad input is one line and exit code 2, any other error a bug report and exit code 1."""
 
 import errno
 import os
