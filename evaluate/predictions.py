@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from evaluate.scores import VideoScores
 from evaluate.snippet_times import snippet_frame, snippets_end, snippets_start
+from extract.errors import InputError
 
 Array = NDArray[Any]
 ANOMALOUS = "anomalous"
@@ -68,7 +69,10 @@ def held_scores(anomaly_T: Array, release: float = 1.0) -> Array:
     An alarm begins where the score reaches the threshold, and ends where it is below `release` times the
     threshold. So a snippet is in the alarm if its score reaches the threshold, or if the snippet before is in
     it and its score reaches `release` times the threshold. Without hysteresis (`release` 1): the scores.
+    Raises InputError for a `release` that is not in (0, 1].
     """
+    if not 0 < release <= 1:
+        raise InputError(f"the release is {release:g}, expected a share of the threshold in (0, 1]")
     if release == 1:
         return anomaly_T
     held_T: Array = anomaly_T.copy()

@@ -128,11 +128,16 @@ def _class_groups(metrics: Sequence[Metrics]) -> Iterator[tuple[str, list[Row]]]
 def _event_class_group(metrics: Sequence[Metrics]) -> Iterator[tuple[str, list[Row]]]:
     known = [(one.get("events") or {}).get("per_class", {}) for one in metrics]
     rows = [
-        _row(label, [100 * found[label]["at"]["1"]["found"] if label in found else None for found in known])
+        _row(label, [value and 100 * value for value in (_found_at_1(found.get(label)) for found in known)])
         for label in dict.fromkeys(label for found in known for label in found)
     ]
     if rows:
         yield "Events found by class, at 1 false alarm an hour", rows
+
+
+def _found_at_1(one: Metrics | None) -> float | None:
+    """Share of a class's events found at 1 false alarm an hour; None without such events."""
+    return None if one is None else one["at"].get("1", {}).get("found")
 
 
 def _row(

@@ -6,7 +6,8 @@ required.
 
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
+from typing_extensions import Self
 
 from extract.errors import InputError
 
@@ -41,6 +42,28 @@ class _Curves(BaseModel):
     pr: tuple[list[float], list[float]] | None
 
 
+class _EventCurve(BaseModel):
+    false_alarms_per_hour: list[float] = Field(min_length=1)
+    found: list[float]
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        if len(self.found) != len(self.false_alarms_per_hour):
+            raise InputError("its columns have different lengths")
+        return self
+
+
+class _EventClass(BaseModel):
+    at: dict[str, dict[str, float | None]]
+
+
+class _Events(BaseModel):
+    release: float
+    at: dict[str, dict[str, float | None]]
+    per_class: dict[str, _EventClass]
+    curve: _EventCurve
+
+
 class _Metrics(BaseModel):
     title: str
     notes: list[str]
@@ -51,6 +74,7 @@ class _Metrics(BaseModel):
     missing: dict[str, str]
     threshold: float
     map: _Maps | None
+    events: _Events | None = None
     video: _Video
     confidence_intervals: dict[str, tuple[float, float] | None]
     per_class: list[_Class]

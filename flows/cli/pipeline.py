@@ -192,6 +192,12 @@ def score(
     threshold: Annotated[
         float, typer.Option(help="Anomaly score from which a snippet counts as anomalous.", min=0, max=1)
     ] = 0.5,
+    release: Annotated[
+        float,
+        typer.Option(
+            help="An interval goes on until the score is below this share of the threshold.", min=0.01, max=1
+        ),
+    ] = 1.0,
     weights: Annotated[
         str | None,
         typer.Option(help="Path of the CLIP weights, if they have moved since the training."),
@@ -202,7 +208,9 @@ def score(
     from flows.pipeline.score import score_videos
     from flows.workspace.model_reference import checkpoint_folder
 
-    result = score_videos(videos, checkpoint_folder(model), out, threshold=threshold, weights=weights)
+    result = score_videos(
+        videos, checkpoint_folder(model), out, threshold=threshold, release=release, weights=weights
+    )
     print_scored(result.videos, result.failures, result.notes, out)
     raise typer.Exit(0 if result.videos else 1)
 

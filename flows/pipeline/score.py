@@ -53,6 +53,7 @@ def score_videos(
     out: Path,
     *,
     threshold: float,
+    release: float = 1.0,
     weights: str | None = None,
     runtime: ExtractRuntime | None = None,
 ) -> ScoreResult:
@@ -68,6 +69,7 @@ def score_videos(
         model: a checkpoint folder, or a workspace with a model
         out: folder for the results
         threshold: anomaly score in [0, 1] from which a snippet counts as anomalous
+        release: share of the threshold, in (0, 1], below which an interval ends (hysteresis; 1: none)
         weights: CLIP weights (`openai`, `random` or a path) if they are not where they were in training; all
             other extraction settings are those of the checkpoint
         runtime: device, workers and error handling of the extraction
@@ -96,7 +98,7 @@ def score_videos(
         if names:
             infer(names, workspace.features, model, workspace.scores, info.infer, device=runtime.device)
     scores = [read_scores(score_path(workspace.scores, name)) for name in names]
-    scored = [ScoredVideo(video, anomalous_intervals(video, threshold)) for video in scores]
+    scored = [ScoredVideo(video, anomalous_intervals(video, threshold, release)) for video in scores]
     if scored:
         _write_intervals(out / "intervals.csv", scored)
         save_timeline(out / "timeline.png", scores, [video.intervals for video in scored], threshold)

@@ -8,8 +8,11 @@ from pydantic import Field, field_validator
 from extract.config import StrictModel
 from extract.errors import InputError
 
-Figure = Literal["auc", "ap", "anomaly_auc", "map_corrected", "map_published", "video_auc", "video_ap"]
-"""Figures that the gate can compare: higher is better for each, and none depends on a threshold."""
+Figure = Literal[
+    "auc", "ap", "anomaly_auc", "map_corrected", "map_published", "video_auc", "video_ap",
+    "events_at_0.1", "events_at_1", "events_at_10",
+]  # fmt: skip
+"""Figures that the gate can compare: higher is better for each, and none depends on a chosen threshold."""
 
 
 class GateConfig(StrictModel):

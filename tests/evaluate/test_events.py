@@ -17,6 +17,7 @@ from evaluate.metrics.event_table import Event, EventTable, event_table, matches
 from evaluate.metrics.events import EventMetrics, OperatingPoint, event_metrics, shortest_decimal
 from evaluate.predictions import anomalous_intervals, held_scores
 from evaluate.scores import expand_to_frames
+from extract.errors import InputError
 from tests.evaluate.videos import CLASSES, video_scores
 
 
@@ -304,6 +305,9 @@ def test_an_alarm_with_hysteresis_goes_on_until_the_score_is_below_the_release()
     scores = video_scores(n_frames=128, anomaly_T=[0.5, 0.8, 0.5, 0.6, 0.3, 0.5, 0.4, 0.9], classes_TC=None)
     held = held_scores(scores.anomaly_T, 0.625)  # at 0.8 until below 0.5
     assert held.tolist() == pytest.approx([0.5, 0.8, 0.8, 0.8, 0.48, 0.5, 0.5, 0.9])
+    for wrong in (0, -0.5, 1.01):
+        with pytest.raises(InputError, match="expected a share of the threshold"):
+            held_scores(scores.anomaly_T, wrong)
     found = anomalous_intervals(scores, 0.8, 0.625)
     assert [(one.start_frame, one.end_frame) for one in found] == [(16, 64), (112, 128)]
     assert [(i.start_frame, i.end_frame) for i in anomalous_intervals(scores, 0.8)] == [(16, 32), (112, 128)]

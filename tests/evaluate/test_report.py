@@ -19,7 +19,7 @@ from evaluate.report import page as report_page
 from evaluate.report import write as report_write
 from evaluate.report.chart_data import Axis, LineChart, Series, peaks, thin
 from evaluate.report.compare import compare_runs
-from evaluate.report.metrics_file import read_metrics, write_metrics
+from evaluate.report.metrics_file import build_metrics, read_metrics, write_metrics
 from evaluate.report.published_results import paper_metrics_for
 from evaluate.report.svg import line_chart
 from evaluate.report.timeline import timeline
@@ -198,6 +198,10 @@ def test_reports_of_another_schema_are_refused(tmp_path: Path) -> None:
         read_metrics(tmp_path / "metrics.json")
 
 
+def _with_curve(metrics: dict[str, Any], rates: list[float], found: list[float]) -> dict[str, Any]:
+    return metrics["events"] | {"curve": {"false_alarms_per_hour": rates, "found": found}}
+
+
 def test_a_report_without_a_key_is_refused_by_its_name(tmp_path: Path) -> None:
     metrics = make_report(tmp_path)
     path = tmp_path / "metrics.json"
@@ -206,6 +210,9 @@ def test_a_report_without_a_key_is_refused_by_its_name(tmp_path: Path) -> None:
         ("counts", {"test_videos": 3}, "no counts.left_out;"),
         ("map", {"published": metrics["map"]["published"]}, "no map.corrected;"),
         ("notes", "one", "wrong notes "),
+        ("events", {**metrics["events"], "curve": {"found": [1]}}, "no events.curve.false_alarms_per_hour;"),
+        ("events", _with_curve(metrics, [], []), "wrong events.curve.false_alarms_per_hour "),
+        ("events", _with_curve(metrics, [1], []), "wrong events.curve .*different lengths"),
     ):
         write_metrics(path, metrics | {key: value})
         with pytest.raises(InputError, match=rf"metrics\.json has (a )?{message}.*evaluate the run again"):
@@ -233,8 +240,74 @@ def test_comparison_puts_runs_side_by_side(tmp_path: Path) -> None:
     best = re.search(r'class="best">([\d.]+)', row[1])
     assert best
     assert best[1] == f"{100 * max(first['auc'], second['auc']):.2f}"
-    assert text.count('class="line"') == 5  # two ROC curves, chance, two PR curves
+    assert text.count('class="line"') == 7  # two ROC curves, chance, two PR curves, two curves of events
+    for rate, values in first["events"]["at"].items():
+        assert f"Events at {rate} false alarms an hour" in text
+        assert f"{100 * values['found']:.2f}" in text
     assert "different test videos" not in text
+
+
+def test_comparison_takes_files_from_before_there_were_figures_of_events(tmp_path: Path) -> None:
+    make_report(tmp_path / "new")
+    old = make_report(tmp_path / "old", seed=1)
+    del old["events"]
+    old["title"] = "old"
+    old["confidence_intervals"] = {"auc": old["confidence_intervals"]["auc"]}
+    write_metrics(tmp_path / "old.json", old)
+    text = compare_runs([tmp_path / "new", tmp_path / "old.json"], tmp_path / "compare.html").read_text()
+    rows = re.findall(r"<tr><th[^>]*>Events found</th>(.*?)</tr>", text)
+    assert [cells.split("<td")[-1] for cells in rows] == [">–</td>"] * 3
+    assert text.count('class="line"') == 6  # one curve of events
+    text = compare_runs([tmp_path / "old.json"] * 2, tmp_path / "compare.html").read_text()
+    assert "false alarms an hour" not in text
+
+
+def test_events_are_in_the_metrics_and_on_the_page_with_a_threshold_to_copy(tmp_path: Path) -> None:
+    metrics = make_report(tmp_path, config=EvaluateConfig(bootstrap=5, release=0.8))
+    events = metrics["events"]
+    assert events["count"] == 5
+    assert (events["iou"], events["within_s"], events["lasting_alarm_s"], events["release"]) == (
+        0.3,
+        5,
+        60,
+        0.8,
+    )
+    assert events["normal_hours"] == pytest.approx((1186 - 348) / 25 / 3600)  # 25 frames a second
+    assert list(events["at"]) == ["0.1", "1", "10"]
+    assert {label: one["count"] for label, one in events["per_class"].items()} == {"riot": 2, "fire": 3}
+    point = events["at"]["1"]
+    assert point["false_alarms"] == 0
+    assert 0 < point["found_iou"] <= point["found"] == 1
+    assert point["found_within_5s"] <= point["found"]
+    assert (
+        point["found"]
+        == sum(one["count"] * one["at"]["1"]["found"] for one in events["per_class"].values()) / 5
+    )
+    curve = events["curve"]
+    assert curve["false_alarms_per_hour"] == sorted(curve["false_alarms_per_hour"])
+    assert curve["threshold"] == sorted(curve["threshold"], reverse=True)
+    assert len({len(values) for values in curve.values()}) == 1
+    assert metrics["confidence_intervals"]["events_at_1"] is not None
+    assert "events" not in metrics["missing"]
+    text = (tmp_path / "report" / "index.html").read_text()
+    assert f"--threshold {point['threshold']} --release 0.8</code>" in text
+    assert "5 annotated events and 0.01 h of normal footage" in text
+
+
+def test_the_reason_for_missing_figures_of_events_is_in_the_metrics(tmp_path: Path) -> None:
+    def missing(truth: VideoTruth) -> str:
+        write_scores(score_path(tmp_path, truth.name), video_scores(truth.name, 48), {})
+        evaluation = evaluate_scores(tmp_path, [truth], EvaluateConfig(bootstrap=0))
+        metrics = build_metrics(evaluation, title="one video")
+        assert metrics["events"] is None
+        assert "Events and false alarms" not in write_report(tmp_path, evaluation, title="one").read_text()
+        return metrics["missing"]["events"]
+
+    assert missing(VideoTruth("quiet", ("normal",), ())) == "undefined: no test video has annotated events"
+    whole = VideoTruth("whole", ("riot",), (Segment("riot", 0, 48),))
+    assert missing(whole) == "undefined: no test video has normal footage"
+    blind = VideoTruth("blind", ("riot",), None)
+    assert missing(blind) == "1 anomalous video(s) without temporal annotations, first: blind"
 
 
 def test_comparison_warns_of_different_test_sets_and_thresholds(tmp_path: Path) -> None:

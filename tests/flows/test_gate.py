@@ -72,6 +72,23 @@ def test_without_annotations_the_gate_takes_video_level_figures_only() -> None:
     check_gate(blurred, GateConfig(margins={"video_auc": 0.01}))
 
 
+def test_the_gate_may_judge_the_events_found_at_a_rate_of_false_alarms(tmp_path: Path) -> None:
+    """The champion's alarms follow the events; the challenger's are in normal footage."""
+    truths = write_scores_of(tmp_path / "champion", 1.0)
+    write_scores_of(tmp_path / "challenger", -1.0)
+    gate = GateConfig(margins={"events_at_0.1": 0.02, "events_at_1": 0.02, "events_at_10": 0.1})
+    decision = decide_promotion("key", tmp_path / "champion", tmp_path / "challenger", truths, gate)
+    assert not decision.promoted
+    for name, one in decision.figures.items():
+        assert (one.champion, one.challenger, one.holds) == (1.0, 0.0, False)
+        assert f"{name} {one.difference:+.4f} (margin {one.margin:g})" in decision.reason
+    same = decide_promotion("key", tmp_path / "champion", tmp_path / "champion", truths, gate)
+    assert same.promoted
+    blurred = [replace(truth, segments=None) for truth in truths if not truth.is_normal]
+    with pytest.raises(ValueError, match="the gate needs events_at_1, which need temporal annotations"):
+        check_gate(blurred, GateConfig(margins={"events_at_1": 0.02}))
+
+
 def test_the_audit_split_shows_the_figures_that_it_allows(tmp_path: Path) -> None:
     champion, challenger = tmp_path / "champion", tmp_path / "challenger"
     truths = write_scores_of(champion, 1.0)

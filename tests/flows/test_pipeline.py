@@ -18,6 +18,7 @@ import torch
 
 from dsanet.checkpoint import read_info
 from dsanet.inference import Scorer
+from evaluate.predictions import anomalous_intervals
 from extract.config import ExtractConfig
 from extract.errors import InputError, MissingFileError
 from extract.failures import read_failures
@@ -106,6 +107,10 @@ def test_score_videos_writes_intervals_and_a_timeline(
     header, row = (tmp_path / "intervals.csv").read_text().splitlines()
     assert header == "video,start_s,end_s,start_frame,end_frame,class,score"
     assert row.startswith(f"{clip.stem},0.00,")
+    peak = float(video.scores.anomaly_T.max())
+    lasting = score_videos([clip], finished.root, tmp_path, threshold=peak, release=0.01).videos[0]
+    assert lasting.intervals == anomalous_intervals(video.scores, peak, release=0.01)
+    assert lasting.intervals[-1].end_frame == video.scores.n_frames  # no score is below 0.01 of the peak
 
 
 def test_torch_has_no_more_threads_than_the_processors_that_may_be_used(
