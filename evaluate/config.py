@@ -1,5 +1,7 @@
 """Settings of an evaluation. Both mAP protocols are always computed."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -23,6 +25,11 @@ class EvaluateConfig(BaseModel):
     )
     only_scored: bool = Field(
         default=False, description="evaluate only videos with a score file; the others are counted and listed"
+    )
+    dataset: Literal["ucf-crime", "xd-violence"] | None = Field(
+        default=None,
+        description="published test set that the videos are from, whose published figures the report shows; "
+        "empty: told by the classes and the number of test videos",
     )
     bootstrap: int = Field(
         default=1000, ge=0, le=100_000, description="bootstrap resamples of the videos; 0 for no intervals"

@@ -29,7 +29,7 @@ from extract.decode.worker import Failed, Finished, Job, Opened
 from extract.encoder import FrameEncoder, load_encoder
 from extract.errors import InputError, MissingFileError
 from extract.failures import Failure, append_failure, read_failures, write_failures
-from extract.manifest import VideoRecord
+from extract.manifest import VideoRecord, check_name
 from extract.progress import ExtractProgress, ProgressTracker
 from extract.reuse import is_imported, is_up_to_date, locked_feature_folder
 from extract.snippets import Picks
@@ -77,8 +77,9 @@ def extract_videos(
 
     Raises:
         FileNotFoundError: There are no weights.
-        InputError: The weights or the device are not usable, two videos have the same name, a video is gone
-            whose features are outdated, the folder is not writable, or another extraction is running in it.
+        InputError: The weights or the device are not usable, a name cannot be a file's, two videos have the
+            same name, a video is gone whose features are outdated, the folder is not writable, or another
+            extraction is running in it.
 
     Examples:
         >>> from pathlib import Path
@@ -88,7 +89,7 @@ def extract_videos(
         >>> extract_videos([video], Path("features"), ExtractConfig(weights="random"))
         ExtractResult(extracted=['video'], reused=[], failures=[])
     """
-    _require_unique_names(records)
+    _check_names(records)
     with _sigterm_as_exit(), locked_feature_folder(features_dir):
         if all(is_imported(record, features_dir) for record in records):
             return _only_reused(records, features_dir)  # needs no weights
@@ -112,7 +113,9 @@ def _only_reused(records: Sequence[VideoRecord], features_dir: Path) -> ExtractR
     return ExtractResult([], names, [])
 
 
-def _require_unique_names(records: Sequence[VideoRecord]) -> None:
+def _check_names(records: Sequence[VideoRecord]) -> None:
+    for record in records:
+        check_name(record.name)
     name, count = next(iter(Counter(record.name for record in records).most_common(1)), ("", 0))
     if count > 1:
         raise InputError(f"{count} videos are named {name!r}; names must be unique, feature files carry them")

@@ -10,7 +10,7 @@ from extract.config import EncoderFingerprint, ExtractConfig, ExtractRuntime
 from extract.errors import InputError
 from extract.manifest import VideoRecord
 from extract.source import SourceInfo, file_digest
-from extract.store import FeatureFileError, feature_path, read_features
+from extract.store import IMPORTED, FeatureFileError, FeatureMeta, feature_path, read_features
 
 
 def is_up_to_date(
@@ -29,11 +29,26 @@ def is_up_to_date(
         meta = read_features(feature_path(features_dir, record.name)).meta
     except (OSError, FeatureFileError):  # missing, unreadable or damaged: extracted again
         return False
+    if _is_imported(meta, record):
+        return True
     if meta.encoder != fingerprint or not meta.config.same_features_as(config):
         return False
     if meta.source.damage and not runtime.partial:
         return False
     return _is_unchanged(record.path, meta.source, verify=runtime.verify)
+
+
+def is_imported(record: VideoRecord, features_dir: Path) -> bool:
+    """True if the features were imported and there is no video that others could be extracted from."""
+    try:
+        meta = read_features(feature_path(features_dir, record.name)).meta
+    except (OSError, FeatureFileError):
+        return False
+    return _is_imported(meta, record)
+
+
+def _is_imported(meta: FeatureMeta, record: VideoRecord) -> bool:
+    return meta.decoder == IMPORTED and not record.path.exists()
 
 
 def _is_unchanged(video: Path, source: SourceInfo, *, verify: bool) -> bool:

@@ -2,7 +2,7 @@
 
 Layout, readable with h5py alone (T snippets):
 
-    features     (T, crops, 512) float16    CLIP embeddings, not normalised
+    features     (T, crops, 512) float16    CLIP embeddings, not normalised; imported ones may be float32
     frame_index  (T,) int64                 frame that represents the snippet, from 0 in presentation order
     time_s       (T,) float64               presentation time of that frame, in seconds
     start_s      (T,) float64               start of the first frame of the snippet, in seconds
@@ -38,6 +38,10 @@ _GROUPS = ("source", "encoder", "config")
 _SPANS = ("start_s", "end_s")
 
 
+IMPORTED = "none"
+"""Decoder of features that were imported: there is no video to extract them from."""
+
+
 class FeatureFileError(InputError):
     """A file that is damaged, incomplete or not a feature file."""
 
@@ -50,7 +54,7 @@ class FeatureMeta(StrictModel):
     encoder: EncoderFingerprint
     config: ExtractConfig
     decoder: str
-    """`pyav-sparse`, `pyav-full` or `decord`."""
+    """`pyav-sparse`, `pyav-full` or `decord`; IMPORTED for features without a video."""
     decoder_reason: str
 
 
@@ -208,7 +212,9 @@ def _checked_image(path: Path) -> bytes:
 def _check_shapes(features: VideoFeatures) -> None:
     snippets = len(features.frame_index)
     wanted = (snippets, features.meta.config.crops, FEATURE_DIM)
-    if features.features.shape != wanted or features.features.dtype != np.float16:
+    # float32 only in features that were imported and that float16 would round.
+    exact = features.features.dtype in (np.float16, np.float32)
+    if features.features.shape != wanted or not exact:
         got = f"{features.features.shape} {features.features.dtype}"
         raise ValueError(f"features of {features.name} are {got}, expected {wanted} float16")
     times = [t for t in (features.time_s, features.start_s, features.end_s) if t is not None]

@@ -61,6 +61,7 @@ LEVELS = {
         {"training"},
         {"checkpoint"},
         {"released_weights", "released_features"},
+        {"feature_lists"},
         {"detectors"},
         {"layers"},
     ),

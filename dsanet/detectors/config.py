@@ -188,9 +188,10 @@ class TrainConfig(StrictModel):
         lt=1,
         description="part of the training videos used for validation if the manifest has no val split",
     )
-    select_on: Literal["val", "test"] = Field(
+    select_on: Literal["val", "test", "none"] = Field(
         "val",
-        description="split that selects the checkpoint; `test` is usual in the field and is noted in reports",
+        description="split that selects the checkpoint; test: usual in the field, noted in reports; none: "
+        "all training videos are trained on, and the last weights kept",
     )
     validate_every: int = Field(
         1, ge=1, description="epochs between validations (the last epoch is always validated)"

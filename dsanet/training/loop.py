@@ -65,7 +65,12 @@ class TrainingLoop:
         self.first_step = self._resume()
         self.curves = Curves(out_dir, self.first_step, net.terms)
 
-    def run(self, on_progress: Callable[[TrainProgress], None] | None, interrupted: Event) -> None:
+    def run(
+        self,
+        on_progress: Callable[[TrainProgress], None] | None,
+        interrupted: Event,
+        on_epoch: Callable[[int, Detector], None] | None = None,
+    ) -> None:
         """Train to the last step, or until `interrupted` is set. Raises NonFiniteLossError."""
         epochs = -(-self.steps // self.steps_per_epoch)
         for step in range(self.first_step, self.steps):
@@ -74,6 +79,8 @@ class TrainingLoop:
             epoch = step // self.steps_per_epoch + 1
             losses = self._update(step)
             metrics = self._validate(step + 1)
+            if on_epoch is not None and self._validation_due(step + 1):
+                on_epoch(step + 1, self.net.eval())
             self.curves.write(epoch, step + 1, losses | metrics)
             if (step + 1) % self.config.save_every == 0 and step + 1 < self.steps:
                 self._save(step + 1)

@@ -80,7 +80,7 @@ def split_records(
     """The records to train on, and those to select the checkpoint on.
 
     If the manifest has no val split, a part of the training videos is used; the part is empty if there are
-    too few of them. Raises ValueError for select_on = test without test videos.
+    too few of them, or with select_on = none. Raises ValueError for select_on = test without test videos.
     """
     by_split = {
         split: [record for record in records if record.split == split] for split in ("train", "val", "test")
@@ -89,6 +89,8 @@ def split_records(
         if not by_split["test"]:
             raise InputError("select_on = test, but the manifest has no test videos")
         return by_split["train"], by_split["test"]
+    if config.select_on == "none":
+        return by_split["train"], []
     if by_split["val"]:
         return by_split["train"], by_split["val"]
     return hold_out_validation(by_split["train"], config.val_fraction, config.seed)

@@ -51,6 +51,7 @@ def train(
     device: str = "auto",
     start_from: Path | None = None,
     on_progress: Callable[[TrainProgress], None] | None = None,
+    on_epoch: Callable[[int, Detector], None] | None = None,
 ) -> Path:
     """Train a detector on the `train` records and write a checkpoint to `out_dir`; returns `out_dir`.
 
@@ -70,6 +71,8 @@ def train(
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
         start_from: A checkpoint with the same `model`, whose weights the training starts from.
         on_progress: Called after every update, in the thread of the training.
+        on_epoch: Called at the end of the epochs of `train.validate_every`, with the number of updates so far
+            and the detector; a training that continues calls it again for the epochs that it repeats.
 
     Raises:
         FileNotFoundError: A feature file is missing.
@@ -96,7 +99,7 @@ def train(
     def run(interrupted: Event) -> tuple[Detector, TrainingLoop]:
         net = _initial_model(model, start_from).to(resolve_device(device))
         loop = TrainingLoop(net, bags, select, config, _draft_folder(out_dir), run_id)
-        loop.run(on_progress, interrupted)
+        loop.run(on_progress, interrupted, on_epoch)
         return net, loop
 
     net, loop = run_seeded(config.seed, run)
@@ -190,7 +193,7 @@ def _notes(model: DetectorConfig, config: TrainConfig, bags: Bags, best: Best | 
     """Notes that every report on this checkpoint shows."""
     random = clip_weights(model) == "random" or bags.encoder.weights_digest.startswith("random")
     notes = {
-        NO_SELECTION_NOTE: best is None,
+        NO_SELECTION_NOTE: best is None and config.select_on != "none",
         TEST_NOTE: config.select_on == "test",
         RANDOM_NOTE: random,
         model.feature_note: bool(model.feature_note),

@@ -15,6 +15,7 @@ from typing import Any
 from evaluate.evaluated_videos import EvaluatedVideo, missing_segments_reason
 from evaluate.evaluation import Evaluation
 from evaluate.metrics.bootstrap import ConfidenceInterval
+from evaluate.report.beside_published import as_json, beside_published
 from evaluate.report.chart_data import thin
 from evaluate.report.event_values import event_values
 from evaluate.report.metrics_content import check_content
@@ -60,7 +61,8 @@ def build_metrics(
 ) -> dict[str, Any]:
     """The content of `metrics.json`. Missing metrics are null, and `missing` gives the reason for each."""
     n_test = len(evaluation.videos) + len(evaluation.left_out)
-    paper = paper_metrics_for(evaluation.classes, n_test)
+    paper = paper_metrics_for(evaluation.classes, n_test, evaluation.config.dataset)
+    detector = (run_config or {}).get("model", {}).get("detector", "")
     metrics: dict[str, Any] = _json_values(
         {
             "schema_version": SCHEMA_VERSION,
@@ -77,6 +79,7 @@ def build_metrics(
             "per_class": [asdict(found) for found in evaluation.per_class],
             "confusion": {c.title: c.counts_CC.tolist() for c in evaluation.confusions},
             "paper": None if paper is None else {**asdict(paper), "classes": sorted(paper.classes)},
+            "published": as_json(beside_published(evaluation, detector, paper.dataset)) if paper else [],
             "normal_distance": _mean_distances(evaluation),
             "counts": _counts(evaluation),
             "left_out": list(evaluation.left_out),

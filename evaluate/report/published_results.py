@@ -1,7 +1,9 @@
 """Published results to compare with: of DSANet (tables 1 to 6 of the paper) and of the other detectors."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from evaluate.metrics.segments import IOU_THRESHOLDS
 from extract.labels import UCF_CRIME_CLASSES, XD_VIOLENCE_CLASSES
 
 
@@ -43,12 +45,23 @@ PAPER_METRICS = (
 )
 
 
-def paper_metrics_for(classes: tuple[str, ...], n_videos: int) -> PaperMetrics | None:
+def paper_metrics_for(
+    classes: tuple[str, ...], n_videos: int, dataset: str | None = None
+) -> PaperMetrics | None:
     """The paper's results if classes and number of test videos are those of a data set, else None.
 
-    The number matters because other footage may have the same classes.
+    The number matters because other footage may have the same classes; it does not if `dataset`
+    (`ucf-crime`) says which test set the videos are from.
     """
-    return next((p for p in PAPER_METRICS if p.classes == set(classes) and p.test_videos == n_videos), None)
+    return next(
+        (
+            paper
+            for paper in PAPER_METRICS
+            if paper.classes == set(classes)
+            and (paper.test_videos == n_videos if dataset is None else paper.dataset.casefold() == dataset)
+        ),
+        None,
+    )
 
 
 @dataclass(frozen=True)
@@ -104,6 +117,68 @@ RESULTS = (
     _result("text-manual", "XD-Violence", ap=81.05, map_published=28.05),
     _result("text-learned", "XD-Violence", ap=82.88, map_published=28.26),
 )
+
+
+def _table(headline: str, value: float, map_per_iou: tuple[float, ...], average: float) -> dict[str, float]:
+    per_iou = {f"mAP@{iou}": found for iou, found in zip(IOU_THRESHOLDS, map_per_iou, strict=True)}
+    return {headline: value, **per_iou, "mAP AVG": average}
+
+
+PAPERS = {
+    **{
+        ("dsanet", paper.dataset): _table(
+            paper.headline.upper(), paper.value, paper.map_per_iou, paper.map_average
+        )
+        for paper in PAPER_METRICS
+    },
+    ("vadclip", "UCF-Crime"): _table("AUC", 88.02, (11.72, 7.83, 6.40, 4.53, 2.93), 6.68)
+    | {"Ano-AUC": 70.23},
+    # VadCLIP's test script returns the AP of the alignment branch for XD-Violence.
+    ("vadclip", "XD-Violence"): _table("AP (classes)", 84.51, (37.03, 30.84, 23.38, 17.90, 14.31), 24.70),
+}
+"""The figures of a detector's paper by title, in percent, by detector and data set."""
+
+
+class Reported(NamedTuple):
+    """A figure that somebody got with the authors' code. The field names are keys in `metrics.json`."""
+
+    value: float
+    """In percent."""
+    how: str
+    source: str
+
+
+_VADCLIP_34 = "github.com/nwpu-zxr/VadCLIP/issues/34"
+_VADCLIP_24 = "github.com/nwpu-zxr/VadCLIP/issues/24"
+_DSANET_3 = "github.com/lessiYin/DSANet/issues/3"
+REPORTED: dict[tuple[str, str], dict[str, tuple[Reported, ...]]] = {
+    ("vadclip", "UCF-Crime"): {
+        "AUC": (Reported(87.35, "trained anew", _VADCLIP_34),),
+        "AUC (classes)": (Reported(85.81, "trained anew", _VADCLIP_34),),
+        "mAP AVG": (Reported(7.00, "trained anew", _VADCLIP_34),),
+    },
+    ("vadclip", "XD-Violence"): {
+        "AP": (
+            Reported(80.10, "trained anew", _VADCLIP_34),
+            Reported(79.14, "trained anew", _VADCLIP_24),
+        ),
+        "AP (classes)": (
+            Reported(83.21, "trained anew", _VADCLIP_34),
+            Reported(75.46, "trained anew", _VADCLIP_24),
+        ),
+        "mAP AVG": (
+            Reported(23.17, "trained anew", _VADCLIP_34),
+            Reported(22.32, "trained anew", _VADCLIP_24),
+        ),
+    },
+    ("dsanet", "XD-Violence"): {
+        "AP": (
+            Reported(85.53, "trained anew", _DSANET_3),
+            Reported(86.95, "trained anew", _DSANET_3),
+        )
+    },
+}
+"""By detector, data set and title of the figure."""
 
 
 def published_results(name: str, dataset: str) -> tuple[PublishedResult, ...]:

@@ -35,25 +35,55 @@ def import_dataset(
 def import_features(
     arrays: Annotated[Path, typer.Argument(help="Folder of VIDEO__CROP.npy files.")],
     manifest: Annotated[
-        Path, typer.Option(help="A manifest, or a published list with the columns path,label.")
+        list[Path],
+        typer.Option(help="A manifest, or a published list with the columns path,label. Repeatable."),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the feature files and a manifest.csv.")],
+    out: Annotated[Path, typer.Option(help="Workspace, or its folder features/.")],
+    annotations: Annotated[
+        Path | None,
+        typer.Option(help="Of the test videos: an official file, CSV, JSON, or frame labels (.npy)."),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Settings of a new workspace: ucf-crime (default), xd-violence, small.")
+    ] = None,
     split: Annotated[
-        str, typer.Option(help="Split of the videos if the list has none: train, val or test.")
-    ] = "train",
+        str | None,
+        typer.Option(
+            help="Split of the videos if a list has none: train, val or test. Default: test for a list "
+            "whose name ends in test, else train."
+        ),
+    ] = None,
     fps: Annotated[float, typer.Option(help="Frame rate of the videos.", min=1)] = 30.0,
     checkpoint: Annotated[
         Path | None,
         typer.Option(help="Checkpoint that shall score the features: its encoder is recorded as theirs."),
     ] = None,
 ) -> None:
-    """Convert published .npy features to feature files, to train and score without the videos."""
-    from dsanet.checkpoint import read_info
-    from dsanet.released_features import PUBLISHED_ENCODER, import_features
+    """Convert published .npy features to feature files, to train and score without the videos.
 
-    encoder = read_info(checkpoint).encoder if checkpoint else PUBLISHED_ENCODER
-    imported = import_features(arrays, manifest, out, encoder=encoder, split=split, fps=fps)
-    _report_missing(imported.missing, imported.manifest)
+    Makes the workspace if there is none. Several lists, also one after the other, make one workspace.
+    """
+    from dsanet.checkpoint import read_info
+    from dsanet.released_features import PUBLISHED_ENCODER
+    from flows.pipeline.progress import stage_progress
+    from flows.workspace.feature_import import import_into_workspace, workspace_of
+    from flows.workspace.inputs import configure_workspace
+
+    workspace = workspace_of(out)
+    with stage_progress("import", "videos") as report:
+        imported = import_into_workspace(
+            workspace,
+            arrays,
+            manifest,
+            annotations,
+            encoder=read_info(checkpoint).encoder if checkpoint else PUBLISHED_ENCODER,
+            split=split,
+            fps=fps,
+            on_progress=lambda done, total: report(done, total, ""),
+        )
+    if not workspace.inputs_file.is_file():
+        configure_workspace(workspace.root, imported.manifest, preset=preset, title=arrays.name)
+    _report_missing(list(imported.missing), imported.manifest)
     print(f"{len(imported.imported)} videos imported, {len(imported.missing)} missing")
     print(f"manifest  {imported.manifest}")
 

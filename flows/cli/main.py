@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import bench, data, features, library, pipeline, scores, server
+from flows.cli import bench, data, features, library, pipeline, reproduce, scores, server
 from flows.cli.errors import end
 
 INTERRUPTED = 130
@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (pipeline, bench, data, features, library, scores, server):
+for group in (pipeline, reproduce, bench, data, features, library, scores, server):
     app.add_typer(group.app)
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from extract.inspect import FeatureSummary
     from flows.library.labels import QueueItem
     from flows.library.records import Problem
+    from flows.pipeline.reproduce import Reproduction
     from flows.pipeline.score import ScoredVideo
     from flows.workspace.registered_versions import Version
 
@@ -209,3 +210,39 @@ def _spread(spread: "Spread | None") -> str:
     if spread is None:
         return "–"
     return f"{spread.mean:.1f}" + ("" if spread.deviation is None else f" ±{spread.deviation:.1f}")
+
+
+def print_reproduction(result: "Reproduction") -> None:
+    """Print the figures beside the paper's and those of others, the notes, and the reports."""
+    for note in result.notes:
+        print_note(note)
+    selections = list(result.reports)
+    rows = [
+        (
+            one.figure,
+            *(_mean_and_spread(one.ours[title]) for title in selections),
+            "" if one.paper is None else f"{one.paper:.2f}",
+            ", ".join(f"{other['value']:.2f}" for other in one.reported),
+        )
+        for one in result.figures
+    ]
+    print_table(
+        ("figure", *selections, "paper", "others"),
+        rows,
+        numbers=(*selections, "paper"),
+        title="published test set, percent",
+        box=FRAMED,
+    )
+    for note in dict.fromkeys(f"{one.figure}: {one.note}" for one in result.figures if one.note):
+        print_note(note)
+    for source in dict.fromkeys(other["source"] for one in result.figures for other in one.reported):
+        print_line(f"others   {source}")
+    for title, folders in result.reports.items():
+        for folder in folders:
+            print_line(f"report   {folder / 'index.html'}" + (f" ({title})" if len(selections) > 1 else ""))
+
+
+def _mean_and_spread(value: "tuple[float, float | None] | None") -> str:
+    if value is None:
+        return "–"
+    return f"{value[0]:.2f}" if value[1] is None else f"{value[0]:.2f} ± {value[1]:.2f}"

@@ -105,7 +105,9 @@ def configured_workspace(
     workspace = Workspace(out)
     before = _content(workspace)
     if manifest is not None and manifest.is_file():
-        read_manifest(manifest)  # an invalid one is refused before the folder is created
+        # An invalid one is refused before the folder is created. Only an extraction needs the videos, and
+        # refuses a row without one.
+        read_manifest(manifest, needs_no_file=lambda record: True)
     configure_workspace(out, manifest, annotations, preset, weights, settings)
     written = _content(workspace)
     try:
@@ -164,9 +166,17 @@ def weight_settings(weights: str | None, config: PipelineConfig) -> list[str]:
     """The settings of `--weights`: CLIP's image tower, and its text tower if the detector has one."""
     if weights is None:
         return []
-    place = json.dumps(weights if weights in ("openai", "random") else str(Path(weights).absolute()))
-    text = [f"model.clip_weights={place}"] if isinstance(config.model, TextConfig) else []
-    return [f"extract.weights={place}", *text]
+    text = text_weight_settings(weights) if isinstance(config.model, TextConfig) else []
+    return [f"extract.weights={_weights_place(weights)}", *text]
+
+
+def text_weight_settings(weights: str | None) -> list[str]:
+    """The setting of CLIP weights that a detector's text tower reads; empty for None."""
+    return [] if weights is None else [f"model.clip_weights={_weights_place(weights)}"]
+
+
+def _weights_place(weights: str) -> str:
+    return json.dumps(weights if weights in ("openai", "random") else str(Path(weights).absolute()))
 
 
 def detector_settings(detector: str | None, settings: Sequence[str] | None) -> list[str]:

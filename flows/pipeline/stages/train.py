@@ -1,10 +1,12 @@
 """Stage `train`: features and video-level labels → the checkpoint model/."""
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import ValidationError
 
 from dsanet.checkpoint import WEIGHTS_FILE
+from dsanet.detectors.base import Detector
 from dsanet.detectors.config import DetectorConfig, TextConfig, fit_classes
 from dsanet.layers.clip_text import tokenize
 from dsanet.training.loop import TrainProgress
@@ -61,7 +63,8 @@ def _records(run: Run) -> list[VideoRecord]:
     return records
 
 
-def _work(run: Run) -> str:
+def train_detector(run: Run, on_epoch: Callable[[int, Detector], None] | None = None) -> str:
+    """The work of the stage; `on_epoch` is that of `dsanet.train`."""
     records, config = _records(run), run.config
     with computing(run, "train", "steps") as report:
         train(
@@ -74,6 +77,7 @@ def _work(run: Run) -> str:
             device=config.runtime.device,
             start_from=run.start_from,
             on_progress=lambda progress: _report_training(report, progress),
+            on_epoch=on_epoch,
         )
     amount = f"{config.train.steps} steps" if config.train.steps else f"{config.train.epochs} epochs"
     return f"{sum(r.split == 'train' for r in records)} videos, {amount}"
@@ -84,4 +88,4 @@ def _report_training(report: Report, progress: TrainProgress) -> None:
     report(progress.step, progress.steps, note)
 
 
-TRAIN = Stage("train", 1, _inputs, _work, model_digest, publish_curves)
+TRAIN = Stage("train", 1, _inputs, train_detector, model_digest, publish_curves)
