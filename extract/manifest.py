@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from extract.atomic import write_atomically
+from extract.display import encodable, printable
 from extract.errors import InputError, MissingFileError
 from extract.labels import NORMAL, XD_VIOLENCE_CODES
 from extract.tables import Row, listed_path, read_lines, read_table
@@ -112,8 +113,10 @@ def parse_labels(text: str) -> tuple[str, ...]:
 
 def check_name(name: str) -> None:
     """Raises InputError for a video name that cannot be the stem of a file."""
-    if not name or name.startswith(".") or set(name) & {"/", "\\", "\0"}:
-        raise InputError(f"name {name!r} can't be a file name: no path separators, no leading dot")
+    if not name or name.startswith(".") or set(name) & {"/", "\\", "\0"} or encodable(name) != name:
+        raise InputError(
+            f"name '{printable(name)}' can't be a file name: no path separators, no leading dot, only UTF-8"
+        )
 
 
 def import_ucf_crime(lists: Path, videos: Path) -> ImportedDataset:

@@ -12,7 +12,9 @@ import torch
 
 from extract.config import ExtractConfig, ExtractRuntime
 from extract.engine import ExtractResult, extract_videos
+from extract.errors import InputError
 from extract.failures import read_failures
+from extract.manifest import VideoRecord
 from extract.progress import ExtractProgress
 from extract.store import read_features
 from tests.extract.numbered_clips import NumberEncoder, feature_numbers, make_clip, records_of
@@ -295,6 +297,32 @@ def test_two_videos_of_one_name_are_refused(videos: Path, tmp_path: Path) -> Non
     records = [*records_of(videos / "a.mp4"), *records_of(videos / "a.mp4")]
     with pytest.raises(ValueError, match="2 videos are named 'a'"):
         extract_videos(records, tmp_path, ExtractConfig(), ExtractRuntime(), encoder=NumberEncoder())
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [(os.fsdecode(b"caf\xe9"), r"caf\\xe9"), ("../a", r"\.\./a"), (".a", r"\.a")]
+)
+def test_a_name_that_no_feature_file_can_have_is_refused(
+    name: str, shown: str, videos: Path, tmp_path: Path
+) -> None:
+    records = [VideoRecord(name, videos / "a.mp4", ("normal",), "test")]
+    with pytest.raises(InputError, match=f"name '{shown}' can't be a file name"):
+        extract_videos(records, tmp_path / "out", ExtractConfig(), encoder=NumberEncoder())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_video_in_a_folder_that_is_not_utf_8_is_extracted(videos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system has UTF-8 names only")
+    shutil.copy(videos / "d.mp4", folder / os.fsdecode(b"\xe9.mp4"))
+    records = [VideoRecord("d", folder / os.fsdecode(b"\xe9.mp4"), ("normal",), "test")]
+    for expected in (["d"], []):  # the second run finds its features up to date
+        result = extract_videos(records, tmp_path / "out", ExtractConfig(), encoder=NumberEncoder())
+        assert (result.extracted, result.failures) == (expected, [])
+    assert read_features(tmp_path / "out" / "d.h5").name == "d"
 
 
 def test_a_run_without_videos(tmp_path: Path) -> None:
