@@ -121,12 +121,17 @@ def missing_classes_reason(videos: Sequence[EvaluatedVideo]) -> str | None:
 
 def run_digests(scores_dir: Path, truths: Sequence[VideoTruth]) -> dict[str, str]:
     """SHA-256 of all score files and of the ground truth, for the comparison of runs."""
-    scores = "".join(content_digest(score_path(scores_dir, truth.name)) for truth in truths)
     facts = repr([truth.facts for truth in truths])
     return {
-        name: hashlib.sha256(text.encode()).hexdigest()
-        for name, text in (("scores", scores), ("truth", facts))
+        "scores": scores_digest(scores_dir, [truth.name for truth in truths]),
+        "truth": hashlib.sha256(facts.encode()).hexdigest(),
     }
+
+
+def scores_digest(scores_dir: Path, names: Sequence[str]) -> str:
+    """SHA-256 of the score files of these videos, from the checksums in them."""
+    checksums = "".join(content_digest(score_path(scores_dir, name)) for name in names)
+    return hashlib.sha256(checksums.encode()).hexdigest()
 
 
 def _read_video(scores_dir: Path, truth: VideoTruth, threshold: float, *, annotated: bool) -> EvaluatedVideo:

@@ -82,9 +82,13 @@ def _difference(
     return Difference(*whole, *(scale * value for value in found))
 
 
-def weighted_metrics_of(scores_dir: Path, truths: Sequence[VideoTruth]) -> dict[str, Statistic]:
-    """The metrics of a folder of score files as functions of video weights (V,); see `weighted_metrics`."""
-    threshold = 0.5  # affects only accuracy and false alarms
+def weighted_metrics_of(
+    scores_dir: Path, truths: Sequence[VideoTruth], threshold: float = 0.5, release: float = 1.0
+) -> dict[str, Statistic]:
+    """The metrics of a folder of score files as functions of video weights (V,); see `weighted_metrics`.
+
+    `threshold` affects only accuracy and false alarms, `release` only the events found.
+    """
     videos = read_videos(scores_dir, truths, threshold)
     matches = segment_matches(videos)
-    return weighted_metrics(videos, anomaly_ranking(videos), matches, threshold, event_table(videos))
+    return weighted_metrics(videos, anomaly_ranking(videos), matches, threshold, event_table(videos, release))

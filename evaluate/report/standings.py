@@ -1,10 +1,7 @@
 """Benchmark table: several models over several seeds on the same test videos, as CSV, JSON and a page.
 
 A model's value is the mean over its seeds, with their standard deviation. The difference of two models' means
-gets a paired bootstrap interval: both are evaluated on the same resamples of the videos, so the difficulty of
-the videos cancels in the difference.
-
-Shapes: B resamples, V videos.
+gets a paired bootstrap interval (`evaluate.report.margins`).
 """
 
 import csv
@@ -14,21 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from evaluate.annotations import VideoTruth
-from evaluate.metrics.bootstrap import central, draw_videos, percentiles
-from evaluate.metrics.paired_difference import weighted_metrics_of
+from evaluate.metrics.bootstrap import central, draw_videos
 from evaluate.report.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Headline, Metrics
+from evaluate.report.margins import Margin, margins, resampled_means
 from evaluate.report.metrics_file import METRICS_FILE, read_metrics
 from evaluate.report.page import environment
 from evaluate.report.published_results import PublishedResult, paper_metrics_for, published_results
 from extract.atomic import write_atomically
 
-Array = NDArray[Any]
 HEADLINES: tuple[Headline, ...] = (*FRAME_HEADLINES, VIDEO_HEADLINES[0], VIDEO_HEADLINES[1])
 COMPARED = ("auc", "ap", "video_auc")
 """Metrics whose difference from the reference model gets an interval, if the videos have them."""
@@ -56,15 +48,6 @@ class Spread:
 
     mean: float
     deviation: float | None
-
-
-@dataclass(frozen=True)
-class Margin:
-    """Difference of a model's mean from the reference's, with a paired interval, in percentage points."""
-
-    difference: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -99,11 +82,14 @@ def build_standings(
     Margins are differences from the model named `reference`; there are none if it is not among the models.
     """
     draws_BV = draw_videos(len(truths), resamples, seed)
-    resampled = {model.name: _resampled_means(model, truths, draws_BV) for model in models}
+    resampled = {
+        model.name: resampled_means([run / "scores" for run in model.runs], truths, draws_BV, COMPARED)
+        for model in models
+    }
     return [
         _standing(
             model,
-            _margins(resampled[model.name], resampled[reference], central(confidence))
+            margins(resampled[model.name], resampled[reference], central(confidence))
             if reference in resampled and model.name != reference
             else {},
             len(truths),
@@ -165,30 +151,6 @@ def _notes(metrics: Sequence[Metrics]) -> tuple[str, ...]:
     for one in metrics:
         notes |= dict.fromkeys([*one["notes"], *one["missing"].values()])
     return tuple(notes)
-
-
-def _resampled_means(model: BenchmarkRun, truths: Sequence[VideoTruth], draws_BV: Array) -> dict[str, Array]:
-    """(1 + B,) means over the seeds of each compared metric, in percent: all videos, then each resample."""
-    runs = [weighted_metrics_of(run / "scores", truths) for run in model.runs]
-    weights = [np.ones(len(truths), dtype=np.int64), *draws_BV]
-    return {
-        name: 100 * np.array([fmean(run[name](weights_V) for run in runs) for weights_V in weights])
-        for name in COMPARED
-        if all(name in run for run in runs)
-    }
-
-
-def _margins(
-    model: Mapping[str, Array], reference: Mapping[str, Array], quantiles: tuple[float, float]
-) -> dict[str, Margin]:
-    """Differences of the metrics that both models have, unless undefined on these videos."""
-    margins = {}
-    for name in [name for name in model if name in reference]:
-        difference = model[name] - reference[name]
-        interval = percentiles(difference[1:], quantiles)
-        if interval and not np.isnan(difference[0]):
-            margins[name] = Margin(float(difference[0]), *interval)
-    return margins
 
 
 def _csv_table(rows: Sequence[Standing]) -> str:

@@ -89,3 +89,33 @@ def import_scores(
     if result.missing:
         print_note(f"{len(result.missing)} test videos without scores: {shortened(result.missing)}")
     print_line(f"{result.videos} videos imported; next: dsanet evaluate --out {out}")
+
+
+@app.command(epilog="Example: dsanet leaderboard ws ws-rtfm ws-vadclip --out leaderboard.html")
+def leaderboard(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Evaluated workspaces; differences are those from the first.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="HTML page to write; the same table as .csv and .md is written beside it.")
+    ] = Path("leaderboard.html"),
+) -> None:
+    """Compare evaluated runs in one table, with paired intervals of the differences from the first."""
+    from evaluate.report.leaderboard import build_leaderboard, read_runs
+    from evaluate.report.leaderboard_files import write_leaderboard
+    from flows.cli.leaderboard_table import print_leaderboard
+    from flows.pipeline.stages.evaluate import read_truths
+    from flows.workspace.run import Run
+
+    evaluated = read_runs(runs)
+    first = Run.load(evaluated[0].scores.parent)
+    settings = first.config.evaluate
+    table = build_leaderboard(
+        evaluated,
+        read_truths(first),
+        resamples=settings.bootstrap,
+        confidence=settings.confidence,
+        seed=settings.seed,
+        release=settings.release,
+    )
+    print_leaderboard(table, write_leaderboard(out, table))
