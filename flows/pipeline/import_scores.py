@@ -69,8 +69,9 @@ def import_scores(
     check_testable(listed.records)
     _refuse_detector(workspace, listed.records)
     tests = [record for record in listed.records if record.split == "test"]
-    footage = read_footage(listed, annotations, workspace)
     lengths = video_lengths(tests, listed.rows, workspace.features)
+    n_frames = {name: length.n_frames for name, length in lengths.items()}
+    footage = read_footage(listed, annotations, workspace, n_frames)
 
     def assigned(path: Path) -> AssignedScores:
         columns = {re.sub(r"[\s_-]+", "_", name): name for name in rules.classes}
@@ -94,7 +95,7 @@ def import_scores(
     )
     _check_truths(footage.truths(tests), videos)
     with workspace.locked():
-        footage.write(workspace)
+        footage.write(workspace, {video.name: video.n_frames for video in videos})
         source = footage.source.model_copy(update={"title": title or scores.resolve().stem})
         settings = {"evaluate": {"only_scored": bool(found.missing)}}
         workspace.write_inputs(resolve_inputs(workspace, source, settings))
