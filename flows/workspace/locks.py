@@ -6,6 +6,7 @@ stale lock remains. The file's content names the holder.
 
 import fcntl
 import logging
+import math
 import os
 import re
 import socket
@@ -103,7 +104,7 @@ def _uuid(index: int) -> str | None:
 
 def _lock(file: IO[str], name: str, wait: bool, advice: str) -> None:
     """Lock the open file, as `file_lock` describes, and write this process into it."""
-    logged = -SECONDS_BETWEEN_LINES
+    logged = -math.inf
     while not _try_lock(file):
         if not wait:
             raise BusyError(f"{name} is in use by {_holder(file)}; {advice}")

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import operator
 import re
 import shutil
 import time
@@ -156,7 +157,8 @@ def test_a_record_is_used_only_for_the_outputs_that_it_names(
         def digest(run: Run) -> str | None:
             return output.read_text() if output.exists() else None
 
-        return replace(Stage("stage", 1, lambda run: 0, work, digest, published.append), **changes)
+        inputs = operator.attrgetter("workspace.root.name")
+        return replace(Stage("stage", 1, inputs, work, digest, published.append), **changes)
 
     tries: list[Run] = []
     run = small_run(tmp_path)
