@@ -84,7 +84,9 @@ def test_intervals(reader: Path) -> None:
 
 
 def test_metrics(reader: Path) -> None:
-    check("metrics.json", json.loads((reader / "ws" / "report" / "metrics.json").read_text()))
+    metrics = json.loads((reader / "ws" / "report" / "metrics.json").read_text())
+    check("metrics.json", metrics)
+    check("Events in metrics.json", metrics["events"])
 
 
 def test_workspace() -> None:
