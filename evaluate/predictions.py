@@ -4,14 +4,16 @@ Video-level predictions use the top-k snippets by anomaly score, k = floor(T / 1
 section 3).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evaluate.scores import VideoScores
-from evaluate.snippet_times import snippet_frame, snippets_end, snippets_start
+from evaluate.snippet_times import Span, recorded_spans, snippet_frame, whole_span
 from extract.errors import InputError
 
 Array = NDArray[Any]
@@ -21,7 +23,7 @@ ANOMALOUS = "anomalous"
 
 @dataclass(frozen=True)
 class Interval:
-    """An alarm: consecutive snippets with a score at or above the threshold."""
+    """An alarm: consecutive snippets with a score at or above the threshold, recorded without a pause."""
 
     start_s: float
     end_s: float
@@ -92,24 +94,28 @@ def alarm_runs(held_T: Array, threshold: float) -> Array:
 def anomalous_intervals(scores: VideoScores, threshold: float = 0.5, release: float = 1.0) -> list[Interval]:
     """The alarms of one video, in time order; empty if no snippet reaches `threshold`.
 
-    An interval ends before the first snippet below `release` times the threshold (`held_scores`).
+    An interval ends before the first snippet below `release` times the threshold (`held_scores`). An alarm
+    that goes on after a pause of the recording becomes two intervals.
     """
-    runs = alarm_runs(held_scores(scores.anomaly_T, release), threshold)
-    return [_interval(scores, start, stop) for start, stop in runs.tolist()]
+    runs = alarm_runs(held_scores(scores.anomaly_T, release), threshold).tolist()
+    spans = recorded_spans(scores)
+    if spans is None:
+        return [_interval(scores, whole_span(scores, *run), *run) for run in runs]
+    pieces = (piece for run in runs for piece in _split(*run, spans.first_after_pause))
+    return [_interval(scores, spans.join(*piece), *piece) for piece in pieces]
 
 
-def _interval(scores: VideoScores, start: int, end: int) -> Interval:
-    """The interval of the snippets [start, end)."""
-    start_frame = start * scores.snippet_length
-    reaches_end = end == len(scores.anomaly_T)
-    end_frame = scores.n_frames if reaches_end else end * scores.snippet_length
-    inside = scores.anomaly_T[start:end]
+def _split(start: int, stop: int, borders: Array) -> Iterable[tuple[int, int]]:
+    """The parts of [start, stop) between the borders inside it."""
+    return pairwise([start, *borders[(borders > start) & (borders < stop)].tolist(), stop])
+
+
+def _interval(scores: VideoScores, span: Span, start: int, stop: int) -> Interval:
+    """The interval of the snippets [start, stop)."""
+    inside = scores.anomaly_T[start:stop]
     return Interval(
-        start_s=snippets_start(scores, start),
-        end_s=snippets_end(scores, end),
-        start_frame=start_frame,
-        end_frame=end_frame,
-        label=_likeliest(scores, np.arange(start, end)),
+        **span._asdict(),
+        label=_likeliest(scores, np.arange(start, stop)),
         score=float(inside.mean()),
         peak=float(inside.max()),
         peak_frame=snippet_frame(scores, start + int(inside.argmax())),

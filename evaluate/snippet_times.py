@@ -11,7 +11,43 @@ from numpy.typing import NDArray
 
 from evaluate.scores import VideoScores
 
+PAUSE_S = 1.0
+"""Seconds without a picture that count as a pause (and at least five frames), as in the extraction."""
 Array = NDArray[Any]
+
+
+class Span(NamedTuple):
+    """Start and end of consecutive snippets."""
+
+    start_s: float
+    end_s: float
+    start_frame: int
+    end_frame: int
+    """Exclusive."""
+
+
+class RecordedSpans(NamedTuple):
+    """The part of each of T snippets that was recorded without a pause, around the frame of its features."""
+
+    start_s_T: Array
+    end_s_T: Array
+    start_frame_T: Array
+    end_frame_T: Array
+
+    def join(self, start: int, stop: int) -> Span:
+        """The span of the snippets [start, stop)."""
+        return Span(
+            float(self.start_s_T[start]),
+            float(self.end_s_T[stop - 1]),
+            int(self.start_frame_T[start]),
+            int(self.end_frame_T[stop - 1]),
+        )
+
+    @property
+    def first_after_pause(self) -> Array:
+        """Indices of the snippets before which the recording pauses."""
+        after: Array = np.flatnonzero(self.start_s_T[1:] > self.end_s_T[:-1] + 1e-6) + 1
+        return after
 
 
 def snippet_frame(scores: VideoScores, snippet: int) -> int:
@@ -70,6 +106,43 @@ def _border(scores: VideoScores, snippet: int, *, after: bool) -> float:
             return float(np.interp(frame, known, times))
     nearest = snippet if after else snippet - 1
     return max(0.0, float(times[nearest] + (frame - known[nearest]) * found.step_s))
+
+
+def whole_span(scores: VideoScores, start: int, stop: int) -> Span:
+    """The span of the snippets [start, stop), with the pauses in them."""
+    reaches_end = stop == len(scores.anomaly_T)
+    return Span(
+        snippets_start(scores, start),
+        snippets_end(scores, stop),
+        start * scores.snippet_length,
+        scores.n_frames if reaches_end else stop * scores.snippet_length,
+    )
+
+
+def recorded_spans(scores: VideoScores) -> RecordedSpans | None:
+    """Spans of the snippets; before a pause of the recording, a span ends earlier than the next one starts.
+
+    A score file has no time for a pause inside a snippet. Such a span has only frames that are certain: it
+    ends with the frame of the features, or starts with it. None for a file without the times of snippets.
+    """
+    frame_T, time_T = scores.frame_index_T, scores.time_s_T
+    if scores.start_s_T is None or scores.end_s_T is None or frame_T is None or time_T is None:
+        return None
+    step = 1 / scores.fps
+    pause_s = max(PAUSE_S, 5 * step) - step
+    start_frame_T = np.arange(len(frame_T)) * scores.snippet_length
+    end_frame_T = np.append(start_frame_T[1:], scores.n_frames)
+    before_T, usual_before_T = time_T - scores.start_s_T, (frame_T - start_frame_T) * step
+    after_T, usual_after_T = scores.end_s_T - time_T, (end_frame_T - frame_T) * step
+    # A low frame rate makes both halves longer, a pause one of them.
+    paused_before_T = (before_T > usual_before_T + pause_s) & (after_T < 1.5 * usual_after_T)
+    paused_after_T = (after_T > usual_after_T + pause_s) & (before_T < 1.5 * usual_before_T)
+    return RecordedSpans(
+        np.where(paused_before_T, time_T, scores.start_s_T),
+        np.where(paused_after_T, time_T + step, scores.end_s_T),
+        np.where(paused_before_T, frame_T, start_frame_T),
+        np.where(paused_after_T, frame_T + 1, end_frame_T),
+    )
 
 
 class _KnownTimes(NamedTuple):
