@@ -101,7 +101,7 @@ def anomalous_intervals(scores: VideoScores, threshold: float = 0.5, release: fl
     spans = recorded_spans(scores)
     if spans is None:
         return [_interval(scores, whole_span(scores, *run), *run) for run in runs]
-    pieces = (piece for run in runs for piece in _split(*run, spans.first_after_pause))
+    pieces = (piece for start, stop in runs for piece in _split(start, stop, spans.first_after_pause))
     return [_interval(scores, spans.join(*piece), *piece) for piece in pieces]
 
 
