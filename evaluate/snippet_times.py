@@ -145,6 +145,12 @@ def recorded_spans(scores: VideoScores) -> RecordedSpans | None:
     )
 
 
+def span_start(scores: VideoScores, snippet: int) -> float:
+    """Seconds at which the interval of an alarm begins that begins with this snippet."""
+    spans = recorded_spans(scores)
+    return snippets_start(scores, snippet) if spans is None else float(spans.start_s_T[snippet])
+
+
 class _KnownTimes(NamedTuple):
     """The frames of known time, and the seconds from frame to frame."""
 

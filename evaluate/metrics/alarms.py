@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluate.scores import VideoScores
+from evaluate.snippet_times import recorded_spans
 
 Array = NDArray[Any]
 LASTING_ALARM_S = 60.0
@@ -35,41 +36,63 @@ class Alarms(NamedTuple):
     high_A: Array
 
 
-def all_alarms(scores_T: Array) -> Alarms:
+class Footage(NamedTuple):
+    """What each of the T snippets of a video shows, as `anomalous_intervals` sees it."""
+
+    start_frame_T: Array
+    end_frame_T: Array
+    """Exclusive. Frames beside a pause inside the snippet are left out."""
+    seconds_T: Array
+    """From the times of the score file if it has them (a pause is no footage), else from the frame rate."""
+    after_pause: Array
+    """Indices of the snippets before which the recording pauses: an alarm ends there, and another begins."""
+
+
+def footage(scores: VideoScores) -> Footage:
+    """The footage of one video."""
+    if (spans := recorded_spans(scores)) is not None:
+        seconds_T = spans.end_s_T - spans.start_s_T
+        return Footage(spans.start_frame_T, spans.end_frame_T, seconds_T, spans.first_after_pause)
+    start_T = np.arange(len(scores.anomaly_T)) * scores.snippet_length
+    end_T = np.append(start_T[1:], scores.n_frames)
+    if scores.start_s_T is None or scores.end_s_T is None:
+        seconds_T = (end_T - start_T) / scores.fps
+    else:
+        seconds_T = scores.end_s_T - scores.start_s_T
+    return Footage(start_T, end_T, seconds_T, np.array([], dtype=np.int64))
+
+
+def all_alarms(scores_T: Array, after_pause: Sequence[int] | Array = ()) -> Alarms:
     """The alarms of one video at all thresholds: each run of snippets that is bounded by lower scores.
 
-    The open runs are kept on a stack, lowest score first. A snippet with a lower score closes those above it.
+    A run also ends before each of the snippets `after_pause`. The open runs are kept on a stack, lowest score
+    first. A snippet with a lower score closes those above it.
     """
     found: list[tuple[int, int, float, float]] = []
     open_runs: list[tuple[int, float]] = [(0, -1.0)]
-    for snippet, score in enumerate([*scores_T.tolist(), -1.0]):
-        start = snippet
-        while open_runs[-1][1] > score:
-            start, high = open_runs.pop()
-            found.append((start, snippet, max(open_runs[-1][1], score), high))
-        if open_runs[-1][1] < score:
-            open_runs.append((start, score))
+    values = scores_T.tolist()
+    parts = pairwise([0, *map(int, after_pause), len(values)])
+    for first, last in parts:
+        for snippet, score in enumerate([*values[first:last], -1.0], first):
+            start = snippet
+            while open_runs[-1][1] > score:
+                start, high = open_runs.pop()
+                found.append((start, snippet, max(open_runs[-1][1], score), high))
+            if open_runs[-1][1] < score:
+                open_runs.append((start, score))
     start_A, stop_A, low_A, high_A = zip(*found, strict=True)
     return Alarms(np.array(start_A), np.array(stop_A), np.array(low_A), np.array(high_A))
 
 
-def snippet_starts(scores: VideoScores) -> Array:
-    """(T,) first frame of each snippet."""
-    return np.arange(len(scores.anomaly_T)) * scores.snippet_length
+def normal_seconds(shown: Footage, events_F: Array) -> tuple[Array, Array]:
+    """(T,) seconds of normal footage in each snippet, and (T,) True for snippets with a frame of an event.
 
-
-def normal_seconds(scores: VideoScores, events_F: Array) -> Array:
-    """(T,) seconds of normal footage in each snippet; `events_F` is True for the frames of events.
-
-    From the times of the snippets if the score file has starts and ends (a pause between two snippets is no
-    footage), else from the frame rate.
+    `events_F` is True for the frames of events.
     """
-    first_T = snippet_starts(scores)
-    frames_T = np.diff(np.append(first_T, scores.n_frames))
-    normal_T = np.add.reduceat((~events_F).astype(np.int64), first_T)
-    if scores.start_s_T is None or scores.end_s_T is None:
-        return np.asarray(normal_T / scores.fps)
-    return np.asarray(np.maximum(scores.end_s_T - scores.start_s_T, 0) * normal_T / frames_T)
+    before = np.concatenate([[0], np.cumsum(events_F)])
+    frames_T = before[shown.end_frame_T] - before[shown.start_frame_T]
+    share_T = 1 - frames_T / (shown.end_frame_T - shown.start_frame_T)
+    return np.maximum(shown.seconds_T, 0) * share_T, frames_T > 0
 
 
 def false_alarm_counts(alarms: Alarms, normal_s_T: Array, events_T: Array) -> Array:

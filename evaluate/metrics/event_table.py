@@ -22,14 +22,15 @@ from evaluate.evaluated_videos import EvaluatedVideo
 from evaluate.metrics.alarms import (
     Alarms,
     FalseAlarms,
+    Footage,
     all_alarms,
     false_alarm_counts,
+    footage,
     normal_seconds,
-    snippet_starts,
 )
 from evaluate.predictions import held_scores
 from evaluate.scores import VideoScores
-from evaluate.snippet_times import seconds_at, snippets_start
+from evaluate.snippet_times import seconds_at, span_start
 
 Array = NDArray[Any]
 EVENT_IOU = 0.3
@@ -44,6 +45,8 @@ class Event:
     video: int
     """Index of its video."""
     scores: VideoScores
+    snippets: range
+    """Its S snippets; none for an event of a few frames beside a pause of the recording."""
     reached_S: Array
     """Highest score up to each of its snippets: the first alarm begins where it reaches the threshold."""
     low_P: Array
@@ -52,14 +55,11 @@ class Event:
 
     def delay_s(self, threshold: float) -> float | None:
         """Seconds until the first alarm; None if there is none."""
-        snippet = int(np.searchsorted(self.reached_S, np.float32(threshold)))
-        if snippet == len(self.reached_S):
+        alarm = int(np.searchsorted(self.reached_S, np.float32(threshold)))
+        if alarm == len(self.snippets):
             return None
-        if snippet == 0:  # the alarm began before the event, or in the snippet in which the event begins
-            return 0.0
-        start = self.segment.start_frame
-        alarm = snippets_start(self.scores, start // self.scores.snippet_length + snippet)
-        return max(0.0, alarm - seconds_at(self.scores, start))
+        start = seconds_at(self.scores, self.segment.start_frame)
+        return max(0.0, span_start(self.scores, self.snippets[alarm]) - start)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ class EventTable:
     @cached_property
     def peaks(self) -> Array:
         """(E,) highest score in each event: it is found at thresholds up to that."""
-        return np.array([event.reached_S[-1] for event in self.events])
+        return np.array([event.reached_S.max(initial=-1) for event in self.events])
 
     @cached_property
     def videos(self) -> Array:
@@ -110,17 +110,20 @@ def event_table(videos: Sequence[EvaluatedVideo], release: float = 1.0) -> Event
     if any(video.labels_F is None for video in videos):
         return None
     held = [held_scores(video.scores.anomaly_T, release) for video in videos]
-    alarms = [all_alarms(scores_T) for scores_T in held]
     events: list[Event] = []
-    counts, hours = [], []
-    for index, (video, found) in enumerate(zip(videos, alarms, strict=True)):
+    alarms, counts, hours = [], [], []
+    for index, (video, held_T) in enumerate(zip(videos, held, strict=True)):
         scores, segments = video.scores, event_segments(video.truth, video.scores.n_frames)
-        events_F = frame_labels(segments, scores.n_frames)
-        normal_s_T = normal_seconds(scores, events_F)
-        events_T = np.logical_or.reduceat(events_F, snippet_starts(scores))
+        shown = footage(scores)
+        found = all_alarms(held_T, shown.after_pause)
+        normal_s_T, events_T = normal_seconds(shown, frame_labels(segments, scores.n_frames))
+        alarms.append(found)
         counts.append(false_alarm_counts(found, normal_s_T, events_T))
         hours.append(float(normal_s_T.sum()) / 3600)
-        events += [_event(segment, index, scores, held[index], found) for segment in segments]
+        for segment in segments:
+            snippets, low_P, high_P = _meeting(segment, shown, found)
+            reached_S = np.maximum.accumulate(held_T[snippets.start : snippets.stop])
+            events.append(Event(segment, index, scores, snippets, reached_S, low_P, high_P))
     return EventTable(
         events=tuple(events),
         false_alarms=FalseAlarms.from_videos(alarms, counts, hours),
@@ -147,17 +150,15 @@ def _reaching(values: Array, thresholds: Array) -> Array:
     return len(values) - np.searchsorted(np.sort(values), thresholds.astype(np.float32))
 
 
-def _event(segment: Segment, video: int, scores: VideoScores, held_T: Array, alarms: Alarms) -> Event:
+def _meeting(segment: Segment, shown: Footage, alarms: Alarms) -> tuple[range, Array, Array]:
+    """The snippets of an event, and the thresholds at which an alarm has enough IoU with it."""
     _, start, end = segment
-    length, last = scores.snippet_length, len(held_T)
-    first = min(start // length, last - 1)
-    stop = max(first + 1, min(-(-end // length), last))
-    alarm_start = alarms.start_A * length
-    alarm_end = np.where(alarms.stop_A == last, scores.n_frames, alarms.stop_A * length)
+    first = np.searchsorted(shown.end_frame_T, start, side="right")
+    stop = np.searchsorted(shown.start_frame_T, end)
+    alarm_start, alarm_end = shown.start_frame_T[alarms.start_A], shown.end_frame_T[alarms.stop_A - 1]
     shared = np.minimum(alarm_end, end) - np.maximum(alarm_start, start)
     near = shared >= EVENT_IOU * (alarm_end - alarm_start + end - start - shared)
-    low_P, high_P = _united(alarms.low_A[near], alarms.high_A[near])
-    return Event(segment, video, scores, np.maximum.accumulate(held_T[first:stop]), low_P, high_P)
+    return range(int(first), int(stop)), *_united(alarms.low_A[near], alarms.high_A[near])
 
 
 def _united(low: Array, high: Array) -> tuple[Array, Array]:

@@ -3,8 +3,8 @@
 Alarm
     Consecutive snippets whose anomaly score reaches the threshold: an interval of `dsanet score`, from the
     same functions (`evaluate.predictions.held_scores` and `alarm_runs`). With `release` below 1 it goes on
-    until the score is below `release` times the threshold (hysteresis). The class that an alarm names does
-    not matter.
+    until the score is below `release` times the threshold (hysteresis). At a pause of the recording it ends,
+    and another begins. The class that an alarm names does not matter.
 Event
     An annotated segment. Overlapping segments of one label are one event; of different labels, an event each.
 Found

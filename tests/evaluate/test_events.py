@@ -17,6 +17,7 @@ from evaluate.metrics.event_table import Event, EventTable, event_table, matches
 from evaluate.metrics.events import EventMetrics, OperatingPoint, event_metrics, shortest_decimal
 from evaluate.predictions import anomalous_intervals, held_scores
 from evaluate.scores import expand_to_frames
+from evaluate.snippet_times import seconds_at
 from extract.errors import InputError
 from tests.evaluate.videos import CLASSES, video_scores
 
@@ -164,6 +165,19 @@ def test_delays_are_times_of_the_recording_and_pauses_are_no_footage() -> None:
     assert metrics_of(paused, normal).normal_hours == pytest.approx(5 / 3600)
 
 
+def test_an_alarm_ends_at_a_pause_and_another_begins_after_it() -> None:
+    times = {
+        **{"start_s_T": [0, 1, 101, 102], "end_s_T": [1, 2, 102, 103]},
+        **{"frame_index_T": [8, 24, 40, 56], "time_s_T": [0.5, 1.5, 101.5, 102.5]},
+    }
+    paused = video([0.9] * 4, Segment("riot", 40, 64), **times)
+    table = table_of(paused)
+    assert table.false_alarms.counts_at(np.array([0.9])).tolist() == [1]  # the alarm before the pause
+    assert table.events[0].delay_s(0.9) == 0
+    whole = table_of(video([0.9] * 4, Segment("riot", 40, 64)))
+    assert whole.false_alarms.counts_at(np.array([0.9])).tolist() == [0]
+
+
 def test_percentiles_are_of_the_found_events_and_the_share_within_5_s_of_all() -> None:
     """Delays of 0, 2, 5 and 6 s, and one event that is never found."""
     videos = [
@@ -247,7 +261,9 @@ def test_every_threshold_agrees_with_the_alarms_of_score(release: float) -> None
             Segment(label, int(s), int(min(s + rng.integers(1, 200), n_frames)))
             for label, s in zip(("riot", "fire", "fire"), starts, strict=False)
         ]
-        videos.append(video(scores.tolist(), *segments, name=f"video{index}", n_frames=n_frames, fps=1.0))
+        times = _paused_times(length, n_frames, rng) if index in (0, 1, 5) else {}
+        name = f"video{index}"
+        videos.append(video(scores.tolist(), *segments, name=name, n_frames=n_frames, fps=1.0, **times))
     table = table_of(*videos, release=release)
     thresholds = np.concatenate([table.score_D, [0.0, 0.33, 1.0]])
     counts = table.false_alarms.counts_at(thresholds.astype(np.float32))
@@ -258,6 +274,22 @@ def test_every_threshold_agrees_with_the_alarms_of_score(release: float) -> None
         assert count == expected
         for event in table.events:
             _check_event(event, threshold, release)
+
+
+def _paused_times(length: int, n_frames: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Times of a recording with a frame a second and three pauses of 100 s, at any frames."""
+    time_F = np.arange(n_frames, dtype=float)
+    for pause in rng.integers(1, n_frames, 3):
+        time_F[pause:] += 100
+    first = 16 * np.arange(length)
+    last = np.append(first[1:], n_frames) - 1
+    middle = (first + last) // 2
+    return {
+        "frame_index_T": middle,
+        "time_s_T": time_F[middle],
+        "start_s_T": time_F[first],
+        "end_s_T": time_F[last] + 1,
+    }
 
 
 def _own(table: EventTable, index: int) -> list[Event]:
@@ -279,7 +311,7 @@ def _check_event(event: Event, threshold: float, release: float) -> None:
     frames = set(range(event.segment.start_frame, event.segment.end_frame))
     alarms = anomalous_intervals(event.scores, threshold, release)
     meeting = [a for a in alarms if frames & set(range(a.start_frame, a.end_frame))]
-    start_s = event.segment.start_frame / event.scores.fps
+    start_s = seconds_at(event.scores, event.segment.start_frame)
     assert event.delay_s(threshold) == (max(0, meeting[0].start_s - start_s) if meeting else None)
     matched = any(
         len(frames & set(range(a.start_frame, a.end_frame)))
@@ -299,6 +331,9 @@ def test_all_alarms_are_the_runs_between_lower_scores() -> None:
         (1, 4, 0.25, 0.5),
         (5, 6, 0.125, 0.5),
     ]
+    paused = all_alarms(np.array([0.25, 0.75, 0.75, 0.5]), [2])
+    rows = sorted(zip(*(column.tolist() for column in paused), strict=True))
+    assert rows == [(0, 2, -1.0, 0.25), (1, 2, 0.25, 0.75), (2, 3, 0.5, 0.75), (2, 4, -1.0, 0.5)]
 
 
 def test_an_alarm_with_hysteresis_goes_on_until_the_score_is_below_the_release() -> None:
