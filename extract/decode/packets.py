@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -24,6 +25,8 @@ _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,nut,ivf,gif,apng,"
     "h264,hevc,m4v,mjpeg,obu,av1,dv,rm,wtv,dhav,swf,yuv4mpegpipe,mp3,wav,flac,aac"
 )
+# Tags of a file may be in any encoding. PyAV 19 reads all, and has no such argument.
+_ANY_METADATA: Any = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
 _MAX_PIXELS = 1 << 26
 """Limit per frame, 8192 × 8192. Damaged headers declare more, cameras do not record more."""
 UNINDEXED_FORMATS = {"mpegts", "mpeg", "mpegvideo", "h264", "hevc"}
@@ -73,7 +76,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """
     try:
         options = {"format_whitelist": _FORMATS}
-        container = av.open(str(path.absolute()), metadata_errors="ignore", options=options)
+        container = av.open(str(path.absolute()), options=options, **_ANY_METADATA)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(f"can't be opened as a video: {short_reason(error)}") from error
     with container:
