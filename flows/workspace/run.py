@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,6 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from extract.errors import InputError, MissingFileError
+from extract.failures import failures_path, read_failures
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord, read_manifest
 from extract.source import file_digest
@@ -97,11 +99,23 @@ class Run:
         """The videos of these splits that have a feature file. Raises FileNotFoundError if none has."""
         found = [record for record in self.records if record.split in splits and self._has_features(record)]
         if not found:
-            raise MissingFileError(
-                f"no features of any {' or '.join(splits)} video in {self.workspace.features}; "
-                f"run `dsanet extract --out {self.workspace.root}` first"
-            )
+            raise MissingFileError(self._why_no_features(splits))
         return found
+
+    def _why_no_features(self, splits: Sequence[str]) -> str:
+        kind, features = " or ".join(splits), self.workspace.features
+        names = {record.name for record in self.records if record.split in splits}
+        reasons = Counter(failure.reason for failure in read_failures(features) if failure.name in names)
+        if reasons:
+            reason, count = reasons.most_common(1)[0]
+            return (
+                f"none of the {len(names)} {kind} videos has features; {count} could not be read: {reason} "
+                f"(all reasons: {failures_path(features)})"
+            )
+        return (
+            f"no features of any {kind} video in {features}; "
+            f"run `dsanet extract --out {self.workspace.root}` first"
+        )
 
     def _has_features(self, record: VideoRecord) -> bool:
         return feature_path(self.workspace.features, record.name).is_file()
@@ -130,10 +144,13 @@ def check_testable(records: Sequence[VideoRecord]) -> None:
 
 
 def unlearned_classes_note(records: Sequence[VideoRecord]) -> str | None:
-    """A sentence on the labels of test videos that no training video has; None if there are none."""
+    """A sentence on the labels of test videos that no training video has; None if there are none.
+
+    None without training videos, too: the model was trained elsewhere.
+    """
     learned = {label for record in records if record.split == "train" for label in record.labels}
     tested = {label for record in records if record.split == "test" for label in record.labels}
-    if not (unlearned := sorted(tested - learned)):
+    if not learned or not (unlearned := sorted(tested - learned)):
         return None
     return (
         f"no training video has the label {', '.join(unlearned)}, which test videos have: the detector "

@@ -1,4 +1,4 @@
-"""Digests of a run: a file is read once as long as it does not change."""
+"""A run: a file is read once as long as it does not change; missing features are explained."""
 
 import os
 import time
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from extract.errors import MissingFileError
+from extract.failures import Failure, write_failures
 from extract.source import file_digest
 from flows.workspace import run as run_module
 from flows.workspace.inputs import configure_workspace
@@ -58,3 +60,17 @@ def test_a_file_changed_just_now_is_read_again(run: Run, tmp_path: Path) -> None
     for content in (b"one", b"two", b"six"):  # same size, within one tick of the file system's clock
         path.write_bytes(content)
         assert run.digest(path) == file_digest(path)
+
+
+def test_without_any_features_the_most_frequent_reason_is_named(run: Run) -> None:
+    with pytest.raises(MissingFileError, match=r"no features of any test video in .*; run `dsanet extract"):
+        run.having_features("test")
+    features = run.workspace.features
+    features.mkdir()
+    reasons = {"test-calm": "no video", "train-calm": "not this one", "test-burns": "no video"}
+    write_failures(features, [Failure(name, Path(name), reason) for name, reason in reasons.items()])
+    with pytest.raises(
+        MissingFileError,
+        match=r"none of the 2 test videos has features; 2 could not be read: no video \(all ",
+    ):
+        run.having_features("test")
