@@ -71,6 +71,6 @@ def test_without_any_features_the_most_frequent_reason_is_named(run: Run) -> Non
     write_failures(features, [Failure(name, Path(name), reason) for name, reason in reasons.items()])
     with pytest.raises(
         MissingFileError,
-        match=r"none of the 2 test videos has features; 2 could not be read: no video \(all ",
+        match=r"none of the 2 test videos has features; 2 could not be read: no video ",
     ):
         run.having_features("test")
