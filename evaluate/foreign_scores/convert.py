@@ -179,14 +179,14 @@ def _notes(
         yield "anomaly scores are 1 - the score of the class normal"
     if cut := [name for name, found in fitted.items() if found.whole.cut]:
         most = max(abs(fitted[name].whole.cut) for name in cut)
-        yield f"the ends of {len(cut)} videos, up to {most} frames, are left out (--cut): {shortened(cut)}"
+        yield f"the ends of {len(cut)} video(s), up to {most} frames, are left out (--cut): {shortened(cut)}"
     if own := [name for name, found in fitted.items() if found.by_scores]:
-        yield f"the number of frames of {len(own)} videos is that of their scores, nothing else tells it"
+        yield f"the number of frames of {len(own)} video(s) is that of their scores, nothing else tells it"
     if not rules.fps and (unknown := [name for name in values if lengths[name].fps is None]):
-        yield f"no frame rate known of {len(unknown)} videos: {ASSUMED_FPS:g} a second assumed for times"
+        yield f"no frame rate known of {len(unknown)} video(s): {ASSUMED_FPS:g} a second assumed for times"
 
 
 def _interval_notes(values: Mapping[str, Values]) -> Iterator[str]:
     yield "interpolated: a frame has the highest score of the intervals over it, and 0 outside them"
     if empty := [name for name, found in values.items() if not len(found)]:
-        yield f"{len(empty)} videos without an interval have the score 0 throughout: {shortened(empty)}"
+        yield f"{len(empty)} video(s) without an interval have the score 0 throughout: {shortened(empty)}"

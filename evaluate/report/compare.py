@@ -51,7 +51,7 @@ def compare_runs(runs: Sequence[Path], out: Path) -> Path:
                 *_class_groups(metrics),
             ],
             curves=[*curve_charts(named), *event_charts(named)],
-            warnings=run_warnings(named),
+            warnings=[*run_warnings(named), *run_notes(named)],
         )
     )
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -161,7 +161,7 @@ def best_of(values: Sequence[float | None], *, lower: bool = False) -> frozenset
 
 
 def run_warnings(runs: Sequence[tuple[str, Metrics]]) -> list[str]:
-    """Differences that make the runs hard to compare, and the notes of each report."""
+    """Differences that make the runs hard to compare."""
     found = []
     if len({metrics["digests"].get("truth") for _, metrics in runs}) > 1:
         found.append("The runs were evaluated on different test videos or annotations.")
@@ -172,5 +172,9 @@ def run_warnings(runs: Sequence[tuple[str, Metrics]]) -> list[str]:
     for name, metrics in runs:
         if left_out := metrics["counts"]["left_out"]:
             found.append(f"{name}: {left_out} of {metrics['counts']['test_videos']} test videos left out.")
-        found += [f"{name}: {note}" for note in metrics["notes"]]
     return found
+
+
+def run_notes(runs: Sequence[tuple[str, Metrics]]) -> list[str]:
+    """The notes of each report, with the name of the run."""
+    return [f"{name}: {note}" for name, metrics in runs for note in metrics["notes"]]

@@ -11,7 +11,7 @@ from pathlib import Path
 from evaluate.annotations import VideoTruth
 from evaluate.evaluated_videos import run_digests, scores_digest
 from evaluate.metrics.bootstrap import central, draw_videos
-from evaluate.report.compare import find_metrics, run_names, run_warnings
+from evaluate.report.compare import find_metrics, run_names, run_notes, run_warnings
 from evaluate.report.headlines import (
     EVENT_HEADLINES,
     FRAME_HEADLINES,
@@ -72,6 +72,9 @@ class Leaderboard:
     headlines: tuple[Headline, ...]
     """Metrics that at least one run has."""
     warnings: tuple[str, ...]
+    """Differences that make the runs hard to compare."""
+    notes: tuple[str, ...]
+    """Notes of the runs' reports."""
     confidence: float
     runs: tuple[EvaluatedRun, ...]
 
@@ -138,7 +141,8 @@ def build_leaderboard(
         raise InputError(
             f"{runs[0].name}: the ground truth has changed since the evaluation; run `dsanet evaluate` again"
         )
-    warnings = run_warnings([(run.name, run.metrics) for run in runs])
+    named = [(run.name, run.metrics) for run in runs]
+    warnings = run_warnings(named)
     found: list[Mapping[str, Margin]] = [{}]
     for run in runs[1:]:
         common = [truth for truth in own if truth.name in set(run.videos)]
@@ -150,7 +154,7 @@ def build_leaderboard(
         found.append(_margins(run, runs[0], common, resamples, confidence, seed, release) if common else {})
     rows = tuple(_row(run, margin) for run, margin in zip(runs, found, strict=True))
     shown = tuple(headline for headline in HEADLINES if any(headline.key in row.figures for row in rows))
-    return Leaderboard(rows, shown, tuple(warnings), confidence, tuple(runs))
+    return Leaderboard(rows, shown, tuple(warnings), tuple(run_notes(named)), confidence, tuple(runs))
 
 
 def _margins(

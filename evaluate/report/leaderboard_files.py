@@ -90,8 +90,8 @@ def markdown(table: Leaderboard) -> str:
         f"In percent. In brackets the published figure. Below it the difference from {reference} with its "
         f"paired {percent} bootstrap interval over videos; {EVEN}: the interval includes zero."
     )
-    warnings = "".join(f"- {_escaped(warning)}\n" for warning in table.warnings)
-    return "\n".join(lines) + f"\n\n{legend}\n" + (f"\n{warnings}" if warnings else "")
+    notes = "".join(f"- {_escaped(note)}\n" for note in (*table.warnings, *table.notes))
+    return "\n".join(lines) + f"\n\n{legend}\n" + (f"\n{notes}" if notes else "")
 
 
 def _markdown_cell(row: LeaderboardRow, key: str) -> str:

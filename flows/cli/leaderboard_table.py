@@ -10,8 +10,8 @@ from flows.cli.tables import FRAMED, print_line, print_note, print_table
 
 def print_leaderboard(table: Leaderboard, files: Sequence[Path]) -> None:
     """Print the warnings, the figures, the differences from the first run, and the files."""
-    for warning in table.warnings:
-        print_note(warning)
+    for note in (*table.warnings, *table.notes):
+        print_note(note)
     titles = [headline.title for headline in table.headlines]
     figures = [(row.name, *(_figure(row, h.key) for h in table.headlines)) for row in table.rows]
     print_table(("method", *titles), figures, numbers=titles, title="test split, in percent", box=FRAMED)

@@ -11,6 +11,8 @@ from evaluate.annotations import VideoTruth
 from evaluate.config import EvaluateConfig
 from evaluate.evaluation import evaluate_scores
 from evaluate.report.compare import compare_runs
+from evaluate.report.leaderboard import build_leaderboard, read_runs
+from evaluate.report.leaderboard_files import write_leaderboard
 from evaluate.report.write import write_report
 from evaluate.scores import read_scores, score_path, write_scores
 from tests.evaluate.videos import small_test_set, video_scores, write_run
@@ -20,7 +22,7 @@ HOSTILE = '"><img src=x onerror=alert(1)>'
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A report with all its parts and a comparison of two runs; one video has a hostile name."""
+    """A report with all its parts, a comparison and a leaderboard of two runs; one name is hostile."""
     folder = tmp_path_factory.mktemp("pages")
     picture = folder / "frame.jpg"
     Image.new("RGB", (32, 24), "teal").save(picture)
@@ -40,7 +42,14 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             thumbnail=lambda name, frame: picture.read_bytes(),
         )
     compared = compare_runs([folder / "one", folder / "two"], folder / "compare.html")
-    return {"report": folder / "one" / "report" / "index.html", "compare": compared}
+    runs = read_runs([folder / "one", folder / "two"])
+    table = build_leaderboard(runs, truths, resamples=20, confidence=0.95, seed=0)
+    board = write_leaderboard(folder / "board.html", table)[0]
+    return {
+        "report": folder / "one" / "report" / "index.html",
+        "compare": compared,
+        "leaderboard": board,
+    }
 
 
 def opened(browser: Any, path: Path, width: int = 1280) -> Any:
@@ -63,7 +72,7 @@ def choose(browser: Any, key: str) -> list[str]:
     return shown_names(browser)
 
 
-@pytest.mark.parametrize("name", ["report", "compare"])
+@pytest.mark.parametrize("name", ["report", "compare", "leaderboard"])
 def test_pages_load_without_error_or_request(browser: Any, pages: dict[str, Path], name: str) -> None:
     opened(browser, pages[name])
     requests = [
@@ -73,7 +82,7 @@ def test_pages_load_without_error_or_request(browser: Any, pages: dict[str, Path
     ]
     assert [url for url in requests if not url.startswith("data:")] == [pages[name].as_uri()]
     assert browser.get_log("browser") == []
-    assert browser.title.startswith(("Run one", "Comparison of 2 runs"))
+    assert browser.title.startswith(("Run one", "Comparison of 2 runs", "Leaderboard of 2 methods"))
 
 
 def test_the_console_log_would_show_an_error(browser: Any, tmp_path: Path) -> None:
@@ -147,7 +156,7 @@ def test_class_table_sorts_by_its_heads(browser: Any, pages: dict[str, Path]) ->
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-@pytest.mark.parametrize("name", ["report", "compare"])
+@pytest.mark.parametrize("name", ["report", "compare", "leaderboard"])
 def test_nothing_overflows_the_window(browser: Any, pages: dict[str, Path], name: str, width: int) -> None:
     opened(browser, pages[name], width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
