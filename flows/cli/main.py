@@ -8,6 +8,7 @@ line on standard error and exit code 2, a bug with one line, a log file and exit
 import io
 import logging
 import sys
+from shutil import get_terminal_size
 from typing import Annotated
 
 import typer
@@ -17,12 +18,16 @@ from flows.cli.errors import end
 
 INTERRUPTED = 130
 """Typer's exit code after Ctrl-C (128 + SIGINT, as in shells)."""
+WIDTH = get_terminal_size().columns
+NARROW = WIDTH < 60
+"""True for a terminal on which the help has no boxes: their columns would cut the names of options."""
 
 app = typer.Typer(
     help="Detect when something goes wrong in video, and what, after training on video-level labels alone.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"]} | ({"terminal_width": WIDTH} if NARROW else {}),
+    rich_markup_mode=None if NARROW else "rich",
 )
 for group in (pipeline, reproduce, bench, data, features, library, scores, server):
     app.add_typer(group.app)

@@ -9,7 +9,7 @@ import pytest
 
 from extract.manifest import VideoRecord, write_manifest
 from flows.demo.footage import ClipPlan, write_clip
-from tests.flows.commands import COMMANDS, Dsanet
+from tests.flows.commands import COMMANDS, DSANET, Dsanet
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,18 @@ assert "torch" not in sys.modules
         env={**os.environ, "COLUMNS": "120"},
     )
     assert all(command.split()[0] in shown.stdout for command in COMMANDS)
+
+
+def test_the_help_cuts_no_option_on_a_narrow_terminal() -> None:
+    shown = subprocess.run(
+        [*DSANET, "score", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "COLUMNS": "40"},
+    ).stdout
+    assert all(option in shown for option in ("--threshold", "--weights", "--out", "-h, --help"))
+    assert "…" not in shown
 
 
 HEADER = "path,labels,split\n"
