@@ -66,8 +66,7 @@ def import_features(
     from dsanet.checkpoint import read_info
     from dsanet.released_features import PUBLISHED_ENCODER
     from flows.pipeline.progress import stage_progress
-    from flows.workspace.feature_import import import_into_workspace, workspace_of
-    from flows.workspace.inputs import configure_workspace
+    from flows.workspace.feature_import import import_into_workspace, use_imported, workspace_of
 
     workspace = workspace_of(out)
     with stage_progress("import", "videos") as report:
@@ -81,8 +80,7 @@ def import_features(
             fps=fps,
             on_progress=lambda done, total: report(done, total, ""),
         )
-    if not workspace.inputs_file.is_file():
-        configure_workspace(workspace.root, imported.manifest, preset=preset, title=arrays.name)
+    use_imported(workspace, imported, preset, title=arrays.name)
     _report_missing(list(imported.missing), imported.manifest)
     print(f"{len(imported.imported)} videos imported, {len(imported.missing)} missing")
     print(f"manifest  {imported.manifest}")

@@ -43,7 +43,7 @@ class _Thumbnails:
 
     def read(self, name: str, frame: int) -> bytes | None:
         path = self._paths.get(name)
-        if path is None:
+        if path is None or not path.exists():
             return None
         try:
             if self._process is None or not self._process.alive:

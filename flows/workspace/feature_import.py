@@ -4,6 +4,7 @@ Everything is in `features/` of the workspace: NAME.h5, manifest.csv and manifes
 lists, at once or one after the other, make one workspace.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,10 @@ from extract.config import EncoderFingerprint
 from extract.manifest import VideoRecord, read_manifest
 from extract.store import feature_path, read_meta
 from flows.workspace.annotations_file import add_annotations
+from flows.workspace.inputs import configure_workspace
 from flows.workspace.workspace import Workspace
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,17 @@ def import_into_workspace(
         videos = imported_videos(workspace, imported)
         add_annotations(imported.manifest, videos, import_annotations(annotations, videos))
     return imported
+
+
+def use_imported(
+    workspace: Workspace, imported: ImportedFeatures, preset: str | None = None, title: str | None = None
+) -> None:
+    """Make the imported videos the workspace's, unless it has another manifest."""
+    known = workspace.read_inputs().manifest if workspace.inputs_file.is_file() else imported.manifest
+    if known in (imported.manifest, imported.manifest.absolute()):
+        configure_workspace(workspace.root, imported.manifest, preset=preset, title=title)
+    else:
+        log.warning("the workspace keeps its manifest %s; give --manifest %s", known, imported.manifest)
 
 
 def imported_videos(workspace: Workspace, imported: ImportedFeatures) -> list[AnnotatedVideo]:
