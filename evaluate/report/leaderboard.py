@@ -5,7 +5,7 @@ Markdown have the same rows.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from evaluate.annotations import VideoTruth
@@ -19,7 +19,7 @@ from evaluate.report.headlines import (
     Headline,
     Metrics,
 )
-from evaluate.report.margins import Margin, margins, resampled_means
+from evaluate.report.margins import Array, Margin, margins, resampled_means
 from evaluate.report.metrics_file import read_metrics
 from evaluate.report.published_results import RESULTS, PublishedResult
 from extract.errors import InputError, MissingFileError
@@ -143,37 +143,44 @@ def build_leaderboard(
         )
     named = [(run.name, run.metrics) for run in runs]
     warnings = run_warnings(named)
+    pairing = _Pairing(runs[0], resamples, confidence, seed, release)
     found: list[Mapping[str, Margin]] = [{}]
     for run in runs[1:]:
-        common = [truth for truth in own if truth.name in set(run.videos)]
+        common = tuple(truth for truth in own if truth.name in set(run.videos))
         if len(common) < len(own) or len(common) < len(run.videos):
             warnings.append(
                 f"{run.name}: its differences from {runs[0].name} are those on the {len(common)} videos that "
                 f"both have, with the ground truth of {runs[0].name}."
             )
-        found.append(_margins(run, runs[0], common, resamples, confidence, seed, release) if common else {})
+        found.append(pairing.margins(run, common) if common else {})
     rows = tuple(_row(run, margin) for run, margin in zip(runs, found, strict=True))
     shown = tuple(headline for headline in HEADLINES if any(headline.key in row.figures for row in rows))
     return Leaderboard(rows, shown, tuple(warnings), tuple(run_notes(named)), confidence, tuple(runs))
 
 
-def _margins(
-    run: EvaluatedRun,
-    reference: EvaluatedRun,
-    truths: Sequence[VideoTruth],
-    resamples: int,
-    confidence: float,
-    seed: int,
-    release: float,
-) -> dict[str, Margin]:
-    """Each run has its own threshold, as in its figures."""
-    draws_BV = draw_videos(len(truths), resamples, seed)
-    keys = [headline.key for headline in HEADLINES]
-    both = [
-        resampled_means([one.scores], truths, draws_BV, keys, one.metrics["threshold"], release)
-        for one in (run, reference)
-    ]
-    return margins(both[0], both[1], central(confidence))
+@dataclass(frozen=True, eq=False)
+class _Pairing:
+    """Paired differences from one run, whose resampled figures are computed once for each set of videos."""
+
+    reference: EvaluatedRun
+    resamples: int
+    confidence: float
+    seed: int
+    release: float
+    known: dict[tuple[VideoTruth, ...], dict[str, Array]] = field(default_factory=dict)
+
+    def margins(self, run: EvaluatedRun, truths: tuple[VideoTruth, ...]) -> dict[str, Margin]:
+        """Differences of `run` on these videos."""
+        if truths not in self.known:
+            self.known[truths] = self._means(self.reference, truths)
+        return margins(self._means(run, truths), self.known[truths], central(self.confidence))
+
+    def _means(self, run: EvaluatedRun, truths: Sequence[VideoTruth]) -> dict[str, Array]:
+        """Each run has its own threshold, as in its figures."""
+        draws_BV = draw_videos(len(truths), self.resamples, self.seed)
+        keys = [headline.key for headline in HEADLINES]
+        threshold = run.metrics["threshold"]
+        return resampled_means([run.scores], truths, draws_BV, keys, threshold, self.release)
 
 
 def _row(run: EvaluatedRun, found: Mapping[str, Margin]) -> LeaderboardRow:
