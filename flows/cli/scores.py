@@ -5,8 +5,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.cli.options import Annotations
-
 app = typer.Typer()
 
 
@@ -25,7 +23,10 @@ def import_scores(
         Path, typer.Option(help="A manifest, or a published list with the columns path,label.")
     ],
     out: Annotated[Path, typer.Option(help="Workspace folder; gets scores/ and workspace.json.")],
-    annotations: Annotations = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(help="Annotations: M.annotations.csv (default, beside M.csv), or a published file."),
+    ] = None,
     every: Annotated[
         str,
         typer.Option(
