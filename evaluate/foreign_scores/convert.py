@@ -7,7 +7,7 @@ from evaluate.foreign_scores.content import Array, Values
 from evaluate.foreign_scores.intervals import paint
 from evaluate.foreign_scores.lengths import SNIPPET, FittedScores, fit
 from evaluate.foreign_scores.rules import ImportRules, VideoLength
-from evaluate.foreign_scores.scale import normal_first, scaled_anomaly, scaled_classes
+from evaluate.foreign_scores.scale import normal_first, scaled_anomaly, scaled_classes, scaled_intervals
 from evaluate.scores import VideoScores
 from extract.display import shortened
 from extract.errors import InputError
@@ -66,7 +66,8 @@ def convert(
         if found.classes is not None
     }
     given = {name: found.anomaly.values for name, found in fitted.items() if found.anomaly is not None}
-    anomaly = scaled_anomaly(given, rules.scale) if given else {}
+    painted = any(isinstance(one, tuple) for one in values.values())
+    anomaly = scaled_anomaly(given, "none" if painted else rules.scale) if given else {}
     videos = [
         VideoScores(
             name=name,
@@ -118,7 +119,8 @@ def _painted(
             f"{name}: intervals do not tell the number of frames; give a column `frames` in the manifest"
         )
     assert isinstance(values, tuple)
-    anomaly, shares = paint(values, length.n_frames, length.fps or rules.fps, classes)
+    scaled = scaled_intervals(values, rules.scale)
+    anomaly, shares = paint(scaled, length.n_frames, length.fps or rules.fps, classes)
     classed = None if shares is None else FittedScores(shares, 1, length.n_frames)
     return _Fitted(FittedScores(anomaly, 1, length.n_frames), classed, False)
 

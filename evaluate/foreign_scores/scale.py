@@ -6,11 +6,13 @@
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evaluate.foreign_scores.content import ScoredInterval
 from extract.errors import InputError
 from extract.labels import NORMAL, XD_VIOLENCE_CODES
 
@@ -23,7 +25,7 @@ _SUM_TOLERANCE = 1e-3
 def scaled_anomaly(videos: dict[str, Array], scale: Scale) -> dict[str, Array]:
     """Anomaly scores (T,) in [0, 1] by video. Raises InputError, naming a video, for scores outside."""
     if scale == "logits":
-        return {name: 1 / (1 + np.exp(-np.clip(values, -700, 700))) for name, values in videos.items()}
+        return {name: _logistic(values) for name, values in videos.items()}
     low = min(float(values.min()) for values in videos.values())
     high = max(float(values.max()) for values in videos.values())
     if scale == "range":
@@ -65,6 +67,27 @@ def scaled_classes(values_TC: Array, scale: Scale, name: str) -> Array:
             "for outputs before the softmax, or --scale rows to divide each row by its sum"
         )
     return values_TC
+
+
+def scaled_intervals(intervals: Sequence[ScoredInterval], scale: Scale) -> tuple[ScoredInterval, ...]:
+    """Intervals with scores in [0, 1], before they are painted: frames outside of them have the score 0.
+
+    Raises InputError for scores outside, and for a rule that does not apply to intervals.
+    """
+    if scale == "logits":
+        return tuple(replace(one, score=float(_logistic(np.array(one.score)))) for one in intervals)
+    if scale != "none":
+        raise InputError(f"--scale {scale} does not apply to intervals; expected scores in 0 to 1, or logits")
+    if outside := [one for one in intervals if not 0 <= one.score <= 1]:
+        raise InputError(
+            f"{outside[0].where}: the score {outside[0].score:g}, expected 0 to 1; give --scale logits for "
+            "outputs before the sigmoid"
+        )
+    return tuple(intervals)
+
+
+def _logistic(values: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-np.clip(values, -700, 700))))
 
 
 def parse_classes(text: str) -> tuple[str, ...]:

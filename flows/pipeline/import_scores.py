@@ -12,7 +12,7 @@ from evaluate.foreign_scores.convert import class_names, convert
 from evaluate.foreign_scores.read import read_foreign_scores
 from evaluate.foreign_scores.rules import ImportRules
 from evaluate.scores import VideoScores, score_path, write_scores
-from extract.display import shortened
+from extract.display import encodable, shortened
 from extract.errors import InputError
 from extract.manifest import VideoRecord
 from flows.pipeline.listed_videos import read_footage, read_listed_videos
@@ -86,8 +86,8 @@ def import_scores(
     classes = class_names([label for one in listed.records for label in one.labels], found.values, rules)
     videos, notes = convert(found.values, beside, lengths, classes, rules)
     record = ImportRecord(
-        source=scores.resolve().name,
-        class_source=class_scores.resolve().name if class_scores else None,
+        source=_name(scores),
+        class_source=_name(class_scores) if class_scores else None,
         every=str(rules.every),
         scale=rules.scale,
         cut=rules.cut,
@@ -96,7 +96,7 @@ def import_scores(
     _check_truths(footage.truths(tests), videos)
     with workspace.locked():
         footage.write(workspace, {video.name: video.n_frames for video in videos})
-        source = footage.source.model_copy(update={"title": title or scores.resolve().stem})
+        source = footage.source.model_copy(update={"title": encodable(title or scores.resolve().stem)})
         settings = {"evaluate": {"only_scored": bool(found.missing)}}
         workspace.write_inputs(resolve_inputs(workspace, source, settings))
         _replace_scores(workspace, listed.records, videos, record)
@@ -112,9 +112,14 @@ def _refuse_detector(workspace: Workspace, records: Sequence[VideoRecord]) -> No
 
 
 def _origin(scores: Path, class_scores: Path | None, affix: str) -> str:
-    beside = f", class scores from {class_scores.resolve().name}" if class_scores else ""
+    beside = f", class scores from {_name(class_scores)}" if class_scores else ""
     named = f"; the names of its files have {affix!r} beside the videos' names" if affix else ""
-    return f"imported scores: {scores.resolve().name}{beside}{named}"
+    return f"imported scores: {_name(scores)}{beside}{named}"
+
+
+def _name(source: Path) -> str:
+    """Name of a folder or file, with escapes for what is not UTF-8."""
+    return encodable(source.resolve().name)
 
 
 def _check_truths(truths: Sequence[VideoTruth], videos: Sequence[VideoScores]) -> None:

@@ -344,6 +344,17 @@ def test_intervals_outside_of_the_video_are_refused(one: ScoredInterval, message
         paint([one], 5, None, ("normal", "riot"))
 
 
+def test_scores_of_intervals_are_scaled_before_they_are_painted() -> None:
+    values = {"a": (interval(0, 1, -np.log(3)),)}
+    logits = ImportRules(Every(1), scale="logits")
+    (video,), _ = convert(values, {}, lengths(a=2), ("normal",), logits)
+    assert video.anomaly_T.tolist() == [0.25, 0]  # no interval: 0, not the sigmoid of 0
+    with pytest.raises(InputError, match=r"the score -1.1, expected 0 to 1; give --scale logits"):
+        convert({"a": (interval(0, 1, -1.1),)}, {}, lengths(a=2), ("normal",), FRAME)
+    with pytest.raises(InputError, match="--scale range does not apply to intervals"):
+        convert(values, {}, lengths(a=2), ("normal",), ImportRules(Every(1), scale="range"))
+
+
 def test_intervals_may_end_a_little_after_the_video() -> None:
     assert paint([interval(3, 21, 1)], 5, None, ("normal",))[0].tolist() == [0, 0, 0, 1, 1]
 

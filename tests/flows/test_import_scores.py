@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -308,6 +309,16 @@ def test_manifests_that_do_not_fit_are_refused(
     with pytest.raises(InputError, match=message):
         import_scores(scores, manifest, tmp_path / "ws", rules)
     assert not (tmp_path / "ws" / "workspace.json").exists()
+
+
+def test_names_that_are_not_utf_8_are_shown_with_escapes(manifest: Path, tmp_path: Path) -> None:
+    try:
+        scores = written(tmp_path / os.fsdecode(b"caf\xe9"), **SCORES)
+    except OSError:
+        pytest.skip("this file system has UTF-8 names only")
+    result = import_scores(scores, manifest, tmp_path / "ws", ImportRules(Every(16)))
+    assert result.notes[0] == r"imported scores: caf\xe9"
+    assert Workspace(tmp_path / "ws").read_inputs().title == r"caf\xe9"
 
 
 def test_missing_files_are_named(manifest: Path, tmp_path: Path) -> None:
