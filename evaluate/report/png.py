@@ -128,7 +128,8 @@ def _draw_timeline(axis: Axes, scores: VideoScores, intervals: Sequence[Interval
         )
         for text in legend.get_texts():
             text.set_parse_math(False)  # a class name may contain dollar signs
-    axis.set(xlim=(0, times[-1]), ylim=(0, 1.05), yticks=(0, 0.5, 1))
+    axis.set(xlim=(0, times[-1]), ylim=(0, 1.05), yticks=sorted({0, threshold, 1}))
+    axis.set_ylabel("anomaly score", fontsize=8)
     set_time_ticks(axis, times[-1])
     # Without parse_math=False, dollar signs in a file name would start a formula.
     axis.set_title(printable(scores.name), loc="left", fontsize=9, parse_math=False)
