@@ -131,6 +131,7 @@ def test_published_figures_stand_beside_those_of_their_data_set(
         ("anything", {"model": {"detector": "vadclip"}}, (88.02,)),
         ("Vad-CLIP", {"imported": {}}, (88.02,)),
         ("MIL ranking", {"imported": {}}, (75.41, 77.92, 84.14)),
+        ("RTFM", {"imported": {}}, (84.30,)),
         ("unknown", {"imported": {}}, ()),
     ):
         changed = {**metrics, **paper, "title": title, "config": {**metrics["config"], **config}}
