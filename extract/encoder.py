@@ -71,7 +71,8 @@ class Encoder:
     def preprocess(self, frames_NHWC: Tensor, views: Views) -> Tensor:
         """(N, H, W, 3) uint8 -> (N, len(views.crops), 3, 224, 224) uint8 on the device."""
         require_frames(frames_NHWC)
-        largest = max(frames_NHWC[0].numel(), resized_bytes(*frames_NHWC.shape[1:3], views.resize))
+        height, width = frames_NHWC.shape[1:3]
+        largest = max(frames_NHWC[0].numel(), resized_bytes(height, width, views.resize))
         at_once = max(1, _PREPROCESS_BYTES // largest)
         return torch.cat(
             [make_views(self._to_device(part), views) for part in torch.split(frames_NHWC, at_once)]

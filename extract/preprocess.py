@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from extract.views import Resize, Views, standard_views
+from extract.views import WHOLE_PICTURE, Resize, Views, standard_views
 
 SIZE = 224
 _LARGER = 256
@@ -47,12 +47,25 @@ def make_views(frames_NHWC: Tensor, views: Views) -> Tensor:
 
 def _crop(resized_NCHW: Tensor, number: int) -> Tensor:
     height, width = resized_NCHW.shape[-2:]
+    y, x = _corner(height, width, number)
+    view = resized_NCHW[..., y : y + SIZE, x : x + SIZE]
+    return view.flip(-1) if number >= 5 else view
+
+
+def _corner(height: int, width: int, number: int) -> tuple[int, int]:
+    """Upper left corner of a crop of a resized picture."""
     bottom, right = height - SIZE, width - SIZE
     # torchvision's CenterCrop rounds half to even, like `round`
     corners = ((round(bottom / 2), round(right / 2)), (0, 0), (0, right), (bottom, 0), (bottom, right))
-    y, x = corners[number % 5]
-    view = resized_NCHW[..., y : y + SIZE, x : x + SIZE]
-    return view.flip(-1) if number >= 5 else view
+    return corners[number % 5]
+
+
+def crop_place(height: int, width: int, resize: Resize, number: int) -> tuple[int, int, bool]:
+    """Equal for crops that are the same pixels: upper and lower corners of a wide frame, for example."""
+    if resize in WHOLE_PICTURE:
+        return 0, 0, number >= 5
+    y, x = _corner(*_resized_size(height, width, resize), number)
+    return y, x, number >= 5
 
 
 def require_frames(frames_NHWC: Tensor) -> None:

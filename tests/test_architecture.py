@@ -40,7 +40,7 @@ THIRD_PARTY_FORBIDDEN = {
 
 LEVELS = {
     "extract": (
-        {"engine", "inspect"},
+        {"engine", "inspect", "match"},
         {"reuse", "batches"},
         {"decode", "encoder", "store", "failures"},
         {"clip", "preprocess", "manifest", "config"},

@@ -12,11 +12,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from extract.decode.worker import Alive, Failed, Finished, FrameJob, Job, Opened, PictureHeader
+from extract.decode.worker import (
+    Alive,
+    Facts,
+    Failed,
+    Finished,
+    FrameJob,
+    FramesJob,
+    Job,
+    Opened,
+    PictureHeader,
+    Sent,
+)
 
 _IMPORT_ROOT = Path(__file__).parents[2]
 _SEND_BUFFER_BYTES = 1 << 20
@@ -78,7 +90,17 @@ class DecoderProcess:
         self.close()
         return Failed(f"the decoder did not find the frame within {deadline_s:g} s")
 
-    def _messages(self, job: Job | FrameJob) -> Iterator[Message | Alive]:
+    def decode_frames(self, job: FramesJob) -> Iterator[Facts | PictureData | Failed]:
+        """`Facts`, then the pictures in ascending order; or, at any place, a `Failed` as the last message."""
+        for message in self._messages(job):
+            if isinstance(message, Sent):
+                return
+            if not isinstance(message, Alive):
+                yield message
+            if isinstance(message, Failed):
+                return
+
+    def _messages(self, job: Job | FrameJob | FramesJob) -> Iterator[Any]:
         """The messages after a job; a timeout or the end of the process becomes a `Failed`."""
         try:
             self._connection.send(job)

@@ -50,6 +50,29 @@ class FrameJob:
 
 
 @dataclass(frozen=True)
+class FramesJob:
+    """Frames of a video to decode; the answer is `Facts`, the pictures in ascending order, and `Sent`.
+
+    A `PictureHeader.pick` is then the frame's number.
+    """
+
+    path: Path
+    frames: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A video that can be opened."""
+
+    n_frames: int
+    fps: float
+
+
+class Sent:
+    """All pictures of a `FramesJob` were sent."""
+
+
+@dataclass(frozen=True)
 class Opened:
     """The video can be decoded; the pictures of `picks` follow."""
 
@@ -101,11 +124,13 @@ def main() -> None:
                 return
 
 
-def serve(job: Job | FrameJob, connection: Connection) -> None:
+def serve(job: Job | FrameJob | FramesJob, connection: Connection) -> None:
     """Decode one video and send the result; every error but a lost connection becomes a `Failed`."""
     try:
         if isinstance(job, FrameJob):
             _send_frame(job, connection)
+        elif isinstance(job, FramesJob):
+            _send_frames(job, connection)
         else:
             connection.send(_decode(job, connection))
     except VideoError as error:
@@ -154,6 +179,18 @@ def _send_frame(job: FrameJob, connection: Connection) -> None:
     reader = FrameReader(probe(job.path, heartbeat))
     _, picture = next(reader.frames([job.frame], heartbeat))
     _send_picture(connection, 0, picture)
+
+
+def _send_frames(job: FramesJob, connection: Connection) -> None:
+    _file_status(job.path)
+    heartbeat = _Heartbeat(connection)
+    info = probe(job.path, heartbeat)
+    if info.damage is not None:
+        raise info.damage
+    connection.send(Facts(info.n_frames, info.fps))
+    for number, picture in FrameReader(info).frames(job.frames, heartbeat):
+        _send_picture(connection, number, picture)
+    connection.send(Sent())
 
 
 def _with_way_on(damage: VideoError, job: Job) -> VideoError:
