@@ -15,6 +15,7 @@ import pytest
 from evaluate.annotations import Segment, write_annotations
 from evaluate.foreign_scores.lengths import Every
 from evaluate.foreign_scores.rules import ImportRules
+from evaluate.metrics.paired_difference import whole_figures
 from evaluate.report.compare import compare_runs
 from evaluate.report.metrics_file import read_metrics
 from evaluate.scores import read_scores, score_path
@@ -22,6 +23,7 @@ from extract.errors import InputError, MissingFileError
 from extract.manifest import VideoRecord, write_manifest
 from flows.pipeline.import_scores import import_scores
 from flows.pipeline.stages import EVALUATE
+from flows.pipeline.stages.evaluate import read_truths
 from flows.workspace.run import Run
 from flows.workspace.workspace import Workspace
 from tests.flows.commands import Dsanet
@@ -400,3 +402,37 @@ def test_ordinary_workspaces_are_not_taken_for_imported_ones(tmp_path: Path) -> 
     shutil.copy(tmp_path / "scores" / "riot.h5", tmp_path / "scores" / "damaged.h5")
     (tmp_path / "scores" / "damaged.h5").write_bytes(b"no HDF5")
     assert import_record(workspace, ["damaged"]) is None
+
+
+def test_the_published_list_of_ucf_crime_with_perfect_scores_in_one_array(
+    shared: Path, tmp_path: Path
+) -> None:
+    data = shared / "data" / "ucf-crime"
+    counts = [line.split() for line in (data / "test-frame-counts.tsv").read_text().splitlines()]
+    by_name = {row[0].removesuffix(".mp4"): row for row in counts}
+    with (data / "ucf_CLIP_rgbtest.csv").open() as file:
+        listed = list(csv.DictReader(file))
+    names = [row["path"].rpartition("/")[2].removesuffix("__5.npy") for row in listed]
+    rows = [
+        f"{row['path']},{row['label']},{by_name[name][6]},30" for row, name in zip(listed, names, strict=True)
+    ]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,frames,fps", *rows]))
+    truth = []
+    for name in names:
+        frames_F = np.zeros(int(by_name[name][6]), dtype=np.uint8)
+        for start, end in (by_name[name][2:4], by_name[name][4:6]):
+            if start != "-1":
+                frames_F[int(start) : int(end)] = 1
+        truth.append(frames_F)
+    np.save(tmp_path / "perfect.npy", np.concatenate(truth))
+    given = (tmp_path / "list.csv", tmp_path / "ws", ImportRules(Every(1)))
+    annotations = data / "Temporal_Anomaly_Annotation.txt"
+    import_scores(tmp_path / "perfect.npy", *given, annotations=annotations)
+    truths = read_truths(Run.load(tmp_path / "ws"))
+    whole = whole_figures(tmp_path / "ws" / "scores", truths, ("auc", "ap", "anomaly_auc", "far"))
+    assert whole == {"auc": 1, "ap": 1, "anomaly_auc": 1, "far": 0}
+    np.save(tmp_path / "published.npy", np.load(data / "gt-ucf-frames.npz")["labels"])  # for I3D features
+    with pytest.raises(
+        InputError, match="1,109,680 scores, a score a frame, but the 290 videos have 1,111,808"
+    ):
+        import_scores(tmp_path / "published.npy", *given, annotations=annotations)
