@@ -65,7 +65,7 @@ def predicted_class(scores: VideoScores, threshold: float) -> str:
     return likeliest_anomaly(scores) if video_score(scores) >= threshold else scores.classes[0]
 
 
-def held_scores(anomaly_T: Array, release: float = 1.0) -> Array:
+def held_scores(anomaly_T: Array, release: float) -> Array:
     """(T,) scores whose runs at or above a threshold are the alarms with hysteresis.
 
     An alarm begins where the score reaches the threshold, and ends where it is below `release` times the
@@ -87,8 +87,8 @@ def held_scores(anomaly_T: Array, release: float = 1.0) -> Array:
 def alarm_runs(held_T: Array, threshold: float) -> Array:
     """(A, 2): first snippet and last snippet + 1 of each alarm, in time order."""
     above = np.pad(held_T >= threshold, 1)
-    runs: Array = np.flatnonzero(above[1:] != above[:-1]).reshape(-1, 2)
-    return runs
+    edges: Array = np.flatnonzero(above[1:] != above[:-1])
+    return edges.reshape(len(edges) // 2, 2)
 
 
 def anomalous_intervals(scores: VideoScores, threshold: float = 0.5, release: float = 1.0) -> list[Interval]:

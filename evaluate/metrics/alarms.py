@@ -44,7 +44,7 @@ class Footage(NamedTuple):
     """Exclusive. Frames beside a pause inside the snippet are left out."""
     seconds_T: Array
     """From the times of the score file if it has them (a pause is no footage), else from the frame rate."""
-    after_pause: Array
+    after_pause: list[int]
     """Indices of the snippets before which the recording pauses: an alarm ends there, and another begins."""
 
 
@@ -52,26 +52,27 @@ def footage(scores: VideoScores) -> Footage:
     """The footage of one video."""
     if (spans := recorded_spans(scores)) is not None:
         seconds_T = spans.end_s_T - spans.start_s_T
-        return Footage(spans.start_frame_T, spans.end_frame_T, seconds_T, spans.first_after_pause)
+        pauses = spans.first_after_pause.tolist()
+        return Footage(spans.start_frame_T, spans.end_frame_T, seconds_T, pauses)
     start_T = np.arange(len(scores.anomaly_T)) * scores.snippet_length
     end_T = np.append(start_T[1:], scores.n_frames)
     if scores.start_s_T is None or scores.end_s_T is None:
         seconds_T = (end_T - start_T) / scores.fps
     else:
         seconds_T = scores.end_s_T - scores.start_s_T
-    return Footage(start_T, end_T, seconds_T, np.array([], dtype=np.int64))
+    return Footage(start_T, end_T, seconds_T, [])
 
 
-def all_alarms(scores_T: Array, after_pause: Sequence[int] | Array = ()) -> Alarms:
+def all_alarms(scores_T: Array, after_pause: Sequence[int] = ()) -> Alarms:
     """The alarms of one video at all thresholds: each run of snippets that is bounded by lower scores.
 
     A run also ends before each of the snippets `after_pause`. The open runs are kept on a stack, lowest score
     first. A snippet with a lower score closes those above it.
     """
-    found: list[tuple[int, int, float, float]] = []
+    found: list[tuple[float, ...]] = []
     open_runs: list[tuple[int, float]] = [(0, -1.0)]
     values = scores_T.tolist()
-    parts = pairwise([0, *map(int, after_pause), len(values)])
+    parts = pairwise([0, *after_pause, len(values)])
     for first, last in parts:
         for snippet, score in enumerate([*values[first:last], -1.0], first):
             start = snippet
@@ -80,8 +81,8 @@ def all_alarms(scores_T: Array, after_pause: Sequence[int] | Array = ()) -> Alar
                 found.append((start, snippet, max(open_runs[-1][1], score), high))
             if open_runs[-1][1] < score:
                 open_runs.append((start, score))
-    start_A, stop_A, low_A, high_A = zip(*found, strict=True)
-    return Alarms(np.array(start_A), np.array(stop_A), np.array(low_A), np.array(high_A))
+    columns = np.array(found).T
+    return Alarms(*columns[:2].astype(np.int64), *columns[2:])
 
 
 def normal_seconds(shown: Footage, events_F: Array) -> tuple[Array, Array]:
@@ -92,7 +93,7 @@ def normal_seconds(shown: Footage, events_F: Array) -> tuple[Array, Array]:
     before = np.concatenate([[0], np.cumsum(events_F)])
     frames_T = before[shown.end_frame_T] - before[shown.start_frame_T]
     share_T = 1 - frames_T / (shown.end_frame_T - shown.start_frame_T)
-    return np.maximum(shown.seconds_T, 0) * share_T, frames_T > 0
+    return shown.seconds_T * share_T, frames_T > 0
 
 
 def false_alarm_counts(alarms: Alarms, normal_s_T: Array, events_T: Array) -> Array:
@@ -106,7 +107,8 @@ def false_alarm_counts(alarms: Alarms, normal_s_T: Array, events_T: Array) -> Ar
     normal_s, events = (np.concatenate([[0], np.cumsum(values)]) for values in (normal_s_T, events_T))
     lasting_A = (normal_s[alarms.stop_A] - normal_s[alarms.start_A]) / LASTING_ALARM_S
     meets_none_A = events[alarms.stop_A] == events[alarms.start_A]
-    counts: Array = np.maximum(np.floor(lasting_A + 1e-6), meets_none_A).astype(np.int64)
+    minutes_A = np.floor(lasting_A + 1e-6).astype(np.int64)
+    counts: Array = np.maximum(minutes_A, meets_none_A)
     return counts
 
 
@@ -136,7 +138,7 @@ class FalseAlarms:
             change += [counts_A[false], -counts_A[false]]
             video.append(np.full(2 * false.sum(), index))
         score_K, change_K, video_K = (np.concatenate(parts) for parts in (score, change, video))
-        order = np.argsort(-score_K, kind="stable")
+        order = np.argsort(-score_K)
         return cls(score_K[order], change_K[order], video_K[order], np.array(hours))
 
     def counts_at(self, thresholds: Array) -> Array:

@@ -105,7 +105,7 @@ class EventTable:
         return float(weights_E @ (self.peaks > self.false_alarms.bound(rate, weights_V)) / total)
 
 
-def event_table(videos: Sequence[EvaluatedVideo], release: float = 1.0) -> EventTable | None:
+def event_table(videos: Sequence[EvaluatedVideo], release: float) -> EventTable | None:
     """The table of a test set; None without frame labels. `release`: see `held_scores`."""
     if any(video.labels_F is None for video in videos):
         return None
@@ -165,7 +165,7 @@ def _united(low: Array, high: Array) -> tuple[Array, Array]:
     """Ranges (low, high] that cover the same thresholds and do not overlap, in descending order."""
     if not len(low):
         return low, high
-    order = np.argsort(-high, kind="stable")
+    order = np.argsort(-high)
     low, high = np.minimum.accumulate(low[order]), high[order]
     begins = np.append(True, high[1:] <= low[:-1])
     return low[np.append(begins[1:], True)], high[begins]

@@ -124,7 +124,7 @@ def event_metrics(table: EventTable, classes: Sequence[str]) -> EventMetrics | N
 
 def _point(table: EventTable, labels: Sequence[str], rate: float, hours: float) -> OperatingPoint:
     found = table.thresholds(rate)
-    below, threshold = found or (1.0, math.inf)
+    below, threshold = found or (math.inf, math.inf)
     false_alarms = int(table.false_alarms.counts_at(np.array([threshold]))[0])
     own = {label: [event for event in table.events if event.segment.label == label] for label in labels}
     return OperatingPoint(

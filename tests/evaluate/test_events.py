@@ -12,8 +12,8 @@ import pytest
 
 from evaluate.annotations import Segment, VideoTruth
 from evaluate.evaluated_videos import EvaluatedVideo
-from evaluate.metrics.alarms import all_alarms
-from evaluate.metrics.event_table import Event, EventTable, event_table, matches_at
+from evaluate.metrics.alarms import FalseAlarms, all_alarms
+from evaluate.metrics.event_table import Event, EventTable, event_segments, event_table, matches_at
 from evaluate.metrics.events import EventMetrics, OperatingPoint, event_metrics, shortest_decimal
 from evaluate.predictions import anomalous_intervals, held_scores
 from evaluate.scores import expand_to_frames
@@ -157,12 +157,15 @@ def test_the_delay_ends_with_the_first_alarm_and_is_zero_if_that_began_before() 
 
 
 def test_delays_are_times_of_the_recording_and_pauses_are_no_footage() -> None:
-    times = {"start_s_T": [0, 1, 3601, 3602], "end_s_T": [1, 2, 3602, 3603]}  # an hour's pause
+    times = {"start_s_T": [0, 2, 3602, 3604], "end_s_T": [2, 4, 3604, 3606]}  # an hour's pause, slow motion
     paused = video([0.1, 0.1, 0.1, 0.9], Segment("riot", 16, 64), **times)
     (event,) = table_of(paused).events
-    assert event.delay_s(0.9) == pytest.approx(3601)
+    assert event.delay_s(0.9) == pytest.approx(3604 - 2)
     normal = video([0.1] * 4, name="normal", **times)
-    assert metrics_of(paused, normal).normal_hours == pytest.approx(5 / 3600)
+    assert metrics_of(paused, normal).normal_hours == pytest.approx(10 / 3600)
+    for alone in times:  # starts without ends say nothing about the length
+        half = video([0.1] * 4, name="half", **{alone: times[alone]})
+        assert table_of(half).false_alarms.hours_V.tolist() == pytest.approx([4 / 3600])
 
 
 def test_an_alarm_ends_at_a_pause_and_another_begins_after_it() -> None:
@@ -193,6 +196,9 @@ def test_percentiles_are_of_the_found_events_and_the_share_within_5_s_of_all() -
     assert point.per_class["riot"].found == 1
     assert point.per_class["fire"].found == point.per_class["fire"].found_within_5s == 0
     assert point.per_class["fire"].delay_median_s is None
+    assert point.figures.found_iou == 0  # alarms of one second
+    half = video([0.1] * 5 + [0.9] * 5, seconds("riot", 0, 10), name="half")
+    assert point_at(10, *videos, half, video([0.3] * 1200, name="normal")).figures.found_iou == 0.2
 
 
 def test_one_alarm_finds_all_events_that_it_spans() -> None:
@@ -200,7 +206,7 @@ def test_one_alarm_finds_all_events_that_it_spans() -> None:
         [0.1, 0.9, 0.9, 0.9, 0.9, 0.9, 0.1], seconds("riot", 1, 3), seconds("fire", 4, 6), name="both"
     )
     point = point_at(1, spanning)
-    assert (point.figures.found, point.false_alarms) == (1, 0)
+    assert (point.figures.found, point.false_alarms, point.threshold) == (1, 0, 0.1)
     assert matches_at(table_of(spanning).events, np.array([0.9])).tolist() == [2]  # 2 of 5 seconds each
     far = video([0.9] * 10, seconds("riot", 0, 2), seconds("fire", 8, 10), name="far")
     table = table_of(far)
@@ -230,6 +236,48 @@ def test_an_event_beyond_the_last_frame_is_cut() -> None:
     assert matches_at([event], np.array([0.9])).tolist() == [0]  # 2 of 16 frames
     table = table_of(video([0.1, 0.9], Segment("riot", 45, 47), n_frames=47))  # in the tail without a snippet
     assert table.events[0].delay_s(0.9) == 0
+
+
+def test_an_event_behind_the_last_frame_is_none() -> None:
+    """Published ground truths of XD-Violence annotate frames that some feature files do not have."""
+    beyond = [Segment("riot", 0, 40), Segment("riot", 48, 60), Segment("riot", 90, 95)]
+    truth = VideoTruth("video", ("riot",), tuple(beyond))
+    assert event_segments(truth, 48) == [Segment("riot", 0, 40)]
+    assert event_segments(truth, 49) == [Segment("riot", 0, 40), Segment("riot", 48, 49)]
+    frames_only = VideoTruth("video", ("riot",), (), frames=(Segment("riot", 0, 10),))
+    assert event_segments(frames_only, 48) == [Segment("riot", 0, 10)]
+
+
+def test_an_event_beside_a_pause_of_which_no_frame_is_certain_is_not_found() -> None:
+    """The second snippet shows its frames 24 to 31; those before the pause inside it belong to no alarm."""
+    paused = video(
+        [0.9] * 3,
+        Segment("riot", 17, 20),
+        **{"start_s_T": [0, 1, 102], "end_s_T": [1, 102, 103]},
+        **{"frame_index_T": [8, 24, 40], "time_s_T": [0.5, 101.5, 102.5]},
+    )
+    table = table_of(paused)
+    assert table.events[0].delay_s(0.0) is None
+    assert table.peaks.tolist() == [-1]
+    assert matches_at(table.events, np.array([0.0])).tolist() == [0]
+    assert table.false_alarms.counts_at(np.array([0.9])).tolist() == [2]
+
+
+def test_the_curve_has_the_lowest_threshold_of_each_rate() -> None:
+    """False alarms by falling score: 1 at 0.9, 2 at 0.7, 3 at 0.6, and one an hour and more at 0.1."""
+    events = [
+        video([0.2, 0.95, 0.2], seconds("riot", 0, 3), name="one"),  # IoU 1/3 from 0.95 on
+        video([0.2, 0.7, 0.65, 0.2], seconds("riot", 0, 4), name="two"),  # IoU 1/2 from 0.65 on
+    ]
+    table = table_of(*events, quiet(1, 0.9, 0.7, 0.6))
+    found = event_metrics(table, CLASSES)
+    assert found is not None
+    curve = found.curve
+    assert curve.threshold.tolist() == pytest.approx([0.95, 0.9, 0.65, 0.2, 0.1])
+    assert curve.false_alarms_per_hour.tolist() == pytest.approx([0, 1, 2, 3, 60])
+    assert curve.found.tolist() == [0.5, 0.5, 1, 1, 1]
+    assert curve.found_iou.tolist() == [0.5, 0.5, 1, 1, 1]
+    assert [point.threshold for point in found.points] == [0.95, 0.9, 0.2]
 
 
 def test_without_events_or_normal_footage_there_are_no_figures() -> None:
@@ -338,6 +386,7 @@ def test_all_alarms_are_the_runs_between_lower_scores() -> None:
 
 def test_an_alarm_with_hysteresis_goes_on_until_the_score_is_below_the_release() -> None:
     scores = video_scores(n_frames=128, anomaly_T=[0.5, 0.8, 0.5, 0.6, 0.3, 0.5, 0.4, 0.9], classes_TC=None)
+    assert held_scores(np.array([0.8, 0.5, 0.4]), 0.625).tolist() == pytest.approx([0.8, 0.8, 0.64])
     held = held_scores(scores.anomaly_T, 0.625)  # at 0.8 until below 0.5
     assert held.tolist() == pytest.approx([0.5, 0.8, 0.8, 0.8, 0.48, 0.5, 0.5, 0.9])
     for wrong in (0, -0.5, 1.01):
@@ -357,6 +406,9 @@ def test_an_alarm_with_hysteresis_goes_on_until_the_score_is_below_the_release()
         (0.81, 0.8125, 0.812),
         (-1, 0.03, 0.0),
         (0.2, 0.3, 0.3),
+        (0.81, 0.8168, 0.816),
+        (0.816, 0.81678, 0.8167),
+        (float(np.nextafter(np.float32(1), np.float32(0))), 1.0, 1.0),
     ],
 )
 def test_the_threshold_has_the_fewest_digits_that_keep_the_alarms(
@@ -370,19 +422,55 @@ def test_weights_count_videos_as_often_as_they_say() -> None:
     rng = np.random.default_rng(3)
     videos = [
         video(
-            rng.random(30).tolist(),
-            *([seconds("riot", 5, 15)] if index < 3 else []),
+            rng.integers(0, 40, 30) / 40,
+            *([seconds("riot", 5, 7), seconds("fire", 20, 22)] if index < 6 else []),
             name=f"v{index}",
-            fps=0.4,
         )
-        for index in range(6)
+        for index in range(12)
     ]
-    weights = np.array([2, 0, 1, 0, 3, 1])
-    drawn = [one for one, count in zip(videos, weights, strict=True) for _ in range(count)]
-    for rate in (0.1, 1.0, 2.0, 10.0, 40.0):
+    table = table_of(*videos)
+    shares = set()
+    for _ in range(20):
+        weights = rng.multinomial(12, np.full(12, 1 / 12))
+        drawn = [one for one, count in zip(videos, weights, strict=True) for _ in range(count)]
         repeated = table_of(*drawn)
-        assert table_of(*videos).found(rate, weights) == repeated.found(rate, np.ones(len(drawn)))
-        found = repeated.thresholds(rate)
-        share = np.mean([event.delay_s(found[1]) is not None for event in repeated.events]) if found else 0
-        assert repeated.found(rate, np.ones(len(drawn))) == share
-    assert math.isnan(table_of(*videos).found(1.0, np.array([0, 0, 0, 1, 1, 1])))
+        for rate in (50.0, 150.0, 300.0):
+            share = table.found(rate, weights)
+            found = repeated.thresholds(rate)
+            counted = [event.delay_s(found[1] if found else 2) is not None for event in repeated.events]
+            assert share == pytest.approx(np.mean(counted))
+            shares.add(share)
+    assert len(shares) > 10
+    assert math.isnan(table.found(1.0, np.array([0] * 6 + [1] * 6)))
+
+
+def test_an_event_of_the_score_that_gives_too_many_false_alarms_is_not_found() -> None:
+    table = table_of(video([0.8] * 3, seconds("riot", 0, 3)), quiet(1, 0.8, 0.8))
+    assert table.found(1.0, np.ones(2)) == 0
+    assert table.found(2.0, np.ones(2)) == 1
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_bound_is_the_first_score_with_too_many_false_alarms(weighted: bool) -> None:
+    """Against a count score by score, over more scores than the first blocks hold."""
+    rng = np.random.default_rng(0)
+    false_alarms = FalseAlarms(
+        score_K=np.sort(rng.integers(0, 2048, 6000) / 2048)[::-1],
+        change_K=rng.integers(-1, 3, 6000),
+        video_K=rng.integers(0, 5, 6000),
+        hours_V=np.array([1.0, 2.0, 0.5, 1.0, 0.5]),
+    )
+    weights = np.array([2, 0, 1, 3, 1]) if weighted else None
+    counted = np.ones(5) if weights is None else weights
+    hours = false_alarms.hours_V @ counted
+    scores = np.unique(false_alarms.score_K)[::-1]
+    changes = false_alarms.change_K * counted[false_alarms.video_K]
+    counts = np.array([changes[false_alarms.score_K >= score].sum() for score in scores])
+    for allowed in (0, 1, 7, 200, 900, 2000, 10_000, 100_000):
+        over = np.flatnonzero(counts > allowed)
+        expected = scores[over[0]] if len(over) else -1.0
+        assert false_alarms.bound(allowed / hours, weights) == expected
+    assert counts.max() > 2000
+    if weights is None:
+        assert false_alarms.counts_at(scores).tolist() == counts.tolist()
+    assert FalseAlarms(*(np.array([]),) * 3, hours_V=np.ones(1)).bound(1.0) == -1

@@ -5,7 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evaluate.predictions import anomalous_intervals, likeliest_anomaly, predicted_class, video_score
+from evaluate.predictions import (
+    anomalous_intervals,
+    likeliest_anomaly,
+    predicted_class,
+    top_snippets,
+    video_score,
+)
 from evaluate.scores import VideoScores
 from tests.evaluate.videos import video_scores
 
@@ -102,3 +108,21 @@ def test_a_low_frame_rate_is_no_pause() -> None:
 def test_without_the_times_of_snippets_a_pause_does_not_end_an_interval() -> None:
     scores = replace(paused_scores({16: 60}, [0.9] * 3), start_s_T=None, end_s_T=None)
     assert spans(scores) == [(0, 64.8, 0, 48)]
+
+
+def test_the_highest_snippets_are_a_sixteenth_and_one_more_the_earliest_of_equal_ones() -> None:
+    rising = video_scores(n_frames=48 * 16, anomaly_T=np.linspace(0, 1, 48), classes_TC=None)
+    assert top_snippets(rising).tolist() == [47, 46, 45, 44]
+    equal = video_scores(n_frames=600 * 16, anomaly_T=np.tile([0.5, 0.25], 300), classes_TC=None)
+    assert top_snippets(equal).tolist() == list(range(0, 76, 2))
+
+
+def test_class_and_peak_are_those_of_the_interval_alone() -> None:
+    """Riot everywhere else; the video's class is that of its highest snippet."""
+    classes_TC = np.array([[0, 0.9, 0.1]] * 4 + [[0, 0.4, 0.6]] * 2)
+    scores = video_scores(n_frames=96, anomaly_T=[0.5, 0.6, 0.1, 0.1, 0.8, 0.9], classes_TC=classes_TC)
+    first, second = anomalous_intervals(scores)
+    assert (first.label, first.peak_frame) == ("riot", 24)
+    assert (second.label, second.peak_frame) == ("fire", 88)
+    assert likeliest_anomaly(scores) == "fire"
+    assert predicted_class(scores, float(scores.anomaly_T[5])) == "fire"  # at the threshold itself
