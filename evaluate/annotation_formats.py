@@ -193,7 +193,7 @@ def _json_name(entry: Mapping[str, Any], where: str, known: Iterable[str]) -> st
 
 
 def _json_list(entry: Mapping[str, Any]) -> list[Any]:
-    given = next((entry[key] for key in _SEGMENTS if isinstance(entry.get(key), list)), [])
+    given: list[Any] = next((entry[key] for key in _SEGMENTS if isinstance(entry.get(key), list)), [])
     pair = len(given) == 2 and not any(isinstance(value, list | dict) for value in given)
     return [given] if pair else given
 
