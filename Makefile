@@ -3,7 +3,7 @@
 # make test    lint, types and the test suite
 # make docs    the documentation site, into site/
 # make check   installation, `dsanet --help` and the fast tests on another Python: make check PYTHON=python3.13
-# make mutants   mutation tests of the code that decides results: half an hour, then only what has changed
+# make mutants   mutation tests of the code that decides results: one to two hours on 2 cores, then what has changed
 # make gpu-check   on a machine with a CUDA card: the tests marked `gpu` and the benchmarks, at most 7 minutes;
 #                  the packages that this Python lacks may lie as wheels in a folder: make gpu-check WHEELS=wheels
 PYTHON ?= python3

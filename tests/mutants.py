@@ -11,7 +11,7 @@ effect: it is tried once more, alone. Exit code 1 lists survivors and such mutan
 and rows without a mutant.
 
 mutmut leaves out functions with decorators: properties, context managers. They are printed at the end; what
-decides in them stands in a function of its own.
+decides in them stands in a function of its own. The first run takes one to two hours on 2 cores.
 """
 
 import ast
