@@ -182,10 +182,15 @@ def models_list(out: ExistingOut = DEFAULT_WORKSPACE) -> None:
     """List every version: alias, date, folder and the gate's decision."""
     from flows.cli.output import print_versions
     from flows.workspace.model_registry import Registry
+    from flows.workspace.workspace import Workspace
 
     registry = Registry(out)
     registry.check_not_lost()
-    print_versions(registry.versions())
+    if versions := registry.versions():
+        print_versions(versions)
+    else:
+        Workspace(out).read_inputs()  # raises for a folder that is no workspace
+        print("no version is registered yet; `dsanet retrain` registers the workspace's model")
 
 
 @models.command("promote", epilog="Example: dsanet models promote 2 --out ws")

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 from dsanet.checkpoint import WEIGHTS_FILE, CheckpointError, read_info
+from extract.display import printable
 from extract.errors import InputError, MissingFileError
 from flows.workspace.model_registry import MODEL_FOLDER, REPORT_FOLDER, Registry
 from flows.workspace.registered_versions import Version
@@ -35,7 +36,8 @@ def checkpoint_folder(reference: str) -> Path:
     workspace = Path(root or os.environ.get("DSANET_WORKSPACE", "workspace"))
     if not workspace.is_dir():
         raise InputError(
-            f"{reference!r} is not a folder, and there is no workspace {workspace}; give WORKSPACE@{name}"
+            f"no workspace or checkpoint folder {printable(reference)!r}, and no workspace {workspace} with a "
+            f"version of this name; give the path of a workspace, or WORKSPACE@VERSION"
         )
     return version_folder(name, Workspace(workspace)).model
 

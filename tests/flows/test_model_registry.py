@@ -17,8 +17,10 @@ import pytest
 from dsanet.checkpoint import CheckpointInfo
 from dsanet.detectors.dsanet.config import ModelConfig
 from extract.config import ExtractConfig
+from extract.errors import InputError
 from flows.workspace.decision import Decision, FigureComparison
-from flows.workspace.model_reference import VersionLostError, restore_version
+from flows.workspace.inputs import configure_workspace
+from flows.workspace.model_reference import VersionLostError, checkpoint_folder, restore_version
 from flows.workspace.model_registry import Registry, RegistryLostError
 from flows.workspace.registered_versions import Version
 from flows.workspace.retrain_config import GateConfig
@@ -339,6 +341,28 @@ def test_a_deleted_registry_is_not_rebuilt_in_silence(registry: Registry, dsanet
     assert (code, "`dsanet retrain --new-registry`" in err) == (2, True)
     assert Registry(root).versions() == []
     assert not (root / "mlflow.db").exists()  # reading creates none
+
+
+def test_models_of_a_folder_that_is_no_workspace_and_of_one_without_versions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dsanet: Dsanet
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DSANET_WORKSPACE", raising=False)
+    code, _, err = dsanet("models", "list")
+    assert (code, "is not a workspace (no workspace.json)" in err) == (2, True)
+    assert not (tmp_path / "workspace").exists()
+    with pytest.raises(
+        InputError, match="no workspace or checkpoint folder 'ws', and no workspace workspace"
+    ):
+        checkpoint_folder("ws")
+    (tmp_path / "m.csv").write_text("path,labels,split\na.mp4,normal,test\n")
+    (tmp_path / "a.mp4").write_bytes(b"")
+    configure_workspace(tmp_path / "ws", tmp_path / "m.csv", preset="small", weights="random")
+    code, out, _ = dsanet("models", "list", "--out", "ws")
+    assert (code, out) == (
+        0,
+        "no version is registered yet; `dsanet retrain` registers the workspace's model\n",
+    )
 
 
 def test_another_registry_is_not_taken_for_an_empty_one(
