@@ -36,8 +36,8 @@ def checkpoint_folder(reference: str) -> Path:
     workspace = Path(root or os.environ.get("DSANET_WORKSPACE", "workspace"))
     if not workspace.is_dir():
         raise InputError(
-            f"no workspace or checkpoint folder {printable(reference)!r}, and no workspace {workspace} with a "
-            f"version of this name; give the path of a workspace, or WORKSPACE@VERSION"
+            f"no workspace or checkpoint folder {printable(reference)!r}, and no workspace {workspace} that "
+            "could have a version of this name; give the path of a workspace, or WORKSPACE@VERSION"
         )
     return version_folder(name, Workspace(workspace)).model
 

@@ -351,9 +351,7 @@ def test_models_of_a_folder_that_is_no_workspace_and_of_one_without_versions(
     code, _, err = dsanet("models", "list")
     assert (code, "is not a workspace (no workspace.json)" in err) == (2, True)
     assert not (tmp_path / "workspace").exists()
-    with pytest.raises(
-        InputError, match="no workspace or checkpoint folder 'ws', and no workspace workspace"
-    ):
+    with pytest.raises(InputError, match="no workspace or checkpoint folder 'ws', and no work"):
         checkpoint_folder("ws")
     (tmp_path / "m.csv").write_text("path,labels,split\na.mp4,normal,test\n")
     (tmp_path / "a.mp4").write_bytes(b"")
