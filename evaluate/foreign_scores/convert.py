@@ -71,7 +71,7 @@ def convert(
     videos = [
         VideoScores(
             name=name,
-            anomaly_T=anomaly[name] if name in anomaly else 1 - shares[name][:, 0],
+            anomaly_T=anomaly[name] if name in anomaly else (1 - shares[name][:, 0]).clip(0, 1),
             classes_TC=shares.get(name),
             classes=tuple(classes),
             snippet_length=found.whole.snippet_length,

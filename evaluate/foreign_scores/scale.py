@@ -20,6 +20,8 @@ Array = NDArray[Any]
 Scale = Literal["none", "logits", "range", "rows"]
 SCALES: tuple[str, ...] = get_args(Scale)
 _SUM_TOLERANCE = 1e-3
+_ROUNDING = 1e-6
+"""Excess over 0 and 1 that comes from rounding and is cut."""
 
 
 def scaled_anomaly(videos: dict[str, Array], scale: Scale) -> dict[str, Array]:
@@ -33,13 +35,13 @@ def scaled_anomaly(videos: dict[str, Array], scale: Scale) -> dict[str, Array]:
             raise InputError(f"every score is {low:g}; --scale range needs different scores")
         return {name: (values - low) / (high - low) for name, values in videos.items()}
     for name, values in videos.items():
-        if values.min() < 0 or values.max() > 1:
+        if values.min() < -_ROUNDING or values.max() > 1 + _ROUNDING:
             raise InputError(
                 f"{name}: scores from {values.min():g} to {values.max():g}, expected 0 to 1; give --scale "
                 "logits for outputs before the sigmoid, or --scale range to map the lowest score of all "
                 "videos to 0 and the highest to 1"
             )
-    return videos
+    return {name: values.clip(0, 1) for name, values in videos.items()}
 
 
 def scaled_classes(values_TC: Array, scale: Scale, name: str) -> Array:

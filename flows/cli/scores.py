@@ -25,7 +25,9 @@ def import_scores(
     out: Annotated[Path, typer.Option(help="Workspace folder; gets scores/ and workspace.json.")],
     annotations: Annotated[
         Path | None,
-        typer.Option(help="Annotations: M.annotations.csv (default, beside M.csv), or a published file."),
+        typer.Option(
+            help="Annotations: M.annotations.csv (default, beside M.csv), or published ones (file, folder)."
+        ),
     ] = None,
     every: Annotated[
         str,

@@ -17,6 +17,7 @@ from extract.labels import NORMAL
 from extract.manifest import VideoRecord, read_manifest, write_manifest
 from extract.tables import Row, read_table
 from flows.workspace.annotations_file import add_annotations
+from flows.workspace.datasets import DATASETS, read_official_annotations
 from flows.workspace.inputs import Source
 from flows.workspace.workspace import Workspace, default_annotations
 
@@ -136,7 +137,21 @@ def read_footage(
             raise MissingFileError(f"no annotations at {given}; give --annotations the path of a file")
         return Footage(Source(manifest=manifest, annotations=given), listed, None)
     tests = _measured(listed.records, n_frames)
-    found = import_annotations(given, tests)
+    official = _official_data_set(given)
+    found = read_official_annotations(official, given)[0] if official else import_annotations(given, tests)
     if not any(found.segments.get(one.name) or one.name in found.frames for one in tests):
         raise InputError(f"{given} annotates none of the {len(tests)} test videos; check the names in it")
     return Footage(Source(manifest=manifest, annotations=workspace.root / ANNOTATIONS), listed, found)
+
+
+def _official_data_set(folder: Path) -> str | None:
+    """The data set whose official annotations are in the folder; None for anything else.
+
+    XD-Violence has two files, one for frames and one for segments. Raises InputError for a folder with the
+    files of two data sets.
+    """
+    files = {name: (one.segments_file, one.frames_file) for name, one in DATASETS.items()}
+    found = [name for name, both in files.items() if any(file and (folder / file).is_file() for file in both)]
+    if len(found) > 1:
+        raise InputError(f"{folder} has annotations of {' and '.join(found)}; give --annotations one file")
+    return found[0] if found else None

@@ -365,6 +365,7 @@ def test_scores_outside_of_0_to_1_need_a_choice() -> None:
         InputError, match=r"a: scores from -2 to 0, expected 0 to 1; give --scale logits .*range"
     ):
         scaled_anomaly(values, "none")
+    assert scaled_anomaly({"a": np.array([-1e-7, 1 + 1e-7])}, "none")["a"].tolist() == [0, 1]  # rounding
     logistic = scaled_anomaly(values, "logits")
     assert logistic["a"] == pytest.approx([1 / (1 + np.e**2), 0.5])
     ranged = scaled_anomaly(values, "range")

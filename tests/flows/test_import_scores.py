@@ -436,3 +436,26 @@ def test_the_published_list_of_ucf_crime_with_perfect_scores_in_one_array(
         InputError, match="1,109,680 scores, a score a frame, but the 290 videos have 1,111,808"
     ):
         import_scores(tmp_path / "published.npy", *given, annotations=annotations)
+
+
+def test_both_official_files_of_xd_violence_in_a_folder_are_used(tmp_path: Path) -> None:
+    name = "v=x__#1_label_B1-G-0"
+    (tmp_path / "test.csv").write_text(
+        f"path,label\n/home/x/{name}__0.npy,B1-G-0\n/home/x/y_label_A__0.npy,A\n"
+    )
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / "annotations.txt").write_text(f"{name}.mp4 0 32\n")
+    (lists / "annotations_multiclasses.txt").write_text(f"{name} B1 0 16 G 16 24\n")
+    scores = written(tmp_path / "m", **{name: [0.9, 0.8, 0.1], "y_label_A": [0.2]})
+    given = (scores, tmp_path / "test.csv", tmp_path / "ws", ImportRules(Every(16)))
+    import_scores(*given, annotations=lists)
+    (first, _) = read_truths(Run.load(tmp_path / "ws"))
+    assert first.segments == (Segment("fighting", 0, 16), Segment("explosion", 16, 24))
+    assert first.frame_labels(48).nonzero()[0].tolist() == list(range(32))
+    assert evaluated(tmp_path / "ws")["auc"] == 1
+    (lists / "Temporal_Anomaly_Annotation.txt").write_text("a Arson 1 2 -1 -1\n")
+    with pytest.raises(
+        InputError, match=r"annotations of ucf-crime and xd-violence; give --annotations one file"
+    ):
+        import_scores(*given, annotations=lists)
