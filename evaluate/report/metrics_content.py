@@ -93,5 +93,6 @@ def check_content(text: str, where: object) -> None:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        wrong = f"has no {key}" if first["type"] == "missing" else f"has a wrong {key} ({first['msg']})"
-        raise InputError(f"{where} {wrong}; evaluate the run again") from None
+        if first["type"] == "missing":
+            raise InputError(f"{where} has no {key}; evaluate the run again") from None
+        raise InputError(f"{where} has a wrong {key} ({first['msg']}); evaluate the run again") from None
