@@ -9,7 +9,7 @@ from evaluate.metrics.segments import PROTOCOLS
 from evaluate.report.chart_data import line_colour
 from evaluate.report.charts import curve_charts
 from evaluate.report.event_charts import event_charts
-from evaluate.report.headlines import EVENT_HEADLINES, FRAME_HEADLINES, VIDEO_HEADLINES, Metrics
+from evaluate.report.headlines import EVENT_HEADLINES, FRAME_HEADLINES, VIDEO_HEADLINES, Metrics, rate_text
 from evaluate.report.metrics_file import METRICS_FILE, read_metrics
 from evaluate.report.page import environment
 from evaluate.report.svg import css_colour
@@ -101,7 +101,7 @@ def _event_groups(metrics: Sequence[Metrics]) -> Iterator[tuple[str, list[Row]]]
             for headline in headlines
         ]
         if any(value is not None for row in rows for value in row.values):
-            yield f"Events at {rate:g} false alarms an hour", rows
+            yield f"Events at {rate_text(rate)}", rows
 
 
 def _map_groups(metrics: Sequence[Metrics]) -> Iterator[tuple[str, list[Row]]]:

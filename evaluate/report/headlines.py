@@ -70,6 +70,12 @@ VIDEO_HEADLINES = (
              ("video", "background_accuracy")),
 )  # fmt: skip
 
+
+def rate_text(rate: float) -> str:
+    """For example `10 false alarms an hour`."""
+    return f"{rate:g} false alarm{'' if rate == 1 else 's'} an hour"
+
+
 EVENT_FIGURES = (
     ("found", "Events found", "share of the annotated events that an alarm meets", 100, False),
     ("found_iou", "with IoU ≥ 0.3", "share of the events with an alarm of that IoU", 100, False),
@@ -89,7 +95,7 @@ EVENT_HEADLINES = {
         Headline(
             event_key(rate) if key == "found" else f"{event_key(rate)}_{key}",
             title,
-            f"{description}, at {rate:g} false alarms an hour of normal footage",
+            f"{description}, at {rate_text(rate)} of normal footage",
             ("events", "at", f"{rate:g}", key),
             scale,
             lower_is_better=lower,

@@ -122,7 +122,10 @@ def test_a_lasting_alarm_is_a_false_alarm_for_each_full_minute_of_normal_footage
 
 
 def test_normal_footage_of_anomalous_videos_counts_and_their_false_alarms_too() -> None:
-    found = metrics_of(video([0.9] + [0.1] * 7 + [0.8, 0.1], seconds("fire", 8, 10)))
+    table = table_of(video([0.9] + [0.1] * 7 + [0.8, 0.1], seconds("fire", 8, 10)), release=0.9)
+    found = event_metrics(table, CLASSES)
+    assert found is not None
+    assert found.release == 0.9
     assert found.normal_hours == pytest.approx(8 / 3600)
     assert [point.figures.found for point in found.points] == [0, 0, 0]
     assert found.curve.false_alarms_per_hour.tolist() == pytest.approx([450])  # one in 8 s

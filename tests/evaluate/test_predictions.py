@@ -118,11 +118,11 @@ def test_the_highest_snippets_are_a_sixteenth_and_one_more_the_earliest_of_equal
 
 
 def test_class_and_peak_are_those_of_the_interval_alone() -> None:
-    """Riot everywhere else; the video's class is that of its highest snippet."""
-    classes_TC = np.array([[0, 0.9, 0.1]] * 4 + [[0, 0.4, 0.6]] * 2)
+    """Fire everywhere else; the video's class is that of its highest snippet."""
+    classes_TC = np.array([[0, 0.1, 0.9]] * 4 + [[0, 0.6, 0.4]] * 2)
     scores = video_scores(n_frames=96, anomaly_T=[0.5, 0.6, 0.1, 0.1, 0.8, 0.9], classes_TC=classes_TC)
     first, second = anomalous_intervals(scores)
-    assert (first.label, first.peak_frame) == ("riot", 24)
-    assert (second.label, second.peak_frame) == ("fire", 88)
-    assert likeliest_anomaly(scores) == "fire"
-    assert predicted_class(scores, float(scores.anomaly_T[5])) == "fire"  # at the threshold itself
+    assert (first.label, first.peak_frame) == ("fire", 24)
+    assert (second.label, second.peak_frame) == ("riot", 88)
+    assert likeliest_anomaly(scores) == "riot"
+    assert predicted_class(scores, float(scores.anomaly_T[5])) == "riot"  # at the threshold itself

@@ -242,7 +242,7 @@ def test_comparison_puts_runs_side_by_side(tmp_path: Path) -> None:
     assert best[1] == f"{100 * max(first['auc'], second['auc']):.2f}"
     assert text.count('class="line"') == 7  # two ROC curves, chance, two PR curves, two curves of events
     for rate, values in first["events"]["at"].items():
-        assert f"Events at {rate} false alarms an hour" in text
+        assert f"Events at {rate} false alarm" in text
         assert f"{100 * values['found']:.2f}" in text
     assert "different test videos" not in text
 
@@ -259,7 +259,7 @@ def test_comparison_takes_files_from_before_there_were_figures_of_events(tmp_pat
     assert [cells.split("<td")[-1] for cells in rows] == [">–</td>"] * 3
     assert text.count('class="line"') == 6  # one curve of events
     text = compare_runs([tmp_path / "old.json"] * 2, tmp_path / "compare.html").read_text()
-    assert "false alarms an hour" not in text
+    assert "an hour" not in text
 
 
 def test_events_are_in_the_metrics_and_on_the_page_with_a_threshold_to_copy(tmp_path: Path) -> None:
