@@ -139,7 +139,7 @@ def _read_crops(path: Path) -> Rows:
     """(T, crops, 512) float32"""
     if path.suffix == ".h5":
         return read_features(path).features.astype(np.float32)
-    array = _load(path)
+    given = array = _load(path)
     if array.ndim == 3 and array.shape[0] in _CROP_COUNTS and array.shape[1] not in _CROP_COUNTS:
         array = array.swapaxes(0, 1)  # (crops, T, 512)
     array = array[:, None] if array.ndim == 2 else array
@@ -150,7 +150,7 @@ def _read_crops(path: Path) -> Rows:
         or not len(array)
     ):
         raise InputError(
-            f"{path} has the shape {array.shape}; expected (snippets, {FEATURE_DIM}) of CLIP ViT-B/16, or "
+            f"{path} has the shape {given.shape}; expected (snippets, {FEATURE_DIM}) of CLIP ViT-B/16, or "
             f"(snippets, crops, {FEATURE_DIM}) with 1, 5 or 10 crops"
         )
     if not np.isfinite(array).all():

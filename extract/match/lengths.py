@@ -10,7 +10,7 @@ from extract.match.arrays import Rows
 from extract.match.comparison import Timing
 
 USUAL_LENGTH = 16
-COMMON_LENGTHS = (16, 8, 32, 24, 64, 30, 25, 12, 20, 10, 15, 4, 5, 1)
+COMMON_LENGTHS = (16, 8, 32, 24, 64, 30, 25, 12, 20, 40, 48, 10, 15, 50, 60, 4, 5, 1)
 RATES = (5, 8, 10, 12, 12.5, 15, 20, 23.976, 24, 25, 29.97, 30, 50, 59.94, 60)
 """Frame rates to which footage is converted."""
 _CLOSE = 2

@@ -85,22 +85,22 @@ def _remarks_on_all(result: MatchResult) -> Iterator[str]:
 
 
 def _length_remarks(one: ArrayMatch) -> Iterator[str]:
-    rows = len(one.array.rows_TD) - one.padded
-    length = one.config.snippet_length * one.timing.stretch
-    least, most = int(one.n_frames // length), int(-(-one.n_frames // length))
     if one.padded:
         yield f"the last {one.padded} rows are padding: zero, or the same as the row before them"
+    if one.timing.stretch != 1:
+        yield (
+            f"the features are of footage at {one.fps / one.timing.stretch:.4g} frames a second, the video "
+            f"has {one.fps:.4g}: convert the video, extract has no setting for that"
+        )
+        return
+    rows, length = len(one.array.rows_TD) - one.padded, one.config.snippet_length
+    least, most = one.n_frames // length, -(-one.n_frames // length)
     if rows > most:
         yield f"{rows} rows, but the video's {one.n_frames} frames are {most} snippets"
     elif rows < least:
         yield f"{rows} rows for {most} snippets: the features of {most - rows} snippets are missing"
     elif rows == least < most and one.config.keep_last:
         yield "the last, shorter snippet is left out, unlike in other videos"
-    if one.timing.stretch != 1:
-        yield (
-            f"the features are of footage at {one.fps / one.timing.stretch:.4g} frames a second, the video "
-            f"has {one.fps:.4g}: convert the video, extract has no setting for that"
-        )
     if one.timing.shift:
         yield f"the features begin at frame {one.timing.shift} of the video"
 

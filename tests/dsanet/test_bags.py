@@ -14,6 +14,7 @@ from dsanet.training.bags import (
     load_bags,
     make_batch,
 )
+from extract.config import PUBLISHED
 from extract.manifest import VideoRecord
 from tests.dsanet.helpers import CLASSES, ENCODER, write_video
 
@@ -75,8 +76,22 @@ def test_features_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
     write_video(tmp_path, "b", np.ones((3, 512)), frame_pick="first")
     with pytest.raises(ValueError, match="frame_pick = first, expected middle"):
         load_bags(records, tmp_path, CLASSES, 8)
+    write_video(tmp_path, "b", np.ones((3, 512)), resize="squash")
+    with pytest.raises(ValueError, match="resize = squash, expected shorter-224"):
+        load_bags(records, tmp_path, CLASSES, 8)
     write_video(tmp_path, "b", np.ones((3, 512)), encoder=ENCODER.model_copy(update={"precision": "fp16"}))
     assert len(load_bags(records, tmp_path, CLASSES, 8).bags) == 2
+
+
+def test_published_features_go_with_those_of_any_recipe(tmp_path: Path) -> None:
+    records = [VideoRecord(name, Path(name), ("normal",), "train") for name in ("a", "b")]
+    published = ENCODER.model_copy(update={"weights_digest": PUBLISHED})
+    write_video(tmp_path, "a", np.ones((3, 512)), encoder=published)
+    write_video(tmp_path, "b", np.ones((3, 512)), frame_pick="first", resize="340x256", crop=5)
+    assert len(load_bags(records, tmp_path, CLASSES, 8).bags) == 2
+    write_video(tmp_path, "b", np.ones((3, 512)), snippet_length=8)
+    with pytest.raises(ValueError, match="snippet_length = 8, expected 16"):
+        load_bags(records, tmp_path, CLASSES, 8)
 
 
 def test_an_unknown_label_is_named() -> None:

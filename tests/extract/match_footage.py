@@ -10,6 +10,7 @@ from torch import nn
 from extract.config import EncoderFingerprint, ExtractConfig, ExtractRuntime
 from extract.encoder import Encoder
 from extract.engine import extract_videos
+from extract.snippets import pick_frames
 from extract.store import read_features
 from tests.extract.numbered_clips import Picture, make_clip, records_of
 
@@ -66,6 +67,22 @@ def features_of(videos: list[Path], out: Path, **settings: object) -> dict[str, 
     encoder = load_small(config.weights, config.precision)
     extract_videos(records_of(*videos), out, config, ExtractRuntime(device="cpu", workers=1), encoder=encoder)
     return {path.stem: read_features(path).features for path in sorted(out.glob("*.h5"))}
+
+
+def features_from(
+    pictures: dict[str, npt.NDArray[np.uint8]], **settings: object
+) -> dict[str, npt.NDArray[np.float16]]:
+    """What `features_of` gives, from pictures (n, H, W, 3) that are decoded once."""
+    config = ExtractConfig.model_validate({"weights": "random", **settings})
+    encoder = load_small(config.weights, config.precision)
+    features = {}
+    for name, frames in pictures.items():
+        picks = pick_frames(len(frames), config.sampling)
+        vectors = encoder.encode(frames[picks.frames], config.views).numpy()
+        rows = np.stack([vectors[picks.snippet == t].mean(0) for t in range(picks.n_snippets)])
+        length = np.linalg.norm(rows, axis=-1, keepdims=True) if config.normalise else 1
+        features[name] = (rows / length).astype(np.float16)
+    return features
 
 
 def write_arrays(folder: Path, features: dict[str, npt.NDArray[np.float16]]) -> Path:
