@@ -42,6 +42,8 @@ def test_only_a_challenger_that_is_not_worse_is_promoted(
     assert decision.promoted is promoted
     assert set(decision.figures) == {"auc", "map_corrected"}
     assert ("not worse" in decision.reason) is promoted
+    assert decision.gate_fingerprint == gate_fingerprint(truths, GateConfig())
+    assert (decision.audit, decision.audit_fingerprint) == ({}, "")  # without an audit split
 
 
 def test_a_lower_quantile_is_harder_to_pass(tmp_path: Path) -> None:
