@@ -107,8 +107,7 @@ def false_alarm_counts(alarms: Alarms, normal_s_T: Array, events_T: Array) -> Ar
     normal_s, events = (np.concatenate([[0], np.cumsum(values)]) for values in (normal_s_T, events_T))
     lasting_A = (normal_s[alarms.stop_A] - normal_s[alarms.start_A]) / LASTING_ALARM_S
     meets_none_A = events[alarms.stop_A] == events[alarms.start_A]
-    minutes_A = np.floor(lasting_A + 1e-6).astype(np.int64)
-    counts: Array = np.maximum(minutes_A, meets_none_A)
+    counts: Array = np.maximum(np.floor(lasting_A + 1e-6), meets_none_A)
     return counts
 
 
@@ -127,12 +126,10 @@ class FalseAlarms:
     """Hours of normal footage of each video."""
 
     @classmethod
-    def from_videos(
-        cls, alarms: Sequence[Alarms], counts: Sequence[Array], hours: Sequence[float]
-    ) -> "FalseAlarms":
-        """From the alarms of each video, the number of false alarms that each is, and the hours."""
+    def from_videos(cls, alarms: Sequence[tuple[Alarms, Array]], hours: Sequence[float]) -> "FalseAlarms":
+        """From the alarms of each video with the number of false alarms that each is, and the hours."""
         score, change, video = [], [], []
-        for index, (found, counts_A) in enumerate(zip(alarms, counts, strict=True)):
+        for index, (found, counts_A) in enumerate(alarms):
             false = counts_A > 0
             score += [found.high_A[false], found.low_A[false]]
             change += [counts_A[false], -counts_A[false]]

@@ -111,14 +111,17 @@ def event_table(videos: Sequence[EvaluatedVideo], release: float) -> EventTable 
         return None
     held = [held_scores(video.scores.anomaly_T, release) for video in videos]
     events: list[Event] = []
-    alarms, counts, hours = [], [], []
-    for index, (video, held_T) in enumerate(zip(videos, held, strict=True)):
-        scores, segments = video.scores, event_segments(video.truth, video.scores.n_frames)
+    alarms, hours = [], []
+    for index, video in enumerate(videos):
+        scores, held_T, segments = (
+            video.scores,
+            held[index],
+            event_segments(video.truth, video.scores.n_frames),
+        )
         shown = footage(scores)
         found = all_alarms(held_T, shown.after_pause)
         normal_s_T, events_T = normal_seconds(shown, frame_labels(segments, scores.n_frames))
-        alarms.append(found)
-        counts.append(false_alarm_counts(found, normal_s_T, events_T))
+        alarms.append((found, false_alarm_counts(found, normal_s_T, events_T)))
         hours.append(float(normal_s_T.sum()) / 3600)
         for segment in segments:
             snippets, low_P, high_P = _meeting(segment, shown, found)
@@ -126,7 +129,7 @@ def event_table(videos: Sequence[EvaluatedVideo], release: float) -> EventTable 
             events.append(Event(segment, index, scores, snippets, reached_S, low_P, high_P))
     return EventTable(
         events=tuple(events),
-        false_alarms=FalseAlarms.from_videos(alarms, counts, hours),
+        false_alarms=FalseAlarms.from_videos(alarms, hours),
         score_D=np.unique(np.concatenate(held))[::-1],
         release=release,
     )
