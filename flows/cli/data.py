@@ -87,6 +87,27 @@ def import_features(
 
 
 @app.command(
+    "import-annotations",
+    epilog="Example: dsanet import-annotations frame-masks --manifest videos.csv",
+)
+def import_annotations(
+    annotations: Annotated[
+        Path, typer.Argument(help="An official file, JSON, frame labels (.npy), or a folder of them.")
+    ],
+    manifest: Annotated[Path, typer.Option(help="Manifest M.csv; M.annotations.csv is written beside it.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Workspace with features, for the lengths of videos that are gone.")
+    ] = None,
+) -> None:
+    """Convert annotations of the test videos to this project's format; videos are found by name."""
+    from flows.pipeline.listed_videos import annotate
+    from flows.workspace.workspace import Workspace
+
+    path, count = annotate(manifest, annotations, Workspace(out or manifest.parent).features)
+    print(f"{count} videos annotated; {path}")
+
+
+@app.command(
     "import-weights",
     epilog="Example: dsanet import-weights model_ucf.pth --preset ucf-crime --out ws/model",
 )

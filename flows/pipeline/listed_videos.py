@@ -16,7 +16,8 @@ from extract.errors import InputError, MissingFileError
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord, read_manifest, write_manifest
 from extract.tables import Row, read_table
-from flows.workspace.annotations_file import add_annotations
+from flows.pipeline.video_lengths import video_lengths
+from flows.workspace.annotations_file import MeasuredVideo, add_annotations
 from flows.workspace.datasets import DATASETS, read_official_annotations
 from flows.workspace.inputs import Source
 from flows.workspace.workspace import Workspace, default_annotations
@@ -59,16 +60,6 @@ def read_listed_videos(path: Path) -> ListedVideos:
         VideoRecord(one.name, path.parent / f"{one.name}.mp4", one.labels, one.split) for one in listed
     ]
     return ListedVideos(path, records, {one.name: by_place[one.where] for one in listed}, False)
-
-
-@dataclass(frozen=True)
-class MeasuredVideo:
-    """A video with its length, which annotations of other projects can need."""
-
-    name: str
-    path: Path
-    labels: tuple[str, ...]
-    n_frames: int | None
 
 
 @dataclass(frozen=True)
@@ -137,11 +128,38 @@ def read_footage(
             raise MissingFileError(f"no annotations at {given}; give --annotations the path of a file")
         return Footage(Source(manifest=manifest, annotations=given), listed, None)
     tests = _measured(listed.records, n_frames)
-    official = _official_data_set(given)
-    found = read_official_annotations(official, given)[0] if official else import_annotations(given, tests)
-    if not any(found.segments.get(one.name) or one.name in found.frames for one in tests):
-        raise InputError(f"{given} annotates none of the {len(tests)} test videos; check the names in it")
+    found = annotations_of(given, tests)
     return Footage(Source(manifest=manifest, annotations=workspace.root / ANNOTATIONS), listed, found)
+
+
+def annotations_of(source: Path, tests: Sequence[MeasuredVideo]) -> ImportedAnnotations:
+    """Annotations of the test videos in any format, or of a folder with a data set's official files.
+
+    Raises MissingFileError without `source`, and InputError for an invalid one, or one that annotates none of
+    the videos.
+    """
+    official = _official_data_set(source)
+    found = read_official_annotations(official, source)[0] if official else import_annotations(source, tests)
+    if not any(found.segments.get(one.name) or one.name in found.frames for one in tests):
+        raise InputError(f"{source} annotates none of the {len(tests)} test videos; check the names in it")
+    return found
+
+
+def annotate(manifest: Path, source: Path, features: Path) -> tuple[Path, int]:
+    """Write `M.annotations.csv` beside the manifest `M.csv` from annotations in another format.
+
+    `features` is the folder of the feature files, which tell the lengths of videos that are gone. Returns the
+    path of the file and the number of videos in it. Raises as `annotations_of` and `read_listed_videos`.
+    """
+    listed = read_listed_videos(manifest)
+    if not listed.is_manifest:
+        raise InputError(f"{manifest} is a list, no manifest; `dsanet import-features` reads lists")
+    tests = [record for record in listed.records if record.split == "test"]
+    lengths = video_lengths(tests, listed.rows, features)
+    measured = _measured(tests, {name: length.n_frames for name, length in lengths.items()})
+    found = annotations_of(source, measured)
+    annotated = sum(bool(found.segments.get(v.name) or found.frames.get(v.name)) for v in measured)
+    return add_annotations(manifest, measured, found), annotated
 
 
 def _official_data_set(folder: Path) -> str | None:

@@ -2,8 +2,8 @@
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from evaluate.annotation_formats import ImportedAnnotations
 from evaluate.annotations import (
@@ -22,20 +22,18 @@ log = logging.getLogger(__name__)
 Segments = Sequence[Segment]
 
 
-class ListedVideo(Protocol):
-    """A video of the manifest; `n_frames` is None where its length is not known."""
+@dataclass(frozen=True)
+class MeasuredVideo:
+    """A video of the manifest with its length, which some annotations need."""
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def path(self) -> Path: ...
-    @property
-    def labels(self) -> tuple[str, ...]: ...
-    @property
-    def n_frames(self) -> int | None: ...
+    name: str
+    path: Path
+    labels: tuple[str, ...]
+    n_frames: int | None = None
+    """None where it is not known."""
 
 
-def add_annotations(manifest: Path, videos: Sequence[ListedVideo], found: ImportedAnnotations) -> Path:
+def add_annotations(manifest: Path, videos: Sequence[MeasuredVideo], found: ImportedAnnotations) -> Path:
     """Write the annotations of `videos` beside the manifest; those of other videos there are kept.
 
     Features cover whole snippets. As in the published ground truths, frames beyond the last snippet are cut,
@@ -67,7 +65,7 @@ def _kept(path: Path, replaced: set[Path]) -> tuple[dict[Path | str, Segments], 
     )
 
 
-def _ground_truths(video: ListedVideo, found: ImportedAnnotations) -> tuple[Segments, Segments | None]:
+def _ground_truths(video: MeasuredVideo, found: ImportedAnnotations) -> tuple[Segments, Segments | None]:
     """The video's segments, and the segments that define its frame labels if these are others."""
     segments = found.segments.get(video.name, [])
     frames = found.frames.get(video.name)
@@ -92,7 +90,7 @@ def _same_frames(segments: Segments, frames: Segments, n_frames: int | None) -> 
     return bool((first == second).all())
 
 
-def _warn(videos: Sequence[ListedVideo], found: ImportedAnnotations) -> None:
+def _warn(videos: Sequence[MeasuredVideo], found: ImportedAnnotations) -> None:
     beyond, bare = [], []
     for video in videos:
         segments = [*found.segments.get(video.name, []), *found.frames.get(video.name, [])]

@@ -14,7 +14,7 @@ from evaluate.annotation_formats import (
 from evaluate.annotations import Segment
 from extract.errors import InputError, MissingFileError
 from extract.manifest import ImportedDataset, import_ucf_crime, import_xd_violence, write_manifest
-from flows.workspace.annotations_file import add_annotations
+from flows.workspace.annotations_file import MeasuredVideo, add_annotations
 
 log = logging.getLogger(__name__)
 
@@ -91,16 +91,6 @@ def read_official_annotations(name: str, lists: Path) -> tuple[ImportedAnnotatio
     return annotations, note
 
 
-@dataclass(frozen=True)
-class _Video:
-    """A video of unknown length."""
-
-    name: str
-    path: Path
-    labels: tuple[str, ...]
-    n_frames: None = None
-
-
 def import_official_lists(name: str, lists: Path, videos: Path, out: Path) -> ImportedDataset:
     """Write the manifest `out`, and its annotations file beside it, for the listed videos found in `videos`.
 
@@ -115,7 +105,7 @@ def import_official_lists(name: str, lists: Path, videos: Path, out: Path) -> Im
     out.parent.mkdir(parents=True, exist_ok=True)
     write_manifest(out, imported.records)
     out.with_suffix(".annotations.csv").unlink(missing_ok=True)  # of an earlier import
-    tested = [_Video(r.name, r.path, r.labels) for r in imported.records if r.split == "test"]
+    tested = [MeasuredVideo(r.name, r.path, r.labels) for r in imported.records if r.split == "test"]
     add_annotations(out, tested, annotations)
     if note:
         log.warning("%s", note)

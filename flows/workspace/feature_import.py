@@ -6,7 +6,6 @@ lists, at once or one after the other, make one workspace.
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from dsanet.released_features import (
@@ -19,22 +18,11 @@ from evaluate.annotation_formats import import_annotations
 from extract.config import EncoderFingerprint
 from extract.manifest import VideoRecord, read_manifest
 from extract.store import feature_path, read_meta
-from flows.workspace.annotations_file import add_annotations
+from flows.workspace.annotations_file import MeasuredVideo, add_annotations
 from flows.workspace.inputs import configure_workspace
 from flows.workspace.workspace import Workspace
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class AnnotatedVideo:
-    """A video of the test split with features."""
-
-    name: str
-    path: Path
-    labels: tuple[str, ...]
-    n_frames: int
-    """Frames that the features cover: whole snippets."""
 
 
 def workspace_of(out: Path) -> Workspace:
@@ -85,8 +73,8 @@ def use_imported(
         log.warning("the workspace keeps its manifest %s; give --manifest %s", known, imported.manifest)
 
 
-def imported_videos(workspace: Workspace, imported: ImportedFeatures) -> list[AnnotatedVideo]:
-    """The imported videos of the test split, in the order of the lists."""
+def imported_videos(workspace: Workspace, imported: ImportedFeatures) -> list[MeasuredVideo]:
+    """The imported videos of the test split, in the order of the lists; lengths are whole snippets."""
     names = set(imported.imported)
     records = read_manifest(imported.manifest, needs_no_file=lambda record: True)
     return [
@@ -94,6 +82,6 @@ def imported_videos(workspace: Workspace, imported: ImportedFeatures) -> list[An
     ]
 
 
-def _annotated(workspace: Workspace, record: VideoRecord) -> AnnotatedVideo:
+def _annotated(workspace: Workspace, record: VideoRecord) -> MeasuredVideo:
     source = read_meta(feature_path(workspace.features, record.name)).source
-    return AnnotatedVideo(record.name, record.path, record.labels, source.n_frames)
+    return MeasuredVideo(record.name, record.path, record.labels, source.n_frames)

@@ -13,6 +13,7 @@ from flows.workspace.datasets import import_official_lists, read_official_annota
 from flows.workspace.feature_import import import_into_workspace, use_imported, workspace_of
 from flows.workspace.run import Run
 from flows.workspace.workspace import Workspace
+from tests.flows.commands import Dsanet
 
 BOTH = "film__#1_label_B4-G-0"
 SAME = "v=clip__#1_label_B1-0-0"
@@ -119,3 +120,21 @@ def test_another_manifest_of_the_workspace_is_kept(tmp_path: Path, caplog: pytes
     use_imported(workspace, imported)
     assert workspace.read_inputs().manifest == tmp_path / "own.csv"
     assert "keeps its manifest" in caplog.text
+
+
+def test_annotations_of_other_formats_are_written_beside_a_manifest(tmp_path: Path, dsanet: Dsanet) -> None:
+    manifest, masks = tmp_path / "videos.csv", tmp_path / "masks"
+    manifest.write_text(
+        "path,labels,split,frames\na.mp4,fire,test,6\nb.mp4,fire|riot,test,4\nt.mp4,fire,train,9\n"
+    )
+    masks.mkdir()
+    np.save(masks / "a.npy", np.array([0, 1, 1, 0, 0, 1]))
+    np.save(masks / "b.npy", np.array([1, 1, 0, 0]))
+    code, out, err = dsanet("import-annotations", masks, "--manifest", manifest)
+    assert (code, out) == (0, f"2 videos annotated; {tmp_path / 'videos.annotations.csv'}\n"), err
+    written = (tmp_path / "videos.annotations.csv").read_text().splitlines()
+    assert written[1:] == ["a.mp4,fire,1,3,", "a.mp4,fire,5,6,", "b.mp4,fire,0,2,frames"]
+    np.save(masks / "b.npy", np.array([1, 1, 0]))
+    code, _, err = dsanet("import-annotations", masks, "--manifest", manifest)
+    assert code == 2
+    assert "b.npy has 3 labels, but b have 4 frames" in err
