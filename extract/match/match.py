@@ -313,7 +313,7 @@ class _Matcher:
         samples = [*probe.calm, *probe.lively]
         here = float(np.median(self._comparison.losses(config, samples)))
         for number, found in enumerate(self._recipes[1:], start=1):
-            if self._makes(found.config, samples, here):
+            if self._makes(find_crop(self._comparison, found.config, probe), samples, here):
                 return number
         if self._searches >= _MOST_SEARCHES:
             return None

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from extract.display import format_time
 from extract.match.lengths import RATES, USUAL_LENGTH
 from extract.match.match import ArrayMatch, MatchResult, Part
-from extract.match.recipes import crop_name, describe, describe_frames
+from extract.match.recipes import crop_name, describe_frames
 from extract.match.search import Found
 from extract.views import WHOLE_PICTURE
 
@@ -55,14 +55,15 @@ def remarks(result: MatchResult) -> list[str]:
     """Notes on lengths and breaks, one for all crops of a video that have the same."""
     lines = list(_remarks_on_all(result))
     for video, of_video in groupby(result.arrays, key=lambda one: one.array.video):
-        crops_of_text: dict[str, list[str]] = {}
         matches = list(of_video)
+        found: dict[str, list[tuple[ArrayMatch, list[float]]]] = {}
         for one in matches:
-            for text in (*_length_remarks(one), *_break_remarks(one, result)):
-                crops_of_text.setdefault(text, []).append(str(one.array.crop or 0))
-        for text, crops in crops_of_text.items():
-            where = "" if len(crops) == len(matches) else f", crop {', '.join(crops)}"
-            lines.append(f"{video}{where}: {text}")
+            for text, cosines in _remarks(one):
+                found.setdefault(text, []).append((one, cosines))
+        for text, of_crops in found.items():
+            crops = ", ".join(str(one.array.crop or 0) for one, _ in of_crops)
+            where = "" if len(of_crops) == len(matches) else f", crop {crops}"
+            lines.append(f"{video}{where}: {text}{_spread([c for _, cosines in of_crops for c in cosines])}")
     lines += [f"{name}: not compared, it can't be decoded: {why}" for name, why in result.failures.items()]
     return lines
 
@@ -105,11 +106,13 @@ def _length_remarks(one: ArrayMatch) -> Iterator[str]:
         yield f"the features begin at frame {one.timing.shift} of the video"
 
 
-def _break_remarks(one: ArrayMatch, result: MatchResult) -> Iterator[str]:
+def _remarks(one: ArrayMatch) -> Iterator[tuple[str, list[float]]]:
+    """The remarks on one array, each with the cosines that it is about."""
+    for text in _length_remarks(one):
+        yield text, []
     for part in one.parts:
-        if part.recipe == 0 and not part.shift:
-            continue
-        yield f"{_place(one, part)}: {_reason(one, part, result)} (recipe 1: {_cosines(one, part)})"
+        if part.recipe != 0 or part.shift:
+            yield f"{_place(one, part)}: {_reason(one, part)}", _cosines(one, part)
 
 
 def _place(one: ArrayMatch, part: Part) -> str:
@@ -120,7 +123,7 @@ def _place(one: ArrayMatch, part: Part) -> str:
     return f"{rows}, from frame {first} ({format_time(first / one.fps)}) on"
 
 
-def _reason(one: ArrayMatch, part: Part, result: MatchResult) -> str:
+def _reason(one: ArrayMatch, part: Part) -> str:
     if part.shift:
         length = one.config.snippet_length
         cut = "frames were cut or put in" if abs(part.shift) >= length else "another frame was taken"
@@ -136,9 +139,15 @@ def _reason(one: ArrayMatch, part: Part, result: MatchResult) -> str:
     return "made by no recipe"
 
 
-def _cosines(one: ArrayMatch, part: Part) -> str:
-    inside = [c for row, c in zip(one.rows, one.cosines, strict=True) if part.first <= row < part.stop]
-    return f"mean cosine {np.mean(inside):.4f}, worst {min(inside):.4f}" if inside else "not compared"
+def _cosines(one: ArrayMatch, part: Part) -> list[float]:
+    compared = zip(one.rows, one.cosines.tolist(), strict=True)
+    return [cosine for row, cosine in compared if part.first <= row < part.stop]
+
+
+def _spread(cosines: list[float]) -> str:
+    if not cosines:
+        return ""
+    return f" (recipe 1: mean cosine {np.mean(cosines):.4f}, worst {min(cosines):.4f})"
 
 
 def crops_text(matches: list[ArrayMatch]) -> str:
@@ -154,8 +163,3 @@ def crops_text(matches: list[ArrayMatch]) -> str:
     if len(matches) == 1 and numbers[0] in (None, ours[0]):
         return named[0]
     return ", ".join(f"{number} = {name}" for number, name in zip(numbers, named, strict=True))
-
-
-def recipe_text(found: Found) -> str:
-    """The recipe in words."""
-    return describe(found.config)

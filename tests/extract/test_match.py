@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from extract.config import ExtractConfig
 from extract.decode.reader import read_frames
@@ -18,6 +17,7 @@ from tests.extract.match_footage import (
     lively_picture,
     load_small,
     make_footage,
+    one_thread,
     write_arrays,
 )
 from tests.extract.numbered_clips import make_clip
@@ -28,12 +28,9 @@ FRAMES = {"a": 300, "b": 215}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """The tower is small: threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def small_threads() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")
