@@ -113,11 +113,8 @@ def event_table(videos: Sequence[EvaluatedVideo], release: float) -> EventTable 
     events: list[Event] = []
     alarms, hours = [], []
     for index, video in enumerate(videos):
-        scores, held_T, segments = (
-            video.scores,
-            held[index],
-            event_segments(video.truth, video.scores.n_frames),
-        )
+        scores, held_T = video.scores, held[index]
+        segments = event_segments(video.truth, scores.n_frames)
         shown = footage(scores)
         found = all_alarms(held_T, shown.after_pause)
         normal_s_T, events_T = normal_seconds(shown, frame_labels(segments, scores.n_frames))
