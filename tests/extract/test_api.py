@@ -12,8 +12,8 @@ import extract
 from tests.extract.numbered_clips import make_clip
 
 PARAMETERS = {
-    "ExtractConfig": "*, snippet_length, frame_pick, mean_frames, frame_offset, keep_last, resize, resampling, "
-    "antialias, colour, crops, crop, normalise, weights, precision",
+    "ExtractConfig": "*, snippet_length, frame_pick, mean_frames, frame_offset, keep_last, resize, "
+    "resampling, antialias, colour, crops, crop, normalise, weights, precision",
     "ExtractRuntime": "*, device, workers, batch_size, decoder, timeout_s, partial, verify",
     "extract_videos": "records, features_dir, config, runtime, on_progress, *, encoder",
     "load_encoder": "weights, device='auto', precision='auto', batch_size=None",
