@@ -220,6 +220,7 @@ def test_the_best_figures_are_known_from_decisions_on_the_same_test_split(
     assert best_versions(*arguments, "another test split") == {}
     champion, challenger = work.registry.find("2"), work.registry.find("4")
     assert best_versions(work, champion, challenger, truths, fingerprint) == {}  # 1 and 3 are not better
+    assert judge(work, work.registry.find("3"), challenger).best["auc"].number == 2
 
 
 def test_the_audit_split_is_reported_and_decides_nothing(bench: Bench) -> None:
