@@ -12,7 +12,7 @@ import pytest
 from dsanet.checkpoint import CheckpointInfo
 from dsanet.detectors.dsanet.losses import TERMS
 from dsanet.training.curves import columns
-from evaluate.annotations import COLUMNS
+from evaluate.annotations import COLUMNS, USED_FOR
 from evaluate.scores import VideoScores, read_scores, write_scores
 from extract.failures import Failure
 from extract.manifest import write_manifest
@@ -37,7 +37,7 @@ def check(heading: str, names: Iterable[str]) -> None:
 def test_manifest_and_annotations(tmp_path: Path) -> None:
     write_manifest(tmp_path / "manifest.csv", [])
     check("Manifest", (tmp_path / "manifest.csv").read_text().strip().split(","))
-    check("Annotations", COLUMNS)
+    check("Annotations", (*COLUMNS, USED_FOR))
 
 
 def test_feature_file(reader: Path) -> None:
