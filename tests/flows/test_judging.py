@@ -238,6 +238,12 @@ def test_the_audit_split_is_reported_and_decides_nothing(bench: Bench) -> None:
     another = bench.register(6, trained_on=(trained,))
     records = judging.audit_records(bench.work, bench.work.registry.find("1"), another)
     assert len(records) == 2 * PER_KIND - 1
+    first, second = bench.work.registry.find("1"), bench.work.registry.find("2")
+    fingerprints = {
+        judge(bench.work, *pair).audit_fingerprint for pair in ((first, another), (another, second))
+    }
+    assert len(fingerprints) == 1
+    assert decision.audit_fingerprint not in fingerprints
     check_gate(bench.work.test_truths(), GATE)
 
 
