@@ -30,7 +30,7 @@ EQUIVALENT = ROOT / "tests" / "equivalent_mutants.csv"
 MUTMUT = [str(Path(sys.executable).with_name("mutmut"))]
 KILLED = ("killed", "caught by type check")
 SURVIVED = ("survived", "no tests")
-MUTATED_DECORATORS = ([], ["staticmethod"], ["classmethod"])
+MUTATED_DECORATORS: tuple[list[str], ...] = ([], ["staticmethod"], ["classmethod"])
 DECIDED = KILLED + SURVIVED
 # mutmut forks; with several threads, torch waits in the child for ever.
 os.environ["OMP_NUM_THREADS"] = "1"

@@ -15,13 +15,13 @@ from flows.library.from_manifest import import_manifest
 from flows.library.library import Library
 from flows.retraining import judging
 from flows.retraining.judging import best_versions, judge
-from flows.retraining.promotion import check_gate, decide_promotion, gate_fingerprint
+from flows.retraining.promotion import BestVersion, check_gate, decide_promotion, gate_fingerprint
 from flows.retraining.steps import Retraining
 from flows.workspace.inputs import configure_workspace
 from flows.workspace.model_reference import VersionLostError
 from flows.workspace.model_registry import Registry
 from flows.workspace.registered_versions import Version
-from flows.workspace.retrain_config import GateConfig
+from flows.workspace.retrain_config import Figure, GateConfig
 from flows.workspace.run import Run
 from flows.workspace.training_runs import TrainingRecord
 from flows.workspace.versions import TrainingVideo
@@ -88,7 +88,8 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("judging")
     root, footage = folder / "ws", folder / "footage"
     footage.mkdir()
-    records, segments = [], {}
+    records: list[VideoRecord] = []
+    segments: dict[Path | str, list[Segment]] = {}
     for split in ("test", "audit"):
         for truth in truths_of(split):
             path = footage / f"{truth.name}.mp4"
@@ -264,7 +265,7 @@ def test_the_margin_decides_at_its_boundary(tmp_path: Path) -> None:
 
 def test_the_margin_holds_against_the_best_version_too(tmp_path: Path) -> None:
     best, old, new = (write_scores_with_mistakes(tmp_path / str(n), "test", n) for n in (0, 3, 4))
-    reference = {"auc": judging.BestVersion("best", 1, best)}
+    reference: dict[Figure, BestVersion] = {"auc": BestVersion("best", 1, best)}
 
     def decide(margin: float) -> bool:
         gate = GateConfig(margins={"auc": margin}, resamples=200)
