@@ -49,9 +49,12 @@ class Footage:
         kept = [frame for frame in wanted if (name, frame) in self._kept]
         for frame in kept:
             yield frame, self._kept[name, frame]
-        for frame, picture in self._decode(name, tuple(f for f in wanted if f not in set(kept))):
-            self._keep((name, frame), picture)
-            yield frame, picture
+        try:
+            for frame, picture in self._decode(name, tuple(f for f in wanted if f not in set(kept))):
+                self._keep((name, frame), picture)
+                yield frame, picture
+        except VideoError as error:
+            raise VideoError(f"{self._paths[name]}: {error}; leave this video out", error.frame) from error
 
     def _decode(self, name: str, frames: tuple[int, ...]) -> Iterator[tuple[int, Picture]]:
         if not frames and name in self._facts:

@@ -8,6 +8,8 @@ import pytest
 
 from extract.config import ExtractConfig
 from extract.decode.reader import read_frames
+from extract.errors import InputError
+from extract.match.footage import Footage
 from extract.match.match import MatchResult, match_features
 from extract.match.recipes import set_options
 from extract.match.remarks import remarks, sparkline, verdict
@@ -269,3 +271,16 @@ def test_short_videos(tmp_path: Path) -> None:
 def test_the_sparkline_shows_the_worst_of_each_place() -> None:
     assert sparkline(np.array([1.0, 0.995, 0.5])) == "█▄▁"
     assert sparkline(np.array([1.0, 1.0, 0.2, 1.0]), width=2) == "█▁"
+
+
+def test_a_frame_that_cannot_be_decoded_names_its_video(videos: list[Path], tmp_path: Path) -> None:
+    damaged = tmp_path / "a.mp4"
+    content = bytearray(videos[0].read_bytes())
+    start = len(content) // 2
+    content[start : start + 60_000] = b"\xff" * 60_000
+    damaged.write_bytes(content)
+    with (
+        Footage({"a": damaged}) as footage,
+        pytest.raises(InputError, match=r"a\.mp4: .*; leave this video out"),
+    ):
+        list(footage.pictures("a", range(300)))
