@@ -5,7 +5,7 @@ that were not are searched again: another recipe, or the same at other frames.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,11 @@ from extract.encoder import load_encoder
 from extract.errors import InputError
 from extract.match.arrays import FeatureArray, Pairing, pair_with_videos, read_arrays
 from extract.match.breaks import Run, runs_of, shift_after, unlike_rows
-from extract.match.comparison import BAD_LOSS, USUAL_TIMING, Comparison, LoadEncoder, Sample, Timing
+from extract.match.comparison import BAD_LOSS, USUAL_TIMING, Comparison, LoadEncoder, Sample
 from extract.match.footage import Footage
 from extract.match.lengths import Assumption, assumptions, padded_rows
 from extract.match.recipes import changed, same_frame
+from extract.match.result import ArrayMatch, MatchResult, Part
 from extract.match.rows import part_of, spread_rows
 from extract.match.search import EXACT_LOSS, Found, Probe, find_crop, find_recipe, probe_rows
 from extract.snippets import pick_frames
@@ -38,62 +39,6 @@ _FEW_ROWS = 3
 
 OnProgress = Callable[[str, int], None]
 """(what is done at the moment, number of pictures embedded so far)"""
-
-
-@dataclass(frozen=True)
-class Part:
-    """Neighbouring rows of an array, `first` to `stop` (exclusive)."""
-
-    first: int
-    stop: int
-    recipe: int | None
-    """Index into `MatchResult.recipes`; None if no recipe makes these rows."""
-    shift: int = 0
-    """Frames by which the rows are later in the video than the recipe takes them."""
-    mixed: bool = False
-    """True if rows that the first recipe makes and others alternate."""
-
-
-@dataclass(frozen=True)
-class ArrayMatch:
-    """One array and how the recipe compares with it."""
-
-    array: FeatureArray
-    config: ExtractConfig
-    """The recipe with the crop of this array."""
-    n_frames: int
-    fps: float
-    rows: list[int]
-    """Rows that were compared."""
-    cosines: npt.NDArray[np.float64]
-    """Cosine of each of these rows to what the recipe makes."""
-    parts: list[Part]
-    padded: int = 0
-    """Rows at the end that repeat the one before them or are zero."""
-    timing: Timing = USUAL_TIMING
-    """Where in the video the frames of the footage are that the features were made of."""
-
-    @property
-    def whole(self) -> bool:
-        """True if the recipe makes every compared row, at its frame."""
-        return all(part.recipe == 0 and not part.shift for part in self.parts) and self.timing == USUAL_TIMING
-
-
-@dataclass(frozen=True)
-class MatchResult:
-    """What was found out about the features."""
-
-    recipes: list[Found]
-    """The recipe of most rows, then those of other parts."""
-    arrays: list[ArrayMatch]
-    pairing: Pairing
-    failures: dict[str, str] = field(default_factory=dict)
-    """Reason by video that could not be decoded."""
-
-    @property
-    def identified(self) -> bool:
-        """True if one recipe makes every row that was compared."""
-        return all(one.whole for one in self.arrays)
 
 
 def match_features(

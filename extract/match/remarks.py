@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from extract.display import format_time
 from extract.match.lengths import RATES, USUAL_LENGTH
-from extract.match.match import ArrayMatch, MatchResult, Part
 from extract.match.recipes import crop_name, describe_frames
+from extract.match.result import ArrayMatch, MatchResult, Part
 from extract.match.search import Found
 from extract.views import WHOLE_PICTURE
 

@@ -10,9 +10,9 @@ import numpy as np
 from extract.atomic import write_atomically
 from extract.config import ExtractConfig
 from extract.display import shortened
-from extract.match.match import ArrayMatch, MatchResult
 from extract.match.recipes import as_ten, changed, describe, set_options
 from extract.match.remarks import crops_text, remarks, rivals, sparkline, verdict
+from extract.match.result import ArrayMatch, MatchResult
 from flows.cli.tables import FRAMED, print_line, print_note, print_table
 
 MOST_VIDEOS = 100

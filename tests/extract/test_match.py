@@ -10,9 +10,10 @@ from extract.config import ExtractConfig
 from extract.decode.reader import read_frames
 from extract.errors import InputError
 from extract.match.footage import Footage
-from extract.match.match import MatchResult, match_features
+from extract.match.match import match_features
 from extract.match.recipes import set_options
 from extract.match.remarks import remarks, sparkline, verdict
+from extract.match.result import MatchResult
 from tests.extract.match_footage import (
     features_from,
     features_of,
