@@ -111,9 +111,13 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bench(begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    def audit_scores(work: Retraining, version: Version, records: list[VideoRecord]) -> Path:
+        assert {record.split for record in records} == {"audit"}
+        return work.folder(version.key).scores
+
     root = shutil.copytree(begun, tmp_path / "ws")
     monkeypatch.setattr(judging, "score_test_split", lambda work, version: work.folder(version.key).scores)
-    monkeypatch.setattr(judging, "score_videos", lambda work, version, _: work.folder(version.key).scores)
+    monkeypatch.setattr(judging, "score_videos", audit_scores)
     with Library.open(root) as library:
         yield Bench(Retraining(Run.load(root), library, Registry(root)), tmp_path)
 
