@@ -12,11 +12,13 @@ from typing import Any
 from pydantic import Field
 
 from dsanet.detectors.config import TextConfig
+from evaluate.scores import score_path
 from extract.atomic import write_atomically
 from extract.config import StrictModel
 from extract.display import require_utf8
 from extract.errors import InputError, MissingFileError
-from extract.manifest import read_manifest
+from extract.manifest import VideoRecord, read_manifest
+from extract.store import feature_path
 from flows.workspace.config import DEFAULT_PRESET, PipelineConfig, merge_settings, override, preset_config
 from flows.workspace.workspace import Workspace, WorkspaceInputs, default_annotations
 
@@ -105,9 +107,8 @@ def configured_workspace(
     workspace = Workspace(out)
     before = _content(workspace)
     if manifest is not None and manifest.is_file():
-        # An invalid one is refused before the folder is created. Only an extraction needs the videos, and
-        # refuses a row without one.
-        read_manifest(manifest, needs_no_file=lambda record: True)
+        # An invalid one is refused before the folder is created.
+        read_manifest(manifest, needs_no_file=lambda record: _is_processed(workspace, record))
     configure_workspace(out, manifest, annotations, preset, weights, settings)
     written = _content(workspace)
     try:
@@ -116,6 +117,12 @@ def configured_workspace(
         if _content(workspace) == written:  # no other command has changed it since
             _put_back(workspace, before)
         raise
+
+
+def _is_processed(workspace: Workspace, record: VideoRecord) -> bool:
+    """True if the video itself is not needed: its features or scores are in the workspace."""
+    files = feature_path(workspace.features, record.name), score_path(workspace.scores, record.name)
+    return any(file.is_file() for file in files)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from flows.retraining.flow import retrain_on_new_footage
 SIGNATURES = {
     extract_train_eval: ["workspace", "source", "config", "refresh"],
     retrain_on_new_footage: ["workspace", "retrain", "force", "new_registry"],
-    score_videos: ["videos", "model", "out", "threshold", "weights", "runtime"],
+    score_videos: ["videos", "model", "out", "threshold", "release", "weights", "runtime"],
 }
 
 
