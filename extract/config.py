@@ -104,7 +104,8 @@ class ExtractConfig(StrictModel):
     )
     precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(
         default="auto",
-        description="precision of the image tower; auto: fp16 on CUDA (as OpenAI's code), fp32 on a CPU",
+        description="precision of the image tower; auto: fp16 on CUDA (as OpenAI's code); bf16 on a CPU that "
+        "computes in it and where it changes nothing (cosine ≥ 0.999), else fp32",
     )
 
     @property
@@ -203,7 +204,7 @@ class EncoderFingerprint(StrictModel):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
     def same_features_as(self, other: "EncoderFingerprint") -> bool:
-        """True if features of both may be mixed: equal except for the precision (cosine ≥ 0.995).
+        """True if features of both may be mixed: equal except for the precision (cosine ≥ 0.999).
 
         Published arrays do not say which weights made them: they go with every encoder of the architecture.
         """

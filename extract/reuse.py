@@ -31,11 +31,19 @@ def is_up_to_date(
         return False
     if _is_imported(meta, record):
         return True
-    if meta.encoder != fingerprint or not meta.config.same_features_as(config):
+    if not _same_encoder(meta.encoder, fingerprint, config) or not meta.config.same_features_as(config):
         return False
     if meta.source.damage and not runtime.partial:
         return False
     return _is_unchanged(record.path, meta.source, verify=runtime.verify)
+
+
+def _same_encoder(
+    made_by: EncoderFingerprint, fingerprint: EncoderFingerprint, config: ExtractConfig
+) -> bool:
+    """True if the encoders give the same features; a precision that the settings name must be the same."""
+    same_precision = config.precision == "auto" or made_by.precision == fingerprint.precision
+    return same_precision and made_by.same_features_as(fingerprint)
 
 
 def is_imported(record: VideoRecord, features_dir: Path) -> bool:

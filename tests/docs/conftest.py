@@ -1,9 +1,11 @@
 """A folder like a reader's, in which the Python API page has been worked through."""
 
+import copy
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 
@@ -30,7 +32,11 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reader")
     write_footage(folder)
     with pytest.MonkeyPatch.context() as patch:
-        one_clip = cache(extract.clip.build_clip)  # building it takes seconds
+        built = cache(extract.clip.build_clip)  # building it takes seconds
+
+        def one_clip(weights: str) -> tuple[open_clip.CLIP, str]:
+            return copy.deepcopy(built(weights))  # an encoder changes the precision of its tower
+
         patch.setattr(extract.clip, "build_clip", one_clip)
         patch.setattr(dsanet.detectors.base, "build_clip", one_clip)
         write_demo(folder / "demo")

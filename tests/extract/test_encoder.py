@@ -10,7 +10,14 @@ from torchvision import transforms
 
 from extract.clip import build_clip
 from extract.config import EncoderFingerprint
-from extract.encoder import Encoder, load_encoder, resolve_device
+from extract.encoder import (
+    LEAST_COSINE,
+    Encoder,
+    agrees_in_bf16,
+    has_bf16_instructions,
+    load_encoder,
+    resolve_device,
+)
 from extract.preprocess import normalise, resize_and_crop, resize_shorter_side
 
 # OpenAI's clip.py, `_transform(224)`
@@ -37,7 +44,7 @@ def natural_picture(height: int, width: int, seed: int = 0) -> npt.NDArray[np.ui
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
-    return load_encoder("random", device="cpu")
+    return load_encoder("random", device="cpu", precision="fp32")
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -163,6 +170,33 @@ def test_the_fingerprint_identifies_weights_and_precision(encoder: Encoder) -> N
     assert fingerprint.same_features_as(half)
     assert not fingerprint.same_features_as(other)
     assert len({f.digest for f in (fingerprint, half, other)}) == 3
+
+
+def test_a_cpu_computes_in_bf16_where_it_can_and_where_that_changes_nothing(encoder: Encoder) -> None:
+    if not has_bf16_instructions():
+        assert load_encoder("random", device="cpu").fingerprint.precision == "fp32"
+        pytest.skip("this processor has no instructions for bfloat16: fp32 is chosen")
+    low = load_encoder("random", device="cpu")
+    assert (low.fingerprint.precision, low.batch_size) == ("bf16", 4)
+    assert low.fingerprint.same_features_as(encoder.fingerprint)
+    pictures = np.stack([natural_picture(60, 80, seed) for seed in range(5)])
+    ours, exact = (one.encode(pictures)[:, 0] for one in (low, encoder))
+    assert torch.cosine_similarity(ours, exact, dim=-1).min() > LEAST_COSINE
+    # An embedding does not depend on the other pictures of its batch.
+    assert torch.equal(ours[4:], low.encode(pictures[4:])[:, 0])
+
+
+def test_weights_that_lose_their_embeddings_in_bf16_stay_in_float32() -> None:
+    class Tower(nn.Module):
+        def __init__(self, offset: float) -> None:
+            super().__init__()
+            self.offset = nn.Parameter(torch.tensor(offset))
+
+        def forward(self, images: Tensor) -> Tensor:
+            return images.flatten(1)[:, :512] + self.offset - self.offset
+
+    assert agrees_in_bf16(Tower(0.0))
+    assert not agrees_in_bf16(Tower(4096.0))
 
 
 def test_an_unusable_device_or_precision_is_refused() -> None:

@@ -203,6 +203,25 @@ def test_features_of_a_replaced_video_are_removed(videos: Path, tmp_path: Path) 
     assert [path.name for path in sorted((tmp_path / "out").glob("*.h5"))] == ["b.h5", "c.h5", "d.h5"]
 
 
+class LowPrecision(NumberEncoder):
+    """The same encoder on another device."""
+
+    fingerprint = NumberEncoder.fingerprint.model_copy(update={"precision": "bf16"})
+
+
+def test_another_precision_extracts_nothing_again_unless_it_is_named(videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(videos, out)
+    before = contents(out)
+    arguments = (records_of(*sorted(videos.iterdir())), out)
+    runtime = ExtractRuntime(workers=2)
+    result = extract_videos(*arguments, ExtractConfig(), runtime, encoder=LowPrecision())
+    assert (result.extracted, len(result.reused)) == ([], len(before))
+    assert contents(out) == before
+    named = ExtractConfig(precision="bf16")
+    assert len(extract_videos(*arguments, named, runtime, encoder=LowPrecision()).extracted) == len(before)
+
+
 def test_failures_of_videos_outside_the_run_stay_listed(videos: Path, tmp_path: Path) -> None:
     (videos / "bad.mp4").write_bytes(b"nothing")
     run(videos, tmp_path / "out")
