@@ -14,9 +14,11 @@ from statistics import mean, stdev
 from typing import Any, Literal
 
 from dsanet.checkpoint import INFO_FILE, import_weights
+from dsanet.detectors.config import TextConfig
 from dsanet.released_features import ImportedFeatures
 from dsanet.released_weights import FORMATS
 from evaluate.report.metrics_file import METRICS_FILE, read_metrics
+from extract.clip import require_weights
 from extract.display import shortened
 from extract.errors import InputError, MissingFileError
 from flows.pipeline.published_selection import PublishedSelection
@@ -88,11 +90,8 @@ def reproduce(
     config = _config(experiment)
     lists = _lists(experiment, found)
     annotations, annotations_note = read_official_annotations(experiment.dataset, experiment.lists)
-    if not experiment.features.is_dir():
-        raise MissingFileError(
-            f"no folder {experiment.features}; expected the published arrays in and below it"
-        )
-    workspace = Workspace(out)
+    workspace, title = Workspace(out), _title(experiment, found)
+    _check(experiment, config, workspace, title)
     with workspace.locked():
         if experiment.weights is not None:
             import_weights(experiment.weights, experiment.dataset, workspace.model, experiment.detector)
@@ -108,7 +107,7 @@ def reproduce(
             manifest=imported.manifest,
             annotations=add_annotations(imported.manifest, videos, annotations),
             config=config,
-            title=_title(experiment, found),
+            title=title,
         )
         workspace.write_inputs(inputs)
         reports = _run(experiment, Run(workspace, inputs))
@@ -130,6 +129,23 @@ def _config(experiment: Experiment) -> PipelineConfig:
         released.append("train.optimizer=release-pair")
     settings = [*released, "train.select_on=none", f"evaluate.dataset={experiment.dataset}"]
     return override(config, [*settings, *experiment.settings])
+
+
+def _check(experiment: Experiment, config: PipelineConfig, workspace: Workspace, title: str) -> None:
+    """Raise InputError for what can be refused before anything is written."""
+    if not experiment.features.is_dir():
+        raise MissingFileError(
+            f"no folder {experiment.features}; expected the published arrays in and below it"
+        )
+    if experiment.weights is None:
+        if isinstance(config.model, TextConfig):
+            require_weights(config.model.clip_weights)
+    elif not experiment.weights.is_file():
+        raise MissingFileError(f"no weights at {experiment.weights}; give the authors' .pth file")
+    elif experiment.seeds > 1:
+        raise InputError("several seeds are for trainings; leave out --weights, or --seeds")
+    if workspace.inputs_file.is_file() and (there := workspace.read_inputs().title) != title:
+        raise InputError(f"{workspace.root} holds another experiment ({there}); give another --out")
 
 
 def _lists(experiment: Experiment, found: Dataset) -> list[Path]:

@@ -187,6 +187,12 @@ def test_what_is_missing_is_said_before_anything_is_written(published: Path, tmp
         ({"lists": tmp_path}, "no ucf_CLIP_rgb.csv in"),
         ({"features": tmp_path / "none"}, "no folder .*none; expected the published arrays"),
         ({"dataset": "xd-violence"}, "no xd_CLIP_rgb.csv in"),
+        ({"weights": tmp_path / "none.pth"}, "no weights at .*none.pth"),
+        (
+            {"weights": published / "lists" / "ucf_CLIP_rgb.csv", "seeds": 2},
+            "several seeds are for trainings",
+        ),
+        ({"settings": ["model.clip_weights=/none.pt"]}, "no CLIP weights at /none.pt"),
     ):
         with pytest.raises(InputError, match=message):
             reproduce(experiment(published, **changes), out)
@@ -197,3 +203,13 @@ def test_what_is_missing_is_said_before_anything_is_written(published: Path, tmp
     with pytest.raises(MissingFileError, match=r"no annotations in .*; expected Temporal_Anomaly_Annotation"):
         reproduce(experiment(published, lists=lists), out)
     assert not Workspace(out).root.exists()
+
+
+def test_another_experiment_of_a_workspace_is_not_overwritten(
+    published: Path, weights: Path, reproduced: Path
+) -> None:
+    before = (reproduced / "model" / "model.json").read_bytes()
+    for changes in ({"weights": weights, "detector": "vadclip"}, {"settings": ["model.clip_weights=random"]}):
+        with pytest.raises(InputError, match="holds another experiment"):
+            reproduce(experiment(published, **changes), reproduced)
+    assert (reproduced / "model" / "model.json").read_bytes() == before
