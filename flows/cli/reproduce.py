@@ -28,7 +28,7 @@ def reproduce(
     seeds: Annotated[int, typer.Option(help="Trainings, with the seeds 0, 1, …", min=1)] = 1,
     missing: Annotated[
         Literal["fail", "skip"],
-        typer.Option(help="skip: go on without videos whose arrays are missing or invalid;."),
+        typer.Option(help="skip: go on without videos whose arrays are missing or invalid."),
     ] = "fail",
     clip_weights: Annotated[
         str | None,
