@@ -5,7 +5,6 @@ Shape suffixes: N pictures, H height, W width, C = 3 channels (RGB).
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from extract.config import FEATURE_DIM
-from extract.encoder import FrameEncoder
+from extract.encoder import FrameEncoder, single_torch_thread
 from extract.views import Views
 
 Owner = TypeVar("Owner")
@@ -62,7 +61,7 @@ class EmbeddingBatches(Generic[Owner]):
 
     def _preprocess(self, groups_NHWC: list[Pixels]) -> Tensor:
         """Groups of pictures of one size each -> (ΣN · crops, 3, 224, 224) uint8 on the device."""
-        with _single_torch_thread():
+        with single_torch_thread():
             groups = [self._encoder.preprocess(torch.from_numpy(group), self._views) for group in groups_NHWC]
             return (torch.cat(groups) if len(groups) > 1 else groups[0]).flatten(0, 1)
 
@@ -82,18 +81,3 @@ def _begin_fetch(embeddings: Tensor) -> Callable[[], Embeddings]:
         return on_host.numpy()
 
     return fetch
-
-
-@contextmanager
-def _single_torch_thread() -> Iterator[None]:
-    """Limit torch to one thread, because decoder processes occupy the other cores.
-
-    Waiting threads spin: where decoding is the bottleneck, two threads took 7.1 s of CPU time to prepare
-    1,200 pictures, and one thread took 0.7 s.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

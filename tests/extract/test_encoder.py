@@ -19,6 +19,7 @@ from extract.encoder import (
     resolve_device,
 )
 from extract.preprocess import normalise, resize_and_crop, resize_shorter_side
+from extract.views import Views
 
 # OpenAI's clip.py, `_transform(224)`
 OPENAI_GEOMETRY = transforms.Compose(
@@ -212,3 +213,17 @@ def test_a_gpu_gives_the_same_embeddings() -> None:
     on_cpu = load_encoder("random", "cpu").encode(pictures, crops=10)
     on_gpu = load_encoder("random", "cuda").encode(pictures, crops=10).cpu()
     assert torch.cosine_similarity(on_cpu, on_gpu, dim=-1).min() > 0.999
+
+
+def test_pictures_do_not_depend_on_the_number_of_threads(encoder: Encoder) -> None:
+    views = Views((5,), "340x256", "bilinear", False, "rgb")
+    frames = torch.from_numpy(natural_picture(240, 320)[None])
+    threads = torch.get_num_threads()
+    try:
+        pictures = []
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            pictures.append(encoder.preprocess(frames, views))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(*pictures)
