@@ -166,10 +166,11 @@ def _import_video(
     ordered = sorted(listed, key=lambda path: video_and_crop(path.stem)[1] or 0)
     paths = [_nearest(path, found[path.stem]) for path in ordered]
     contents = [path.read_bytes() for path in paths]
-    meta = _meta(video.name, paths, contents, encoder, fps)
+    crops = [_array(path, content) for path, content in zip(paths, contents, strict=True)]
+    meta = _meta(video.name, paths, contents, [len(crop) for crop in crops], encoder, fps)
     target = feature_path(out_dir, video.name)
     if not _is_same(target, meta):
-        write_features(target, _features(video.name, paths, contents, meta))
+        write_features(target, _features(video.name, crops, meta))
 
 
 def _nearest(listed: PurePosixPath, candidates: Sequence[Path]) -> Path:
@@ -193,9 +194,13 @@ def _shared_end(listed: PurePosixPath, path: Path) -> int:
 
 
 def _meta(
-    name: str, paths: Sequence[Path], contents: Sequence[bytes], encoder: EncoderFingerprint, fps: float
+    name: str,
+    paths: Sequence[Path],
+    contents: Sequence[bytes],
+    lengths: Sequence[int],
+    encoder: EncoderFingerprint,
+    fps: float,
 ) -> FeatureMeta:
-    lengths = [len(_array(path, content)) for path, content in zip(paths, contents, strict=True)]
     if len(paths) not in CROP_COUNTS or len(set(lengths)) > 1:
         raise InputError(
             f"{name} has {len(paths)} crops of {sorted(set(lengths))} snippets "
@@ -231,10 +236,7 @@ def _is_same(path: Path, meta: FeatureMeta) -> bool:
         return False
 
 
-def _features(
-    name: str, paths: Sequence[Path], contents: Sequence[bytes], meta: FeatureMeta
-) -> VideoFeatures:
-    crops = [_array(path, content) for path, content in zip(paths, contents, strict=True)]
+def _features(name: str, crops: Sequence[npt.NDArray[np.floating]], meta: FeatureMeta) -> VideoFeatures:
     frames = np.arange(len(crops[0])) * SNIPPET_LENGTH + SNIPPET_LENGTH // 2
     return VideoFeatures(name, np.stack(crops, axis=1), frames, frames / meta.source.fps, meta)
 

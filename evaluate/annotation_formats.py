@@ -39,7 +39,7 @@ _STARTS, _ENDS = ("start_frame", "start"), ("end_frame", "end")
 
 
 class ListedVideo(Protocol):
-    """What is known of a video to annotate."""
+    """Name, labels and length of a video to annotate; `n_frames` is None where it is not known."""
 
     @property
     def name(self) -> str: ...

@@ -23,7 +23,7 @@ class AssignedScores:
     unknown: tuple[str, ...] = ()
     """Names in the source that the manifest does not have."""
     affix: str = ""
-    """What the names of all files have beside the video's, such as `_pred`."""
+    """Text that every file name has before or after the name of its video, such as `_pred`."""
 
 
 def assign(

@@ -24,7 +24,7 @@ class MatchedNames:
     unknown: tuple[str, ...]
     """Files of no video."""
     affix: str = ""
-    """What all file names have in addition to the video's: `_pred` or `scores_`; empty if they are equal."""
+    """Text that every file name has before or after the video's name, such as `_pred`; empty without."""
 
 
 def match_names(names: Iterable[str], videos: Sequence[str]) -> MatchedNames:

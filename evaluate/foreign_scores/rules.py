@@ -1,4 +1,4 @@
-"""What the user says about the scores, and what is known about the videos."""
+"""The options of an import of scores, and the lengths of the videos."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from evaluate.foreign_scores.scale import Scale
 
 @dataclass(frozen=True)
 class ImportRules:
-    """How the numbers of other programs are read; the options of `dsanet import-scores`."""
+    """The options of `dsanet import-scores`."""
 
     every: Every
     classes: tuple[str, ...] = ()
@@ -24,7 +24,7 @@ class ImportRules:
 
 @dataclass(frozen=True)
 class VideoLength:
-    """What is known about a video; None where nothing tells."""
+    """Number of frames and frame rate of a video; None where they are not known."""
 
     n_frames: int | None = None
     fps: float | None = None

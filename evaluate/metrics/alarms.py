@@ -37,7 +37,7 @@ class Alarms(NamedTuple):
 
 
 class Footage(NamedTuple):
-    """What each of the T snippets of a video shows, as `anomalous_intervals` sees it."""
+    """Frames and duration of each of the T snippets of a video, as `anomalous_intervals` counts them."""
 
     start_frame_T: Array
     end_frame_T: Array

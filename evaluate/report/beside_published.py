@@ -21,7 +21,7 @@ class PublishedFigure(NamedTuple):
     ours: float | None
     paper: float | None
     reported: Sequence[Reported]
-    """What others report to have got."""
+    """Figures that readers of the paper measured."""
     note: str = ""
 
 

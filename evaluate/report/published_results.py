@@ -147,7 +147,7 @@ PAPERS = {
 
 
 class Reported(NamedTuple):
-    """A figure that somebody got with the authors' code. The field names are keys in `metrics.json`."""
+    """A figure that a reader measured with the authors' code. The field names are keys in `metrics.json`."""
 
     value: float
     """In percent."""

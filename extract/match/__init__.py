@@ -1,4 +1,4 @@
-"""How were these features made? The search for the settings that reproduce them from the videos.
+"""Search for the settings of extraction that reproduce given features from their videos.
 
     arrays, videos ─▶ pairs by name ─▶ search on a few rows ─▶ comparison along each array ─▶ places of breaks
 

@@ -24,7 +24,7 @@ _CROP_COUNTS = (1, 5, 10)
 
 @dataclass(frozen=True)
 class FeatureArray:
-    """The features of one crop of a video, as somebody made them."""
+    """The features of one crop of a video, from a file whose recipe is not known."""
 
     video: str
     """Name of the video, from the file name."""

@@ -1,4 +1,4 @@
-"""Where along a video the features stop being those of a recipe, and why."""
+"""The rows of a video at which its features begin to differ from those of a recipe, with the reason."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

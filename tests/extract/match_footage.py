@@ -1,7 +1,5 @@
 """Footage and a small image tower for tests of `extract.match`: every frame, crop and colour counts."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -37,17 +35,6 @@ def make_footage(folder: Path, frames: dict[str, int], size: tuple[int, int] = (
         make_clip(folder / f"{name}.mp4", count, size=size, picture=lively_picture, options={"crf": "12"})
         for name, count in frames.items()
     ]
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Limit torch to one thread: the tower is small, and others would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class SmallTower(nn.Module):

@@ -8,6 +8,7 @@ import pytest
 
 from extract.config import ExtractConfig
 from extract.decode.reader import read_frames
+from extract.encoder import single_torch_thread
 from extract.errors import InputError
 from extract.match.footage import Footage
 from extract.match.match import match_features
@@ -20,7 +21,6 @@ from tests.extract.match_footage import (
     lively_picture,
     load_small,
     make_footage,
-    one_thread,
     write_arrays,
 )
 from tests.extract.numbered_clips import make_clip
@@ -32,7 +32,7 @@ FRAMES = {"a": 300, "b": 215}
 
 @pytest.fixture(scope="module", autouse=True)
 def small_threads() -> Iterator[None]:
-    with one_thread():
+    with single_torch_thread():
         yield
 
 
