@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from extract.config import ExtractConfig, ExtractRuntime
+from extract.encoder import single_torch_thread
 from extract.engine import extract_videos
 from extract.match.match import match_features
 from flows.cli.match_output import print_match, write_cosines
-from tests.extract.match_footage import features_of, load_small, make_footage, one_thread, write_arrays
+from tests.extract.match_footage import features_of, load_small, make_footage, write_arrays
 from tests.extract.numbered_clips import records_of
 from tests.flows.commands import Dsanet
 
@@ -24,7 +25,7 @@ def test_the_table_the_settings_and_the_notes(
     arrays = write_arrays(
         tmp_path / "arrays", {"a": one["a"], "b": np.concatenate([one["b"][:3], other["b"][3:]])}
     )
-    with one_thread():
+    with single_torch_thread():
         result = match_features(arrays, videos, weights=["random"], load=load_small)
     monkeypatch.setenv("COLUMNS", "120")
     capsys.readouterr()
