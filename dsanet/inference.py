@@ -17,6 +17,7 @@ import torch
 
 from dsanet.checkpoint import Checkpoint, load_checkpoint
 from dsanet.detectors.config import InferConfig
+from dsanet.layers.transfer import to_device
 from dsanet.training.bags import require_same_features
 from evaluate.scores import ScoreFileError, VideoScores, read_provenance, score_path, write_scores
 from extract.encoder import resolve_device
@@ -233,8 +234,8 @@ class Scorer:
         for row_TD, (_, window_TD) in zip(features_BTD, batch, strict=True):
             row_TD[: len(window_TD)] = torch.from_numpy(window_TD)
         device = next(self.model.parameters()).device
-        lengths_B = torch.tensor(lengths, device=device)
-        output = self.model(features_BTD.to(device), lengths_B, self.text_CD)
+        lengths_B = torch.tensor(lengths)
+        output = self.model(to_device(features_BTD, device), lengths_B, self.text_CD)
         arrays = self.model.scores(output, lengths_B, self.config)
         numpy = {name: array.float().cpu().numpy() for name, array in arrays.items()}
         complete = []

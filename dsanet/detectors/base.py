@@ -67,12 +67,16 @@ class Detector(nn.Module, Generic[OutputT]):
     def forward(self, features_BTD: Tensor, lengths_B: Tensor, text_CD: Tensor | None = None) -> OutputT:
         """One pass over padded bags whose first `lengths_B` (1 … T) snippets are valid.
 
-        `text_CD` is the result of `text_embeddings`; passing it saves its recomputation where it is constant.
+        `lengths_B` is on the CPU, whatever the device of the features (`layers.ragged`). `text_CD` is the
+        result of `text_embeddings`; passing it saves its recomputation where it is constant.
         """
         raise NotImplementedError
 
     def loss_terms(self, output: OutputT, labels_BC: Tensor, lengths_B: Tensor) -> dict[str, Tensor]:
-        """Unweighted scalar loss terms by name. `labels_BC` are multi-hot, column 0 = normal."""
+        """Unweighted scalar loss terms by name. `labels_BC` are multi-hot, column 0 = normal.
+
+        Labels and lengths are on the CPU, whatever the device of the output.
+        """
         raise NotImplementedError
 
     def loss_weights(self, train: TrainConfig) -> Mapping[str, float]:

@@ -25,7 +25,8 @@ from dsanet.detectors.base import Detector
 from dsanet.detectors.config import CLASSES, InferConfig, Preset, SegmentedConfig, TrainConfig, unknown_preset
 from dsanet.layers.bag_losses import anomalous_and_normal, smoothness
 from dsanet.layers.dilated import DilatedBank
-from dsanet.layers.ragged import RaggedBatch
+from dsanet.layers.ragged import prefix_mask
+from dsanet.layers.transfer import to_device
 
 
 class CLIPTSAConfig(SegmentedConfig):
@@ -161,21 +162,25 @@ class CLIPTSA(Detector[CLIPTSAOutput]):
     def forward(
         self, features_BTD: Tensor, lengths_B: Tensor, text_CD: Tensor | None = None
     ) -> CLIPTSAOutput:
-        mask_BT = RaggedBatch(lengths_B, features_BTD.shape[1]).mask_BT
+        mask_BT = prefix_mask(lengths_B, features_BTD.shape[1], features_BTD.device)
+        lengths_B = to_device(lengths_B, features_BTD.device)
         selected_BTD = self.attention(features_BTD, lengths_B, mask_BT)
         video_BTD = self.dropout(self.aggregation(selected_BTD, lengths_B, mask_BT))
         return CLIPTSAOutput(self.classifier(video_BTD).squeeze(-1).float(), video_BTD.float())
 
     def loss_terms(self, output: CLIPTSAOutput, labels_BC: Tensor, lengths_B: Tensor) -> dict[str, Tensor]:
-        mask_BT = RaggedBatch(lengths_B, output.anomaly_BT.shape[1]).mask_BT
-        chosen_BT = self._chosen(output.video_BTD, lengths_B, mask_BT)
+        device = output.anomaly_BT.device
+        mask_BT = prefix_mask(lengths_B, output.anomaly_BT.shape[1], device)
+        chosen_BT = self._chosen(output.video_BTD, to_device(lengths_B, device), mask_BT)
         scores_BT = torch.sigmoid(output.anomaly_BT) * mask_BT
         video_B = (scores_BT * chosen_BT).sum(1)
         magnitudes_B = (chosen_BT[:, None] @ output.video_BTD).squeeze(1).norm(dim=-1)
         anomalous_AT, _ = anomalous_and_normal(scores_BT, labels_BC)
         mask_AT, _ = anomalous_and_normal(mask_BT, labels_BC)
         return {
-            "det": F.binary_cross_entropy(video_B.clamp(0, 1), 1 - labels_BC[:, 0].float()),
+            "det": F.binary_cross_entropy(
+                video_B.clamp(0, 1), 1 - to_device(labels_BC, device)[:, 0].float()
+            ),
             "magnitude": magnitude_loss(magnitudes_B, labels_BC, self.config.margin),
             "smooth": smoothness(anomalous_AT, mask_AT),
             "sparse": anomalous_AT.norm(),

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from dsanet.detectors.base import Detector
 from dsanet.detectors.config import CLASSES, InferConfig, Preset, SegmentedConfig, TrainConfig, unknown_preset
 from dsanet.layers.bag_losses import anomalous_and_normal, smoothness
-from dsanet.layers.ragged import RaggedBatch
+from dsanet.layers.ragged import prefix_mask
 
 
 class MILRankingConfig(SegmentedConfig):
@@ -81,7 +81,7 @@ class MILRanking(Detector[MILRankingOutput]):
         return MILRankingOutput(self.last(hidden).squeeze(-1).float(), hidden.float())
 
     def loss_terms(self, output: MILRankingOutput, labels_BC: Tensor, lengths_B: Tensor) -> dict[str, Tensor]:
-        mask_BT = RaggedBatch(lengths_B, output.anomaly_BT.shape[1]).mask_BT
+        mask_BT = prefix_mask(lengths_B, output.anomaly_BT.shape[1], output.anomaly_BT.device)
         scores_BT = torch.sigmoid(output.anomaly_BT) * mask_BT
         anomalous_AT, _ = anomalous_and_normal(scores_BT, labels_BC)
         mask_AT, _ = anomalous_and_normal(mask_BT, labels_BC)

@@ -79,13 +79,13 @@ class TwoBranch(Detector[OutputT]):
             )
         if self.config.masks_padding:
             needed = -(-int(lengths_B.max()) // window) * window
-            return to_length(features_BTD, needed), RaggedBatch(lengths_B, needed)
+            return to_length(features_BTD, needed), RaggedBatch(lengths_B, needed, features_BTD.device)
         if length != self.config.bag_length:
             raise ValueError(
                 f"bags of {length} snippets; a model with unmasked padding needs exactly "
                 f"{self.config.bag_length}"
             )
-        return features_BTD, RaggedBatch(torch.full_like(lengths_B, length), length)
+        return features_BTD, RaggedBatch(torch.full_like(lengths_B, length), length, features_BTD.device)
 
 
 def to_length(x_BT: Tensor, length: int) -> Tensor:

@@ -40,10 +40,11 @@ from dsanet.detectors.config import (
     unknown_preset,
 )
 from dsanet.layers.alignment import alignment_map
-from dsanet.layers.bag_losses import detection_loss, soft_cross_entropy
+from dsanet.layers.bag_losses import anomalous_and_normal, detection_loss, soft_cross_entropy
 from dsanet.layers.clip_text import FixedText, TextTower
 from dsanet.layers.dilated import DilatedBank
-from dsanet.layers.ragged import RaggedBatch, topk_mean
+from dsanet.layers.ragged import prefix_mask, topk_mean
+from dsanet.layers.transfer import to_device
 from extract.errors import InputError
 
 
@@ -190,11 +191,11 @@ class VLAGated(Detector[VLAGatedOutput]):
     def forward(
         self, features_BTD: Tensor, lengths_B: Tensor, text_CD: Tensor | None = None
     ) -> VLAGatedOutput:
-        mask_BT = RaggedBatch(lengths_B, features_BTD.shape[1]).mask_BT
+        mask_BT = prefix_mask(lengths_B, features_BTD.shape[1], features_BTD.device)
         video_BTD = self.visual(features_BTD, mask_BT)
         visual_BT = torch.sigmoid(self.score(video_BTD).squeeze(-1).float())
         text_CD = self.text_embeddings() if text_CD is None else text_CD
-        context_BD = video_BTD.sum(1) / lengths_B[:, None]
+        context_BD = video_BTD.sum(1) / to_device(lengths_B, video_BTD.device)[:, None]
         modulation_BD = self.context_norm(self.context(context_BD))  # (2)
         classes_BTC = alignment_map(  # (1) and (3); alignment_map normalises both sides
             self.project(video_BTD), text_CD + modulation_BD[:, None], self.config.temperature
@@ -229,13 +230,15 @@ class VLAGated(Detector[VLAGatedOutput]):
 
 def segment_alignment_loss(classes_BTC: Tensor, labels_BC: Tensor, lengths_B: Tensor, part: float) -> Tensor:
     """L_align (12): mean cross-entropy of the ⌈r·n⌉ segments nearest to each true class; `part` is r."""
-    mask_BT = RaggedBatch(lengths_B, classes_BTC.shape[1]).mask_BT
-    count_B = (lengths_B * part).ceil().long()
+    device = classes_BTC.device
+    mask_BT = prefix_mask(lengths_B, classes_BTC.shape[1], device)
+    count_B = (lengths_B.cpu() * part).ceil().long()
     ranked_BTC = classes_BTC.masked_fill(~mask_BT[..., None], float("-inf")).argsort(dim=1, descending=True)
     nearest_BKC = ranked_BTC[:, : int(count_B.max())]
     cross_entropy_BKC = -classes_BTC.log_softmax(-1).take_along_dim(nearest_BKC, dim=1)
-    used_BK = torch.arange(nearest_BKC.shape[1], device=count_B.device) < count_B[:, None]
-    per_class_BC = (cross_entropy_BKC * used_BK[..., None]).sum(1) / count_B[:, None]
+    used_BK = prefix_mask(count_B, nearest_BKC.shape[1], device)
+    per_class_BC = (cross_entropy_BKC * used_BK[..., None]).sum(1) / to_device(count_B, device)[:, None]
+    labels_BC = to_device(labels_BC, device)
     return ((per_class_BC * labels_BC).sum(1) / labels_BC.sum(1)).mean()
 
 
@@ -249,7 +252,8 @@ def class_loss(
     """
     scores_BC = topk_mean(classes_BTC, lengths_B)
     loss = soft_cross_entropy(scores_BC, labels_BC, 0.0)
-    cosines_NC = temperature * scores_BC[labels_BC[:, 0] > 0, 1:]
+    _, normal_NC = anomalous_and_normal(scores_BC, labels_BC)
+    cosines_NC = temperature * normal_NC[:, 1:]
     return loss + calm * cosines_NC.square().sum() / max(cosines_NC.numel(), 1)
 
 

@@ -1,7 +1,7 @@
 """Loss terms over bags that several detectors share. Everything is computed in float32.
 
 B bags, T snippets, C classes (0 = normal), D width. `labels_BC` are multi-hot floats, column 0 = normal;
-a bag is anomalous if it is not normal.
+a bag is anomalous if it is not normal. Labels and `lengths_B` are best on the CPU (`layers.ragged`).
 """
 
 import torch
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dsanet.layers.ragged import topk, topk_mean
+from dsanet.layers.transfer import to_device
 
 
 def detection_loss(
@@ -19,7 +20,7 @@ def detection_loss(
     `anomaly_BT` are logits. The log-space form has the same value but keeps a gradient where a sigmoid
     saturates at 0 or 1 in float32.
     """
-    anomalous_B = 1 - labels_BC[:, 0]
+    anomalous_B = 1 - to_device(labels_BC, anomaly_BT.device)[:, 0]
     if not in_log_space:
         video_B = topk_mean(torch.sigmoid(anomaly_BT)[..., None], lengths_B).squeeze(-1)
         return F.binary_cross_entropy(video_B, anomalous_B)
@@ -40,7 +41,7 @@ def alignment_loss(classes_BTC: Tensor, labels_BC: Tensor, lengths_B: Tensor) ->
 
 def soft_cross_entropy(logits_BC: Tensor, target_BC: Tensor, smoothing: float) -> Tensor:
     """Mean cross-entropy against targets normalised to sum 1, then smoothed (DSANet, eq. 2, 8, 9)."""
-    target_BC = target_BC / target_BC.sum(1, keepdim=True)
+    target_BC = to_device(target_BC / target_BC.sum(1, keepdim=True), logits_BC.device)
     return F.cross_entropy(logits_BC, target_BC, label_smoothing=smoothing)
 
 
@@ -52,8 +53,12 @@ def separation_loss(text_CD: Tensor, mean: bool) -> Tensor:
 
 def anomalous_and_normal(values_B: Tensor, labels_BC: Tensor) -> tuple[Tensor, Tensor]:
     """`values_B` of the anomalous bags, and of the normal bags."""
-    normal_B = labels_BC[:, 0] > 0
-    return values_B[~normal_B], values_B[normal_B]
+    normal_B = labels_BC[:, 0].cpu() > 0
+    anomalous_A, normal_N = (
+        values_B[to_device(chosen_B.nonzero().squeeze(1), values_B.device)]
+        for chosen_B in (~normal_B, normal_B)
+    )
+    return anomalous_A, normal_N
 
 
 def smoothness(scores_BT: Tensor, mask_BT: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsanet.layers.linear import Linear, linear
-from dsanet.layers.ragged import RaggedBatch
+from dsanet.layers.ragged import RaggedBatch, prefix_mask
 
 
 class QuickGELU(nn.Module):
@@ -67,7 +67,7 @@ def similarity_graph(x_BTD: Tensor, lengths_B: Tensor, threshold: float) -> Tens
     unit_BTD = F.normalize(x_BTD, dim=-1)
     cosine_BTT = unit_BTD @ unit_BTD.transpose(1, 2)
     kept_BTT = F.threshold(cosine_BTT, threshold, 0.0)
-    valid_BT = torch.arange(x_BTD.shape[1], device=lengths_B.device) < lengths_B[:, None]
+    valid_BT = prefix_mask(lengths_B, x_BTD.shape[1], x_BTD.device)
     graph_BTT = kept_BTT.masked_fill(~valid_BT[:, None], float("-inf")).softmax(-1)
     return graph_BTT * valid_BT[..., None]
 

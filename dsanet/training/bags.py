@@ -27,7 +27,10 @@ _VALIDATION_STREAM, _SAMPLER_STREAM = 1, 2
 
 
 class Batch(NamedTuple):
-    """Zero-padded bags with their valid lengths, multi-hot labels and video names."""
+    """Zero-padded bags with their valid lengths, multi-hot labels and video names.
+
+    Lengths and labels stay on the CPU when the features are on a GPU (`layers.ragged`).
+    """
 
     features_BTD: Tensor
     lengths_B: Tensor
@@ -35,12 +38,7 @@ class Batch(NamedTuple):
     names: tuple[str, ...]
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(
-            self.features_BTD.to(device),
-            self.lengths_B.to(device),
-            self.labels_BC.to(device),
-            self.names,
-        )
+        return self._replace(features_BTD=self.features_BTD.to(device, non_blocking=True))
 
 
 class Bag(NamedTuple):

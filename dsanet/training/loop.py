@@ -11,6 +11,7 @@ import torch
 from dsanet.checkpoint import load_trained
 from dsanet.detectors.base import Detector
 from dsanet.detectors.config import TrainConfig
+from dsanet.layers.transfer import HostCopy
 from dsanet.training.bags import Bags, Batch, Sampler, make_batch
 from dsanet.training.curves import Curves
 from dsanet.training.optim import ScheduledOptimizer, build_optimizers, plateau_drops, total_steps
@@ -139,25 +140,26 @@ def train_step(
 ) -> dict[str, float]:
     """One update of `net` at `step` (0-based); returns the loss terms and `total`.
 
-    Raises NonFiniteLossError before any optimizer changes a weight.
+    On a GPU there is one wait for the device: for the losses, while the backward pass runs. Raises
+    NonFiniteLossError before any optimizer changes a weight.
     """
     net.train()
-    batch = batch.to(next(net.parameters()).device)
-    device = batch.features_BTD.device.type
-    with torch.autocast(device, torch.bfloat16, enabled=config.precision == "bf16"):
+    device = next(net.parameters()).device
+    batch = batch.to(device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
         output = net(batch.features_BTD, batch.lengths_B)
     terms = net.loss_terms(output, batch.labels_BC, batch.lengths_B)
     total = net.total_loss(terms, config)
-    names = (*terms, "total")
-    losses = dict(zip(names, torch.stack([*terms.values(), total]).tolist(), strict=True))
+    values = HostCopy(torch.stack([*terms.values(), total]).detach())
+    for scheduled in optimizers:
+        scheduled.optimizer.zero_grad()
+    total.backward()
+    losses = dict(zip((*terms, "total"), values.read().tolist(), strict=True))
     if bad := [name for name, value in losses.items() if not np.isfinite(value)]:
         raise NonFiniteLossError(
             f"loss term {', '.join(bad)} is not finite at step {step + 1}; lower train.lr, or look at the "
             f"videos of the batch: {', '.join(sorted(set(batch.names)))}"
         )
-    for scheduled in optimizers:
-        scheduled.optimizer.zero_grad()
-    total.backward()
     for scheduled in optimizers:
         scheduled.step(step)
     return losses

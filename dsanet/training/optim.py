@@ -8,12 +8,14 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adagrad, Adam, AdamW, Optimizer
 
 from dsanet.detectors.config import TrainConfig
+from dsanet.layers.transfer import to_device
 
 WARMUP_STEPS = 100
 DROP = 0.1
@@ -32,6 +34,8 @@ class StableAdamW(Optimizer):
     models", update clipping as in AdaFactor), with AMSGrad's maximum of the second moment.
     """
 
+    MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+
     def __init__(
         self,
         params: Iterable[Tensor],
@@ -45,26 +49,41 @@ class StableAdamW(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, group)
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if parameters:
+                self._update(parameters, group)
 
-    def _update(self, parameter: Tensor, group: dict) -> None:
-        state, (beta1, beta2) = self.state[parameter], group["betas"]
+    def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        """One update of all `parameters`: on a GPU one kernel for each operation, and no value is read."""
+        beta1, beta2 = group["betas"]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        states = [self._state_of(parameter) for parameter in parameters]
+        means, squares, largest = ([state[name] for state in states] for name in self.MOMENTS)
+        for state in states:
+            state["step"] += 1
+        steps = [int(state["step"]) for state in states]
+        torch._foreach_lerp_(means, gradients, 1 - beta1)
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
+        torch._foreach_maximum_(largest, squares)
+        scales = torch._foreach_sqrt(largest)
+        torch._foreach_div_(scales, [math.sqrt(1 - beta2**step) for step in steps])
+        torch._foreach_add_(scales, group["eps"])
+        ratios = torch._foreach_div(gradients, scales)
+        rms_P = torch.stack([ratio.square_().mean() for ratio in ratios]).sqrt_()
+        rates_P = torch.tensor([group["lr"] / (1 - beta1**step) for step in steps], dtype=torch.float64)
+        rates_P = (to_device(rates_P, rms_P.device) / rms_P.double().clamp(min=1)).to(rms_P.dtype)
+        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        updates = torch._foreach_mul(means, list(rates_P.unbind()))
+        torch._foreach_div_(updates, scales)
+        torch._foreach_sub_(parameters, updates)
+
+    def _state_of(self, parameter: Tensor) -> dict[str, Tensor]:
+        state = self.state[parameter]
         if not state:
-            state["step"] = torch.zeros(())
-            for name in ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"):
-                state[name] = torch.zeros_like(parameter)
-        state["step"] += 1
-        step = int(state["step"])
-        state["exp_avg"].lerp_(parameter.grad, 1 - beta1)
-        state["exp_avg_sq"].mul_(beta2).addcmul_(parameter.grad, parameter.grad, value=1 - beta2)
-        torch.maximum(state["max_exp_avg_sq"], state["exp_avg_sq"], out=state["max_exp_avg_sq"])
-        scale = state["max_exp_avg_sq"].sqrt().div_(math.sqrt(1 - beta2**step)).add_(group["eps"])
-        rms = float((parameter.grad / scale).square().mean().sqrt())
-        parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        step_size = group["lr"] / (1 - beta1**step) / max(1.0, rms)
-        parameter.addcdiv_(state["exp_avg"], scale, value=-step_size)
+            state["step"] = torch.zeros(())  # on the CPU, where its value is needed
+            state |= {name: torch.zeros_like(parameter) for name in self.MOMENTS}
+        return state
 
 
 @dataclass

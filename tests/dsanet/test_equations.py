@@ -19,6 +19,7 @@ from dsanet.layers.ragged import RaggedBatch, topk_mean
 from dsanet.layers.temporal import MLP, GraphConvolution, QuickGELU, distance_graph, similarity_graph
 from tests.dsanet.helpers import small_model
 
+CPU = torch.device("cpu")
 LOG_HALF, LOG_3 = math.log(0.5), math.log(3)
 
 
@@ -81,10 +82,13 @@ def test_eq_3_compactness_is_the_mean_smallest_distance() -> None:
 def test_candidates_are_the_lowest_scores_and_carry_no_gradient() -> None:
     video = torch.arange(10.0).reshape(1, 5, 2).repeat(2, 1, 1).requires_grad_()
     anomaly = tensor([[3.0, 1.0, 2.0, 0.0, 4.0], [0.0, 5.0, -9.0, -9.0, -9.0]])
-    rows = RaggedBatch(tensor([5, 2]), 5)
-    candidates, mask = normal_candidates(video, anomaly, rows, 0.8)
+    rows = RaggedBatch(tensor([5, 2]), 5, CPU)
+    candidates, counts = normal_candidates(video, anomaly, rows, 0.8)
     assert not candidates.requires_grad
-    assert mask.tolist() == [[True] * 4, [True, False, False, False]]  # int(0.8 · 5) and int(0.8 · 2)
+    assert counts.mask_BT.tolist() == [
+        [True] * 4,
+        [True, False, False, False],
+    ]  # int(0.8 · 5) and int(0.8 · 2)
     assert candidates[0, :, 0].tolist() == [6.0, 2.0, 4.0, 0.0]
     assert candidates[1, 0].tolist() == [0.0, 1.0]  # not one of the padded rows, whose logits are lower
 
@@ -101,7 +105,7 @@ def test_eq_4_consistency_counts_true_rows_only() -> None:
 def test_eq_5_prototypes() -> None:
     video = tensor([[[1.0, 0.0], [0.0, 1.0], [5.0, 5.0]]])
     anomaly = tensor([[LOG_3, 0.0, 70.0]])
-    event, background = prototypes(video, anomaly, RaggedBatch(tensor([2]), 3), PAPER.prototype_weights)
+    event, background = prototypes(video, anomaly, RaggedBatch(tensor([2]), 3, CPU), PAPER.prototype_weights)
     close(event, [[0.75, 0.25]])
     close(background, [[0.25, 0.75]])
 
@@ -109,7 +113,7 @@ def test_eq_5_prototypes() -> None:
 def test_eq_5_in_the_release() -> None:
     video = tensor([[[1.0, 0.0], [0.0, 1.0]]])
     event, background = prototypes(
-        video, tensor([[logit(0.5), logit(0.2)]]), RaggedBatch(tensor([2]), 2), RELEASE.prototype_weights
+        video, tensor([[logit(0.5), logit(0.2)]]), RaggedBatch(tensor([2]), 2, CPU), RELEASE.prototype_weights
     )
     up, down = math.exp(5) - 1, math.exp(2) - 1
     close(event, [[up / (up + down), down / (up + down)]])
@@ -251,7 +255,7 @@ def test_distance_graph() -> None:
 def test_graph_convolution_adds_identity_or_a_convolution_of_five() -> None:
     same = GraphConvolution(1, 1)
     same.weight.data = tensor([[2.0]])
-    rows, x, graph = RaggedBatch(tensor([3]), 3), tensor([[1.0], [2.0], [4.0]]), torch.ones(3, 3)
+    rows, x, graph = RaggedBatch(tensor([3]), 3, CPU), tensor([[1.0], [2.0], [4.0]]), torch.ones(3, 3)
     close(same(x, graph, rows), [[14 + 1.0], [14 + 2.0], [14 + 4.0]])
     narrow = GraphConvolution(2, 1)
     narrow.weight.data.zero_()

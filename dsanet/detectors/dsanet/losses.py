@@ -13,6 +13,7 @@ from torch import Tensor
 from dsanet.detectors.dsanet.output import DSANetOutput
 from dsanet.detectors.dsanet.variant import Variant, variant_rules
 from dsanet.layers.bag_losses import alignment_loss, detection_loss, separation_loss, soft_cross_entropy
+from dsanet.layers.ragged import prefix_mask
 
 TERMS = ("det", "align", "consist", "compact", "event", "bkg", "sep")
 
@@ -26,8 +27,8 @@ def loss_terms(
 
     Args:
         output: The result of `DSANet.forward` for the bags.
-        labels_BC: Multi-hot labels of the bags, column 0 = normal.
-        lengths_B: Number of valid snippets of each bag.
+        labels_BC: Multi-hot labels of the bags, column 0 = normal; on the CPU.
+        lengths_B: Number of valid snippets of each bag; on the CPU.
         variant: `paper`, `release`, or the rules themselves.
 
     Raises:
@@ -67,7 +68,7 @@ def loss_terms(
 
 def consistency_loss(anomaly_BT: Tensor, scores_rec_BT: Tensor, lengths_B: Tensor) -> Tensor:
     """L_consist (eq. 4): mean over all valid snippets of (σ(S_det) − S_rec)²."""
-    valid_BT = torch.arange(anomaly_BT.shape[1], device=lengths_B.device) < lengths_B[:, None]
+    valid_BT = prefix_mask(lengths_B, anomaly_BT.shape[1], anomaly_BT.device)
     squared_BT = (torch.sigmoid(anomaly_BT) - scores_rec_BT).square()
     return (squared_BT * valid_BT).sum() / lengths_B.sum()
 

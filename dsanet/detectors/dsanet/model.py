@@ -68,7 +68,7 @@ class DSANet(TwoBranch[DSANetOutput]):
 
         Args:
             features_BTD: T ≤ bag_length snippets per bag; the release variant needs T = bag_length.
-            lengths_B: Number of valid snippets at the beginning of each bag, 1 … T.
+            lengths_B: Number of valid snippets at the beginning of each bag, 1 … T; on the CPU.
             text_CD: The result of `text_embeddings`; passing it saves its recomputation where it is constant.
 
         Raises:
@@ -152,7 +152,7 @@ class DSANet(TwoBranch[DSANetOutput]):
             raise InputError("normal distances need SG-NM; this model was built with normality = false")
         length = output.video_BTD.shape[1]
         valid_B = lengths_B if self.config.masks_padding else torch.full_like(lengths_B, length)
-        ragged = RaggedBatch(valid_B, length)
+        ragged = RaggedBatch(valid_B, length, output.video_BTD.device)
         patterns_BKD, _ = self.normality.patterns(output.video_BTD, output.anomaly_BT, ragged)
         return 1 - nearest_cosine(output.video_BTD, patterns_BKD)
 

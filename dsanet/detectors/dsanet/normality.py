@@ -61,8 +61,8 @@ class CrossBlock(nn.Module):
 
 def normal_candidates(
     video_BTD: Tensor, anomaly_BT: Tensor, ragged: RaggedBatch, ratio: float
-) -> tuple[Tensor, Tensor]:
-    """The snippets with the lowest anomaly logits, (B, M, D) without gradient, and their mask (B, M).
+) -> tuple[Tensor, RaggedBatch]:
+    """The snippets with the lowest anomaly logits, (B, M, D) without gradient, and their numbers by video.
 
     Each video has int(ratio · its valid positions) candidates, at least 1; M is the largest of the batch.
     """
@@ -71,7 +71,7 @@ def normal_candidates(
     scores_BT = torch.sigmoid(anomaly_BT.detach()).masked_fill(~ragged.mask_BT, float("inf"))
     lowest_BM = scores_BT.topk(ragged.shape[1], dim=1, largest=False).indices[:, : int(count_B.max())]
     candidates_BMD = video_BTD.detach().take_along_dim(lowest_BM[..., None], dim=1)
-    return candidates_BMD, torch.arange(lowest_BM.shape[1], device=count_B.device) < count_B[:, None]
+    return candidates_BMD, RaggedBatch(count_B, lowest_BM.shape[1], video_BTD.device)
 
 
 def compactness(candidates_BMD: Tensor, mask_BM: Tensor, patterns_BKD: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ class NormalityModel(nn.Module):
         at the other positions.
         """
         patterns_BKD, compact = self.patterns(video_BTD, anomaly_BT, ragged)
-        valid = RaggedBatch(lengths_B, ragged.shape[1])
+        valid = RaggedBatch(lengths_B, ragged.shape[1], ragged.device)
         video_ND = valid.pack(video_BTD)
         rebuilt_ND = self.bottleneck(video_ND)
         for block in self.decoder:
@@ -133,14 +133,14 @@ class NormalityModel(nn.Module):
 
     def patterns(self, video_BTD: Tensor, anomaly_BT: Tensor, ragged: RaggedBatch) -> tuple[Tensor, Tensor]:
         """Dynamic normal patterns (B, K, D), and L_compact (scalar)."""
-        candidates_BMD, mask_BM = normal_candidates(video_BTD, anomaly_BT, ragged, self.candidate_ratio)
+        candidates_BMD, counts = normal_candidates(video_BTD, anomaly_BT, ragged, self.candidate_ratio)
         videos, count = ragged.shape[0], len(self.queries)
-        queries = RaggedBatch(torch.full_like(ragged.lengths_B, count), count)
+        queries = RaggedBatch(torch.full_like(ragged.lengths_B, count), count, ragged.device)
         packed = self.extractor(
-            self.queries.repeat(videos, 1), queries, candidates_BMD, None if mask_BM.all() else mask_BM
+            self.queries.repeat(videos, 1), queries, candidates_BMD, None if counts.full else counts.mask_BT
         )
         patterns_BKD = queries.pad(packed)
-        return patterns_BKD, compactness(candidates_BMD, mask_BM, patterns_BKD)
+        return patterns_BKD, compactness(candidates_BMD, counts.mask_BT, patterns_BKD)
 
 
 def _small_linear(module: nn.Module) -> None:
