@@ -20,12 +20,9 @@ from torch import Tensor, nn
 
 from extract.errors import InputError, MissingFileError
 from extract.tensors import load_tensors
+from extract.weights import WEIGHTS_HELP, require_weights
 
 ARCHITECTURE = "ViT-B-16-quickgelu"
-_WEIGHTS_HELP = (
-    "set weights to `openai` (downloaded once, then cached), to the path of OpenAI's ViT-B-16.pt, of a state "
-    "dict or of a safetensors file, or to `random` for trials"
-)
 # Entries of OpenAI's TorchScript archive that are not weights.
 _ARCHIVE_SCALARS = {"input_resolution", "context_length", "vocab_size"}
 
@@ -61,12 +58,6 @@ def visual_digest(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def require_weights(weights: str) -> None:
-    """Raise MissingFileError if `weights` is a path without a file; `openai` and `random` are no paths."""
-    if weights not in ("openai", "random") and not Path(weights).is_file():
-        raise MissingFileError(f"no CLIP weights at {weights}; {_WEIGHTS_HELP}")
-
-
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a TorchScript archive, a state dict (also under the key `state_dict`) or safetensors.
 
@@ -77,11 +68,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         state = _read_any_format(path)
     except InputError as error:
-        raise InputError(f"{error}; {_WEIGHTS_HELP}") from error
+        raise InputError(f"{error}; {WEIGHTS_HELP}") from error
     except (RuntimeError, ValueError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path} is damaged or in another format; {_WEIGHTS_HELP}") from error
+        raise InputError(f"{path} is damaged or in another format; {WEIGHTS_HELP}") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{path} contains no state dict of tensors; {_WEIGHTS_HELP}")
+        raise InputError(f"{path} contains no state dict of tensors; {WEIGHTS_HELP}")
     return {name: value for name, value in state.items() if name not in _ARCHIVE_SCALARS}
 
 
@@ -148,5 +139,5 @@ def _download() -> Path:
     except Exception as error:  # the hub and HTTP libraries raise many kinds
         raise MissingFileError(
             f"OpenAI's CLIP weights are not cached and can't be downloaded "
-            f"({str(error).splitlines()[0]}); {_WEIGHTS_HELP}"
+            f"({str(error).splitlines()[0]}); {WEIGHTS_HELP}"
         ) from error

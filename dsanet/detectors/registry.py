@@ -29,10 +29,10 @@ class Entry(NamedTuple):
 
 
 DETECTORS = {
-    "mil-ranking": Entry("mil_ranking:MILRankingConfig", "mil_ranking:MILRanking"),
-    "clip-tsa": Entry("clip_tsa:CLIPTSAConfig", "clip_tsa:CLIPTSA"),
-    "vadclip": Entry("vadclip:VadCLIPConfig", "vadclip:VadCLIP"),
-    "vla-gated": Entry("vla_gated:VLAGatedConfig", "vla_gated:VLAGated"),
+    "mil-ranking": Entry("settings.mil_ranking:MILRankingConfig", "mil_ranking:MILRanking"),
+    "clip-tsa": Entry("settings.clip_tsa:CLIPTSAConfig", "clip_tsa:CLIPTSA"),
+    "vadclip": Entry("settings.vadclip:VadCLIPConfig", "vadclip:VadCLIP"),
+    "vla-gated": Entry("settings.vla_gated:VLAGatedConfig", "vla_gated:VLAGated"),
     "dsanet": Entry("dsanet.config:ModelConfig", "dsanet.model:DSANet"),
 }
 DEFAULT = "dsanet"

@@ -9,58 +9,18 @@ XD-Violence). Class scores are the softmax of the alignment map. The release doe
 Published: UCF-Crime AUC 88.02, Ano-AUC 70.23, mAP AVG 6.68; XD-Violence AP 84.51, mAP AVG 24.70.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from pydantic import Field
 from torch import Tensor, nn
 
 from dsanet.detectors.config import (
-    CLASSES,
     InferConfig,
-    Preset,
     TrainConfig,
-    TwoBranchConfig,
-    unknown_preset,
 )
+from dsanet.detectors.settings.vadclip import VadCLIPConfig as VadCLIPConfig
 from dsanet.detectors.two_branch import TwoBranch, to_length
 from dsanet.layers.bag_losses import alignment_loss, detection_loss, separation_loss
 from dsanet.layers.clip_text import LearnedContext, TextTower
-
-
-class VadCLIPConfig(TwoBranchConfig):
-    """Architecture and loss weight; defaults are those of paper and release for UCF-Crime."""
-
-    detector: Literal["vadclip"] = "vadclip"
-    separation: float = Field(0.1, ge=0, description="weight of the mean |cos(normal, class)|")
-    mask_padding: bool = Field(
-        True, description="positions beyond a video's length are excluded. Release: included"
-    )
-
-    @property
-    def masks_padding(self) -> bool:
-        return self.mask_padding
-
-    @property
-    def learned_tokens(self) -> int:
-        return 2 * self.context_tokens
-
-    @classmethod
-    def preset(cls, name: str) -> Preset:
-        if name == "ucf-crime":
-            train = TrainConfig(lr=2e-5, milestones=(4, 8), align_weight=1.0)
-            return Preset(cls(classes=CLASSES[name]), train, InferConfig())
-        if name == "xd-violence":
-            train = TrainConfig(
-                batch_size=96, balanced=False, lr=1e-5, milestones=(3, 6, 10), align_weight=1.0
-            )
-            model = cls(classes=CLASSES[name], layers=1, window=64, separation=1e-4)
-            return Preset(model, train, InferConfig())
-        if name == "small":
-            # Two learned vectors: the text tower dominates the time of a step on a CPU.
-            model = cls(bag_length=64, layers=1, window=2, context_tokens=2)
-            train = TrainConfig(epochs=40, batch_size=8, lr=2e-4, align_weight=1.0)
-            return Preset(model, train, InferConfig())
-        raise unknown_preset(name)
 
 
 class VadCLIPOutput(NamedTuple):

@@ -15,9 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dsanet.layers.text_length import MAX_TOKENS, token_limit
 from extract.errors import InputError
-
-MAX_TOKENS = 77
 
 
 def tokenize(texts: Sequence[str], learned_tokens: int = 0) -> tuple[Tensor, Tensor]:
@@ -27,7 +26,7 @@ def tokenize(texts: Sequence[str], learned_tokens: int = 0) -> tuple[Tensor, Ten
     `learned_tokens` more.
     """
     tokenizer = open_clip.tokenizer.SimpleTokenizer(context_length=MAX_TOKENS)
-    limit = MAX_TOKENS - 2 - learned_tokens
+    limit = token_limit(learned_tokens)
     for text in texts:
         if (count := len(tokenizer.encode(text))) > limit:
             beside = f" beside {learned_tokens} learned ones (context_tokens)" if learned_tokens else ""

@@ -9,8 +9,9 @@ from evaluate.metrics.segments import PROTOCOLS
 from evaluate.report.chart_data import line_colour
 from evaluate.report.charts import curve_charts
 from evaluate.report.event_charts import event_charts
+from evaluate.report.files import METRICS_FILE
 from evaluate.report.headlines import EVENT_HEADLINES, FRAME_HEADLINES, VIDEO_HEADLINES, Metrics, rate_text
-from evaluate.report.metrics_file import METRICS_FILE, read_metrics
+from evaluate.report.metrics_file import read_metrics
 from evaluate.report.page import environment
 from evaluate.report.svg import css_colour
 from extract.atomic import write_atomically

@@ -23,7 +23,6 @@ from evaluate.report.published_results import paper_metrics_for
 from extract.atomic import write_atomically
 from extract.errors import InputError
 
-METRICS_FILE = "metrics.json"
 SCHEMA_VERSION = 1
 FRAME_METRICS = ("auc", "ap", "anomaly_auc", "far", "far_normal")
 CLASS_METRICS = ("map", "accuracy", "anomaly_accuracy")

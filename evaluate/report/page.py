@@ -13,6 +13,7 @@ from evaluate.evaluation import Evaluation
 from evaluate.report.chart_data import class_hue, peaks
 from evaluate.report.charts import RawFeatures, curve_charts, feature_charts
 from evaluate.report.event_charts import event_charts
+from evaluate.report.files import MAX_CARDS, TABLE_FILE
 from evaluate.report.headlines import (
     EVENT_HEADLINES,
     FRAME_HEADLINES,
@@ -22,12 +23,10 @@ from evaluate.report.headlines import (
     missing_notes,
 )
 from evaluate.report.timeline import timeline
-from evaluate.report.video_table import TABLE_FILE, by_error
+from evaluate.report.video_table import by_error
 from evaluate.snippet_times import seconds_at
 from extract.display import format_time, shortened
 
-MAX_CARDS = 300
-"""Videos on the page, those with the largest errors; `videos.csv` lists all if there are more."""
 Thumbnail = Callable[[str, int], bytes | None]
 """JPEG of a frame by video name and frame number; None if the frame cannot be decoded."""
 

@@ -14,9 +14,10 @@ from statistics import fmean, stdev
 
 from evaluate.annotations import VideoTruth
 from evaluate.metrics.bootstrap import central, draw_videos
+from evaluate.report.files import METRICS_FILE
 from evaluate.report.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Headline, Metrics
 from evaluate.report.margins import Margin, margins, resampled_means
-from evaluate.report.metrics_file import METRICS_FILE, read_metrics
+from evaluate.report.metrics_file import read_metrics
 from evaluate.report.page import environment
 from evaluate.report.published_results import PublishedResult, paper_metrics_for, published_results
 from extract.atomic import write_atomically

@@ -9,7 +9,6 @@ from evaluate.evaluated_videos import EvaluatedVideo
 from evaluate.snippet_times import seconds_at
 from extract.atomic import write_atomically
 
-TABLE_FILE = "videos.csv"
 COLUMNS = ("name", "labels", "predicted", "error", "missed", "false_alarm", "seconds")
 
 

@@ -9,12 +9,11 @@ from typing import Any
 
 from evaluate.evaluation import Evaluation
 from evaluate.report.charts import RawFeatures
-from evaluate.report.metrics_file import METRICS_FILE, build_metrics, write_metrics
-from evaluate.report.page import MAX_CARDS, Thumbnail, render_report
-from evaluate.report.video_table import TABLE_FILE, write_video_table
+from evaluate.report.files import MAX_CARDS, METRICS_FILE, PAGE_FILE, TABLE_FILE
+from evaluate.report.metrics_file import build_metrics, write_metrics
+from evaluate.report.page import Thumbnail, render_report
+from evaluate.report.video_table import write_video_table
 from extract.atomic import write_atomically
-
-PAGE_FILE = "index.html"
 
 
 def write_report(

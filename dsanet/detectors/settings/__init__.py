@@ -1,0 +1,1 @@
+"""The settings of the detectors, pure data: they are read without PyTorch."""

@@ -1,0 +1,8 @@
+"""The files of a report folder. No imports: a finished report is found without the libraries that make one."""
+
+METRICS_FILE = "metrics.json"
+PAGE_FILE = "index.html"
+TABLE_FILE = "videos.csv"
+"""All videos, if there are more than MAX_CARDS."""
+MAX_CARDS = 300
+"""Videos that the page shows, those of the largest error."""
