@@ -18,7 +18,7 @@ import torch
 from dsanet.checkpoint import Checkpoint, load_checkpoint
 from dsanet.detectors.config import InferConfig
 from dsanet.layers.transfer import to_device
-from dsanet.training.bags import require_same_features
+from dsanet.training.feature_bags import require_same_features
 from evaluate.scores import ScoreFileError, VideoScores, read_provenance, score_path, write_scores
 from extract.encoder import resolve_device
 from extract.errors import InputError

@@ -1,29 +1,45 @@
 """Bags: feature files to batches of (features_BTD, lengths_B, labels_BC).
 
 A bag is one crop of one video with at most T snippets: a longer video is averaged down, a shorter one is
-zero-padded and keeps its length. Bags are held in memory as float16, like in the files: at most T × 1 kB
-each.
+zero-padded and keeps its length. A `BagList` knows everything of them but the features; `Bags` has those too,
+as float16 like in the files, in memory or on disk (`training.bag_sources`).
 
-B bags, T snippets, D width, C classes (column 0 of the labels = normal).
+B bags, V videos, T snippets, D width, C classes (column 0 of the labels = normal).
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+import joblib
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dsanet.training.feature_bags import (
+    BagShape,
+    FileFacts,
+    read_facts,
+    require_same_features,
+)
+from dsanet.training.reader_processes import ReaderProcesses
 from dsanet.training.seeding import generator
-from extract.config import COMPARED_SETTINGS, PUBLISHED, EncoderFingerprint, ExtractConfig
+from extract.config import FEATURE_DIM, EncoderFingerprint, ExtractConfig
 from extract.errors import InputError
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord
-from extract.store import FeatureMeta, content_digest, feature_path, read_features
+from extract.store import feature_path, read_meta
 
 _VALIDATION_STREAM, _SAMPLER_STREAM = 1, 2
+_HEADERS_ALONE = 4000
+"""Files up to which headers are read in this process: others take a third of a second to start."""
+_HEADERS_AT_ONCE = 250
 
 
 class Batch(NamedTuple):
@@ -41,53 +57,95 @@ class Batch(NamedTuple):
         return self._replace(features_BTD=self.features_BTD.to(device, non_blocking=True))
 
 
-class Bag(NamedTuple):
-    """One crop of one video: float16 features without padding, multi-hot labels."""
+class BagSource(Protocol):
+    """Where the features of bags are: in memory or on disk."""
 
-    name: str
-    features_TD: np.ndarray
-    labels_C: np.ndarray
+    def fill(self, bags_B: npt.NDArray[np.int64], out_BTD: npt.NDArray[np.float16]) -> npt.NDArray[np.int64]:
+        """Write these bags, zero-padded, into `out_BTD`; returns their lengths (B,)."""
+
+
+@dataclass(frozen=True, eq=False)
+class BagList:
+    """The bags of several videos, in the order of the videos and their crops, without the features."""
+
+    names: tuple[str, ...]
+    """Names of the videos."""
+    paths: tuple[Path, ...]
+    """Feature files of the videos."""
+    facts: tuple[FileFacts, ...]
+    """What the headers of the feature files say."""
+    labels_VC: npt.NDArray[np.float32]
+    """Multi-hot labels of the videos."""
+    crops_V: npt.NDArray[np.int64]
+    """Bags of each video."""
+    shape: BagShape
+    encoder: EncoderFingerprint
+    extract: ExtractConfig
+
+    @cached_property
+    def video_of_bag(self) -> npt.NDArray[np.int64]:
+        """(bags,) number of the video of each bag."""
+        return np.repeat(np.arange(len(self.names)), self.crops_V)
+
+    @cached_property
+    def first_bag(self) -> npt.NDArray[np.int64]:
+        """(V,) number of the first bag of each video."""
+        return np.cumsum(self.crops_V) - self.crops_V
+
+    @property
+    def anomalous(self) -> npt.NDArray[np.bool_]:
+        """(bags,) bool: the bag is not labelled normal."""
+        return np.asarray(self.labels_VC[self.video_of_bag, 0] == 0)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Content digests of the feature files by video name."""
+        return {name: fact.digest for name, fact in zip(self.names, self.facts, strict=True)}
+
+    @property
+    def snippets(self) -> npt.NDArray[np.int64]:
+        """(V,) length of the bags of each video."""
+        return np.array([self.shape.rows(fact.snippets) for fact in self.facts])
+
+    @property
+    def key(self) -> str:
+        """Digest of everything that the features of the bags depend on."""
+        parts = [
+            *self.shape,
+            [(fact.digest, crops) for fact, crops in zip(self.facts, self.crops_V.tolist(), strict=True)],
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Bags:
-    """Bags of several videos; `digests` are the content digests of their feature files by video name."""
+    """Bags with their features."""
 
-    bags: tuple[Bag, ...]
-    digests: Mapping[str, str]
-    encoder: EncoderFingerprint
-    extract: ExtractConfig
+    listed: BagList
+    source: BagSource
 
-    @property
-    def anomalous(self) -> np.ndarray:
-        """(bags,) bool: the bag is not labelled normal."""
-        return np.array([not bag.labels_C[0] for bag in self.bags])
+    def __len__(self) -> int:
+        return len(self.listed.video_of_bag)
 
-
-def average_down(features_TD: np.ndarray, length: int) -> np.ndarray:
-    """The features unchanged, or `length` segments if there are more than `length` snippets."""
-    return features_TD if len(features_TD) <= length else segments(features_TD, length)
-
-
-def segments(features_TD: np.ndarray, length: int) -> np.ndarray:
-    """(length, D) float32: means of the spans between the integer parts of linspace(0, n, length + 1).
-
-    An empty span takes the snippet at its start, so that a short video repeats its snippets.
-    """
-    edges = np.linspace(0, len(features_TD), length + 1).astype(np.int64)
-    # For an empty span reduceat returns the snippet at its start.
-    sums = np.add.reduceat(features_TD.astype(np.float32), edges[:-1], axis=0)
-    return sums / np.maximum(np.diff(edges), 1)[:, None]
+    def halves(self, bags_B: npt.NDArray[np.int64], *, pinned: bool = False) -> Batch:
+        """A batch in float16 on the CPU; `pinned` memory can be copied to a GPU without waiting."""
+        shape = (len(bags_B), self.listed.shape.length, FEATURE_DIM)
+        features_BTD = torch.empty(shape, dtype=torch.float16, pin_memory=pinned)
+        lengths_B = self.source.fill(bags_B, features_BTD.numpy())
+        videos_B = self.listed.video_of_bag[bags_B]
+        labels_BC = torch.from_numpy(self.listed.labels_VC[videos_B])
+        names = tuple(self.listed.names[video] for video in videos_B)
+        return Batch(features_BTD, torch.from_numpy(lengths_B), labels_BC, names)
 
 
-def label_vector(labels: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+def label_vector(labels: Sequence[str], classes: Sequence[str]) -> npt.NDArray[np.float32]:
     """(C,) multi-hot float32. Raises ValueError for a label that is not a class."""
     if unknown := set(labels) - set(classes):
         raise InputError(f"labels {sorted(unknown)} are not among the model's classes {list(classes)}")
     return np.array([name in labels for name in classes], dtype=np.float32)
 
 
-def load_bags(
+def list_bags(
     records: Sequence[VideoRecord],
     features_dir: Path,
     classes: Sequence[str],
@@ -95,63 +153,46 @@ def load_bags(
     *,
     segmented: bool = False,
     every_crop: bool = True,
-    like: Bags | None = None,
-) -> Bags:
-    """Bags of the videos' feature files, one per crop, or of the first crop only.
+    like: BagList | None = None,
+) -> BagList:
+    """The bags of the videos' feature files, one per crop, or of the first crop only.
 
-    A bag has at most `length` snippets, with `segmented` exactly `length` segments. Raises FileNotFoundError
-    for a missing feature file, and ValueError for a file whose encoder or extraction settings differ from
-    those of the first file (of `like`, if given).
+    A bag has at most `length` snippets, with `segmented` exactly `length` segments. Only the headers of the
+    files are read. Raises MissingFileError for a missing feature file, FeatureFileError for one that has no
+    readable header, and InputError for a file whose encoder or extraction settings differ from those of the
+    first file (of `like`, if given).
     """
-    bags: list[Bag] = []
-    digests: dict[str, str] = {}
-    encoder, extract = (like.encoder, like.extract) if like else (None, None)
-    shorten = segments if segmented else average_down
-    for record in records:
-        path = feature_path(features_dir, record.name)
-        features = read_features(path)
-        encoder, extract = encoder or features.meta.encoder, extract or features.meta.config
-        require_same_features(features.meta, encoder, extract, path)
-        digests[record.name] = content_digest(path)
-        labels_C = label_vector(record.labels, classes)
-        for crop in range(features.features.shape[1] if every_crop else 1):
-            rows = shorten(features.features[:, crop], length).astype(np.float16)
-            bags.append(Bag(record.name, rows, labels_C))
-    if encoder is None or extract is None:
+    if not records:
         raise InputError("no videos to train on; the manifest has none in the train split")
-    return Bags(tuple(bags), digests, encoder, extract)
-
-
-def require_same_features(
-    meta: FeatureMeta, encoder: EncoderFingerprint, extract: ExtractConfig, path: Path
-) -> None:
-    """Raise ValueError unless the file's features are comparable with those of `encoder` and `extract`."""
-    if not meta.encoder.same_features_as(encoder):
-        raise InputError(
-            f"{path} holds features of another encoder ({meta.encoder.digest}, expected {encoder.digest}: "
-            f"{encoder.architecture}, weights {encoder.weights_digest[:23]}); extract the video with that one"
-        )
-    # Nobody knows how published features were made: their own settings are placeholders.
-    published = PUBLISHED in (meta.encoder.weights_digest, encoder.weights_digest)
-    for field in ("snippet_length",) if published else COMPARED_SETTINGS:
-        got, expected = getattr(meta.config, field), getattr(extract, field)
-        if got != expected:
-            raise InputError(
-                f"{path} was extracted with {field} = {got}, expected {expected}; extract it again"
-            )
-
-
-def make_batch(bags: Sequence[Bag], length: int) -> Batch:
-    """Zero-pad bags to (B, length, D)."""
-    features_BTD = torch.zeros(len(bags), length, bags[0].features_TD.shape[1])
-    for row_TD, bag in zip(features_BTD, bags, strict=True):
-        row_TD[: len(bag.features_TD)] = torch.from_numpy(bag.features_TD)
-    return Batch(
-        features_BTD,
-        torch.tensor([len(bag.features_TD) for bag in bags]),
-        torch.from_numpy(np.stack([bag.labels_C for bag in bags])),
-        tuple(bag.name for bag in bags),
+    paths = tuple(feature_path(features_dir, record.name) for record in records)
+    first = like or read_meta(paths[0])
+    encoder, extract = first.encoder, first.extract if isinstance(first, BagList) else first.config
+    facts = tuple(_all_facts(paths))
+    for path in {fact.settings: path for fact, path in zip(facts[::-1], paths[::-1], strict=True)}.values():
+        require_same_features(read_meta(path), encoder, extract, path)
+    return BagList(
+        tuple(record.name for record in records),
+        paths,
+        facts,
+        np.stack([label_vector(record.labels, classes) for record in records]),
+        np.array([fact.crops if every_crop else 1 for fact in facts]),
+        BagShape(length, segmented),
+        encoder,
+        extract,
     )
+
+
+def _all_facts(paths: Sequence[Path]) -> Iterator[FileFacts]:
+    """The facts of the files; of many files by several processes."""
+    if len(paths) <= _HEADERS_ALONE:
+        yield from read_facts(paths)
+        return
+    count = joblib.cpu_count()
+    with ReaderProcesses(count) as processes, ThreadPoolExecutor(count, "headers") as threads:
+        absolute = [path.absolute() for path in paths]
+        parts = [absolute[i : i + _HEADERS_AT_ONCE] for i in range(0, len(paths), _HEADERS_AT_ONCE)]
+        for facts in threads.map(lambda part: processes.call(read_facts, part), parts):
+            yield from facts
 
 
 class Sampler:
@@ -172,16 +213,21 @@ class Sampler:
         self.batch_size = min(batch_size, shortest)
         self.steps_per_epoch = shortest // self.batch_size if balanced else -(-shortest // self.batch_size)
         self.seed = seed
+        self._epoch, self._orders = -1, list[npt.NDArray[np.int64]]()
 
-    def step(self, step: int) -> np.ndarray:
+    def step(self, step: int) -> npt.NDArray[np.int64]:
         """Indices of the bags of a step (0-based)."""
         epoch, position = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:  # a million bags take longer to shuffle than a step takes on a GPU
+            self._epoch, self._orders = (
+                epoch,
+                [
+                    generator(self.seed, _SAMPLER_STREAM, epoch, i).permutation(stream)
+                    for i, stream in enumerate(self.streams)
+                ],
+            )
         part = slice(position * self.batch_size, (position + 1) * self.batch_size)
-        orders = (
-            generator(self.seed, _SAMPLER_STREAM, epoch, i).permutation(stream)
-            for i, stream in enumerate(self.streams)
-        )
-        return np.concatenate([order[part] for order in orders])
+        return np.concatenate([order[part] for order in self._orders])
 
 
 def hold_out_validation(

@@ -1,6 +1,7 @@
 """The training loop: updates, validation, curves and the state that an interrupted training resumes from."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -12,9 +13,10 @@ from dsanet.checkpoint import load_trained
 from dsanet.detectors.base import Detector
 from dsanet.detectors.config import TrainConfig
 from dsanet.layers.transfer import HostCopy
-from dsanet.training.bags import Bags, Batch, Sampler, make_batch
+from dsanet.training.bags import Bags, Batch, Sampler
 from dsanet.training.curves import Curves
 from dsanet.training.optim import ScheduledOptimizer, build_optimizers, plateau_drops, total_steps
+from dsanet.training.read_ahead import read_ahead
 from dsanet.training.resume import read_progress, restore, write_resume
 from dsanet.training.selection import Best, better, validate
 from extract.errors import InputError
@@ -56,7 +58,7 @@ class TrainingLoop:
         self.net, self.bags, self.select = net, bags, select
         self.device = next(net.parameters()).device
         self.config, self.out_dir, self.run_id = config, out_dir, run_id
-        self.sampler = Sampler(bags.anomalous, config.batch_size, config.balanced, config.seed)
+        self.sampler = Sampler(bags.listed.anomalous, config.batch_size, config.balanced, config.seed)
         self.steps_per_epoch = self.sampler.steps_per_epoch
         self.steps = total_steps(config, self.steps_per_epoch)
         self.optimizers = build_optimizers(net, config, self.steps_per_epoch)
@@ -74,23 +76,23 @@ class TrainingLoop:
     ) -> None:
         """Train to the last step, or until `interrupted` is set. Raises NonFiniteLossError."""
         epochs = -(-self.steps // self.steps_per_epoch)
-        for step in range(self.first_step, self.steps):
-            if interrupted.is_set():
-                return
-            epoch = step // self.steps_per_epoch + 1
-            losses = self._update(step)
-            metrics = self._validate(step + 1)
-            if on_epoch is not None and self._validation_due(step + 1):
-                on_epoch(step + 1, self.net.eval())
-            self.curves.write(epoch, step + 1, losses | metrics)
-            if (step + 1) % self.config.save_every == 0 and step + 1 < self.steps:
-                self._save(step + 1)
-            if on_progress is not None:
-                on_progress(TrainProgress(step + 1, self.steps, epoch, epochs, losses))
+        order = map(self.sampler.step, range(self.first_step, self.steps))
+        with closing(read_ahead(self.bags, order, self.device)) as batches:
+            for step, batch in enumerate(batches, self.first_step):
+                if interrupted.is_set():
+                    return
+                epoch = step // self.steps_per_epoch + 1
+                losses = self._update(step, batch)
+                metrics = self._validate(step + 1)
+                if on_epoch is not None and self._validation_due(step + 1):
+                    on_epoch(step + 1, self.net.eval())
+                self.curves.write(epoch, step + 1, losses | metrics)
+                if (step + 1) % self.config.save_every == 0 and step + 1 < self.steps:
+                    self._save(step + 1)
+                if on_progress is not None:
+                    on_progress(TrainProgress(step + 1, self.steps, epoch, epochs, losses))
 
-    def _update(self, step: int) -> dict[str, float]:
-        chosen = [self.bags.bags[i] for i in self.sampler.step(step)]
-        batch = make_batch(chosen, self.net.config.bag_length)
+    def _update(self, step: int, batch: Batch) -> dict[str, float]:
         drops = plateau_drops(self.history, self.config.plateau)
         for optimizer in self.optimizers:
             optimizer.drops = drops

@@ -17,7 +17,8 @@ from dsanet.detectors.base import Detector
 from dsanet.detectors.config import TrainConfig
 from dsanet.layers.bag_losses import alignment_loss, detection_loss
 from dsanet.layers.ragged import topk_mean
-from dsanet.training.bags import Bags, hold_out_validation, make_batch
+from dsanet.training.bags import Bags, hold_out_validation
+from dsanet.training.read_ahead import read_ahead
 from extract.errors import InputError
 from extract.manifest import VideoRecord
 
@@ -53,13 +54,13 @@ def validate(model: Detector, bags: Bags, config: TrainConfig) -> dict[str, floa
     device = next(model.parameters()).device
     text_CD = model.text_embeddings()
     scores, hits, losses = [], [], []
-    for start in range(0, len(bags.bags), _BATCH):
-        batch = make_batch(bags.bags[start : start + _BATCH], model.config.bag_length).to(device)
+    order = (np.arange(start, min(start + _BATCH, len(bags))) for start in range(0, len(bags), _BATCH))
+    for batch in read_ahead(bags, order, device):
         output = model(batch.features_BTD, batch.lengths_B, text_CD)
         video_B = topk_mean(torch.sigmoid(output.anomaly_BT)[..., None], batch.lengths_B).squeeze(-1)
         loss = detection_loss(output.anomaly_BT, batch.labels_BC, batch.lengths_B)
         if output.classes_BTC is not None:
-            likeliest_B = topk_mean(output.classes_BTC, batch.lengths_B).argmax(1)
+            likeliest_B = topk_mean(output.classes_BTC, batch.lengths_B).argmax(1).cpu()
             hits += batch.labels_BC.take_along_dim(likeliest_B[:, None], 1).squeeze(1).tolist()
             loss += config.align_weight * alignment_loss(output.classes_BTC, batch.labels_BC, batch.lengths_B)
         scores += video_B.tolist()
@@ -67,7 +68,7 @@ def validate(model: Detector, bags: Bags, config: TrainConfig) -> dict[str, floa
     metrics = {"val_loss": float(np.mean(losses))}
     if hits:
         metrics["val_accuracy"] = float(np.mean(hits))
-    truth = bags.anomalous
+    truth = bags.listed.anomalous
     if truth.any() and not truth.all():
         metrics["val_auc"] = float(roc_auc_score(truth, scores))
         metrics["val_ap"] = float(average_precision_score(truth, scores))

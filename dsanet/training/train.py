@@ -26,7 +26,8 @@ from dsanet.checkpoint import (
 from dsanet.detectors.base import Detector
 from dsanet.detectors.config import DetectorConfig, InferConfig, TrainConfig, fit_classes
 from dsanet.detectors.registry import build_detector
-from dsanet.training.bags import Bags, load_bags
+from dsanet.training.bag_sources import opened_bags
+from dsanet.training.bags import BagList, list_bags
 from dsanet.training.loop import TrainingLoop, TrainProgress
 from dsanet.training.resume import RESUME_FILE
 from dsanet.training.seeding import run_seeded
@@ -90,19 +91,23 @@ def train(
         PosixPath('ws/model')
     """
     model = _with_classes(model, records)
-    bags, select = _load(records, features_dir, model, config)
+    bags, select = _list(records, features_dir, model, config)
     run_id = _run_id(model, config, bags, select, start_from)
     if is_finished(out_dir, run_id):
         complete_save(out_dir)
         return out_dir
 
-    def run(interrupted: Event) -> tuple[Detector, TrainingLoop]:
-        net = _initial_model(model, start_from).to(resolve_device(device))
-        loop = TrainingLoop(net, bags, select, config, _draft_folder(out_dir), run_id)
-        loop.run(on_progress, interrupted, on_epoch)
-        return net, loop
+    with opened_bags([bags, *([select] if select else [])], out_dir / DRAFT) as opened:
 
-    net, loop = run_seeded(config.seed, run)
+        def run(interrupted: Event) -> tuple[Detector, TrainingLoop]:
+            net = _initial_model(model, start_from).to(resolve_device(device))
+            to_train, *to_select = opened
+            folder = _draft_folder(out_dir)
+            loop = TrainingLoop(net, to_train, to_select[0] if to_select else None, config, folder, run_id)
+            loop.run(on_progress, interrupted, on_epoch)
+            return net, loop
+
+        net, loop = run_seeded(config.seed, run)
     if loop.best is not None:
         load_trained(net, loop.best.weights)
     info = _describe(net, model, config, infer or InferConfig(), bags, loop)
@@ -130,23 +135,24 @@ def _with_classes(model: DetectorConfig, records: Sequence[VideoRecord]) -> Dete
         ) from error
 
 
-def _load(
+def _list(
     records: Sequence[VideoRecord], features_dir: Path, model: DetectorConfig, config: TrainConfig
-) -> tuple[Bags, Bags | None]:
+) -> tuple[BagList, BagList | None]:
     """The bags to train on, and those to select the checkpoint on."""
     to_train, to_select = split_records(records, config)
-    load = partial(load_bags, classes=model.classes, length=model.bag_length, segmented=model.segmented)
-    bags = load(to_train, features_dir)
-    return bags, load(to_select, features_dir, every_crop=False, like=bags) if to_select else None
+    of = partial(list_bags, classes=model.classes, length=model.bag_length, segmented=model.segmented)
+    bags = of(to_train, features_dir)
+    return bags, of(to_select, features_dir, every_crop=False, like=bags) if to_select else None
 
 
 def _run_id(
-    model: DetectorConfig, config: TrainConfig, bags: Bags, select: Bags | None, start_from: Path | None
+    model: DetectorConfig, config: TrainConfig, bags: BagList, select: BagList | None, start_from: Path | None
 ) -> str:
     """Digest of all inputs of a run."""
     parts: list[object] = [model.model_dump(), config.model_dump()]
     for part in (bags, select):
-        parts.append([part.digests, {bag.name: bag.labels_C.tolist() for bag in part.bags}] if part else None)
+        labels = dict(zip(part.names, part.labels_VC.tolist(), strict=True)) if part else {}
+        parts.append([part.digests, labels] if part else None)
     parts.append(read_info(start_from).weights_digest if start_from else None)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -169,7 +175,7 @@ def _describe(
     model: DetectorConfig,
     config: TrainConfig,
     infer: InferConfig,
-    bags: Bags,
+    bags: BagList,
     loop: TrainingLoop,
 ) -> CheckpointInfo:
     """The contents of `model.json` for a finished training."""
@@ -180,7 +186,7 @@ def _describe(
         encoder=bags.encoder,
         extract=bags.extract,
         text_digest=text_digest(net),
-        feature_digests=dict(bags.digests),
+        feature_digests=bags.digests,
         step=loop.best.step if loop.best else loop.steps,
         parameters=sum(p.numel() for p in net.parameters() if p.requires_grad),
         metrics=loop.best.metrics if loop.best else {},
@@ -189,7 +195,7 @@ def _describe(
     )
 
 
-def _notes(model: DetectorConfig, config: TrainConfig, bags: Bags, best: Best | None) -> tuple[str, ...]:
+def _notes(model: DetectorConfig, config: TrainConfig, bags: BagList, best: Best | None) -> tuple[str, ...]:
     """Notes that every report on this checkpoint shows."""
     random = clip_weights(model) == "random" or bags.encoder.weights_digest.startswith("random")
     notes = {
