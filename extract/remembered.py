@@ -21,7 +21,7 @@ from extract.manifest import VideoRecord
 from extract.retry_times import next_try
 from extract.store import feature_path
 
-FileState = tuple[int | None, int | None]
+FileStamp = tuple[int | None, int | None]
 """Size in bytes and modification time in ns of a file; None without one."""
 
 _DECODERS = ("av", "decord", "decord2", "torchcodec")
@@ -33,7 +33,7 @@ def now() -> datetime:
     return datetime.now(timezone.utc).replace(microsecond=0)
 
 
-def file_state(path: Path) -> FileState:
+def file_stamp(path: Path) -> FileStamp:
     """Size and modification time of a file, to see later whether it has changed."""
     try:
         status = path.stat()
@@ -60,7 +60,7 @@ def waiting_failures(
         record.name: failure
         for record in records
         if (failure := failures.get(record.name)) is not None
-        and _is_same_try(failure, file_state(record.path), tried_with)
+        and _is_same_try(failure, file_stamp(record.path), tried_with)
         and _is_waiting(failure, at)
         and not feature_path(features_dir, record.name).exists()
     }
@@ -91,7 +91,7 @@ class FailureLog:
         """The failures of the run's videos, the waiting ones first."""
         return list(self._found.values())
 
-    def add(self, record: VideoRecord, failed: Failed, file: FileState) -> None:
+    def add(self, record: VideoRecord, failed: Failed, file: FileStamp) -> None:
         """List a failed try; `file` is the state of the video before it.
 
         Raises OSError if the disk refuses.
@@ -132,7 +132,7 @@ class FailureLog:
         self._begun = True
 
 
-def _is_same_try(failure: Failure, file: FileState, tried_with: str) -> bool:
+def _is_same_try(failure: Failure, file: FileStamp, tried_with: str) -> bool:
     """True if another try would be of the same file, with the same settings and decoders."""
     return (failure.size, failure.mtime_ns) == file and failure.tried_with == tried_with
 

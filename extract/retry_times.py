@@ -3,6 +3,7 @@
 Standard library only: decoder processes import this module, and pydantic or h5py would delay their start.
 """
 
+import math
 from datetime import datetime, timedelta
 
 AT_ONCE_S = 0.0
@@ -17,4 +18,4 @@ LONGEST_WAIT = timedelta(days=30)
 def next_try(tried_at: datetime, attempts: int, first_wait_s: float = LATER_S) -> datetime:
     """Earliest time of the next try after this many failed ones, the last of them at `tried_at`."""
     doublings = min(max(attempts, 1) - 1, 20)  # more would exceed the range of a time span
-    return tried_at + min(timedelta(seconds=first_wait_s) * 2**doublings, LONGEST_WAIT)
+    return tried_at + min(timedelta(seconds=math.ldexp(first_wait_s, doublings)), LONGEST_WAIT)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from extract.display import shortened
-from flows.cli.options import DEFAULT_WORKSPACE, ExistingOut, Settings
+from flows.cli.options import DEFAULT_WORKSPACE, ExistingOut, Retry, Settings
 
 if TYPE_CHECKING:
     from flows.library.library import Library
@@ -50,6 +50,7 @@ def retrain(
             "version 1 and the champion.",
         ),
     ] = False,
+    retry: Retry = False,
     settings: Settings = None,
 ) -> None:
     """Add new footage, and replace the model if a challenger trained with it is not worse."""
@@ -59,22 +60,25 @@ def retrain(
 
     inboxes = [f"retrain.inboxes={json.dumps([str(path.absolute()) for path in inbox])}"] if inbox else []
     with configured_workspace(out, settings=[*inboxes, *(settings or [])]):
-        outcome = run_retraining(out, force, new_registry or _agrees_to_new_registry(out))
+        outcome = run_retraining(out, force, new_registry or _agrees_to_new_registry(out), retry)
     print_line(f"page     {outcome.page}")
 
 
 @library.command("problems", epilog="Example: dsanet library problems --out ws")
-def library_problems(out: ExistingOut = DEFAULT_WORKSPACE) -> None:
+def library_problems(
+    out: ExistingOut = DEFAULT_WORKSPACE,
+    most: Annotated[int, typer.Option(help="Number of videos to print.", min=1)] = 100,
+) -> None:
     """List the videos that could not be read: the reason, the number of tries and the next one (UTC)."""
     from extract.failures import read_failures
     from flows.cli.output import print_problems
     from flows.workspace.workspace import Workspace
 
     with _open_library(out) as opened:
-        problems = opened.problems()
-        readable = {video.name for video in opened.videos() if not video.problem}
-    failures = [one for one in read_failures(Workspace(out).features) if one.name in readable]
-    print_problems(problems, failures)
+        problems, failures = opened.problems(), read_failures(Workspace(out).features)
+        readable = opened.usable_names(failure.name for failure in failures)
+    failures = [failure for failure in failures if failure.name in readable]
+    print_problems(problems, failures, most)
     print(f"{len(problems) + len(failures)} videos could not be read")
 
 
@@ -92,9 +96,11 @@ def library_recheck(
     from flows.library.records import VideoIndex
 
     with _open_library(out) as opened:
-        known = opened.videos()
-        index = VideoIndex(known)
-        chosen = [index.find(one) for one in videos] if videos else [v for v in known if v.problem]
+        if videos:
+            index = VideoIndex(opened.videos())
+            chosen = [index.find(one) for one in videos]
+        else:
+            chosen = [problem.video for problem in opened.problems()]
         result = recheck(opened, chosen)
     for group in grouped_by_reason((video.name, reason) for video, reason in result.unreadable):
         print_failure("failed", f"{group.reason}: {group.shown}")
@@ -172,9 +178,10 @@ def label_queue(
 
     champion = Registry(out).champion()
     with _open_library(out) as opened:
-        items = label_queue(opened, champion.key if champion else None)
-    print_label_queue(items[:most])
-    print(f"{len(items)} videos without labels")
+        items = label_queue(opened, champion.key if champion else None, most)
+        count = opened.count_unlabelled()
+    print_label_queue(items)
+    print(f"{count} videos without labels")
 
 
 @models.command("list", epilog="Example: dsanet models list --out ws")

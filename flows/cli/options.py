@@ -48,3 +48,6 @@ Strict = Annotated[bool, typer.Option("--strict", help="Exit with code 1 if any 
 Refresh = Annotated[
     bool, typer.Option("--refresh", help="Run the stage even if its inputs have not changed.")
 ]
+Retry = Annotated[
+    bool, typer.Option("--retry", help="Try videos again now that failed before and have not changed.")
+]

@@ -11,6 +11,8 @@ from flows.cli.tables import FRAMED, print_failure, print_line, print_note, prin
 from flows.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from evaluate.report.standings import Spread, Standing
     from extract.failures import Failure
     from extract.inspect import FeatureSummary
@@ -124,8 +126,8 @@ def print_label_queue(items: "Sequence[QueueItem]") -> None:
     print_table(("video", "entropy", "score", "class", "path"), rows, numbers=("entropy", "score"))
 
 
-def print_problems(problems: "Sequence[Problem]", failures: "Sequence[Failure]") -> None:
-    """Print the videos that could not be read: counts by reason, then each with its tries."""
+def print_problems(problems: "Sequence[Problem]", failures: "Sequence[Failure]", most: int) -> None:
+    """Print the videos that could not be read: counts by reason, then the first `most` with their tries."""
     from flows.library.problems import grouped_by_reason
 
     reasons = [(p.video.name, p.video.problem) for p in problems] + [(f.name, f.reason) for f in failures]
@@ -133,19 +135,22 @@ def print_problems(problems: "Sequence[Problem]", failures: "Sequence[Failure]")
     if groups:
         print_table(("videos", "reason"), groups, numbers=("videos",))
     rows: list[tuple[object, ...]] = [
-        (
-            p.video.name,
-            p.attempts,
-            f"{p.tried_at:{MINUTE}}",
-            f"{p.next_at:{MINUTE}}",
-            p.video.path,
-            p.video.problem,
-        )
-        for p in problems
+        (p.video.name, p.attempts, _minute(p.tried_at), _minute(p.next_at), p.video.path, p.video.problem)
+        for p in problems[:most]
     ]
-    rows += [(failure.name, "–", "–", "next run", failure.path, failure.reason) for failure in failures]
+    rows += [
+        (f.name, f.attempts or "–", _minute(f.tried_at), _minute(f.next_at), f.path, f.reason)
+        for f in failures[: most - len(rows)]
+    ]
     if rows:
         print_table(("video", "tries", "last try", "next try", "file", "reason"), rows, numbers=("tries",))
+    if (more := len(problems) + len(failures) - len(rows)) > 0:
+        print_line(f"{more:,} more; --most prints more")
+
+
+def _minute(time: "datetime | None") -> str:
+    """A time to the minute; `next run` where none is recorded, in lists of earlier versions."""
+    return f"{time:{MINUTE}}" if time else "next run"
 
 
 def print_versions(versions: "Sequence[Version]") -> None:

@@ -21,7 +21,7 @@ FINAL_STATE_RETRIES = 3
 """Retries when reporting the final state to a server that does not answer (about 30 s)."""
 
 
-def run_pipeline(out: Path, refresh: StageName | None = None) -> None:
+def run_pipeline(out: Path, refresh: StageName | None = None, *, retry: bool = False) -> None:
     """Run the flow `extract-train-eval`. Raises ValueError for a manifest that cannot serve all stages."""
     use_private_home()
     from flows.pipeline.checks import check_run
@@ -29,7 +29,7 @@ def run_pipeline(out: Path, refresh: StageName | None = None) -> None:
 
     check_run(Run.load(out))
     with _prefect_server():
-        extract_train_eval(Workspace(out).root, refresh=refresh)
+        extract_train_eval(Workspace(out).root, refresh=refresh, retry=retry)
 
 
 def run_stage(name: StageName, out: Path, refresh: bool, **parameters: object) -> None:
@@ -51,7 +51,7 @@ def run_stage(name: StageName, out: Path, refresh: bool, **parameters: object) -
         getattr(prefect_flows, name)(Workspace(out).root, refresh=refresh, **parameters)
 
 
-def run_retraining(out: Path, force: bool, new_registry: bool = False) -> "Outcome":
+def run_retraining(out: Path, force: bool, new_registry: bool = False, retry: bool = False) -> "Outcome":
     """Run the flow `retrain-on-new-footage`. Raises FileNotFoundError for a missing inbox."""
     use_private_home()
     from flows.library.inbox import check_inboxes
@@ -59,7 +59,9 @@ def run_retraining(out: Path, force: bool, new_registry: bool = False) -> "Outco
 
     check_inboxes(Run.load(out).config.retrain.inboxes)
     with _prefect_server():
-        return retrain_on_new_footage(Workspace(out).root, force=force, new_registry=new_registry)
+        return retrain_on_new_footage(
+            Workspace(out).root, force=force, new_registry=new_registry, retry=retry
+        )
 
 
 @contextmanager

@@ -1,14 +1,16 @@
 """Import of a manifest into the library, repeated in every run: additions and changes are taken over."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from extract.feature_index import FeatureIndex
 from extract.manifest import VideoRecord
-from extract.store import FeatureFileError, feature_path, read_meta
-from flows.library.inbox import file_record
+from extract.store import FeatureFileError
 from flows.library.library import Library
-from flows.library.records import FileRecord
+from flows.library.pages import in_pages
+from flows.library.records import HELD_OUT, FileRecord
 from flows.workspace.run import recorded_digest
 
 MANIFEST = "manifest"
@@ -38,37 +40,55 @@ def import_manifest(library: Library, records: Sequence[VideoRecord], features_d
     """
     result = ManifestResult()
     tests_first = sorted(records, key=lambda record: (record.split != "test", record.split != "audit"))
-    files = [_file(library, record, features_dir) for record in tests_first]
-    with library.transaction():
-        known = {video.digest for video in library.videos()}
-        for record, file in zip(tests_first, files, strict=True):
-            if file is None:
-                continue
-            video = library.add_file(file, name=record.name, split=record.split, rename_existing=True)
-            result.added += file.digest not in known
-            if video.held_out and video.split != record.split:
-                kept = result.kept_in_test if video.split == "test" else result.kept_in_audit
-                kept.append(record.name)
-            else:
-                library.set_split(file.digest, record.split)
-                result.relabelled += _label(library, record, file.digest) and file.digest in known
+    with closing(FeatureIndex(features_dir)) as index:
+        for page in in_pages(tests_first):
+            _import_page(library, page, index, result)
     return result
 
 
-def _file(library: Library, record: VideoRecord, features_dir: Path) -> FileRecord | None:
-    """The record of a video's file; of a file that is gone, as its features describe it, or None."""
-    if record.path.is_file():
-        return file_record(library, record.path.absolute(), recorded_digest(record, features_dir))
+def _import_page(
+    library: Library, records: Sequence[VideoRecord], index: FeatureIndex, result: ManifestResult
+) -> None:
+    """Record some of the videos. Only those that are new or have changed cost queries of their own."""
+    recorded = library.recorded_files(record.path.absolute() for record in records)
+    files = [(r, _file(r, recorded.get(r.path.absolute()), index)) for r in records]
+    found = [(record, file) for record, file in files if file is not None]
+    with library.transaction():
+        known = library.splits(file.digest for _, file in found)
+        splits, labels = dict(known), {}
+        for record, file in found:
+            if file.digest not in splits or recorded.get(file.path) != file:
+                library.add_file(file, name=record.name, split=record.split, rename_existing=True)
+            result.added += file.digest not in splits
+            split = splits.setdefault(file.digest, record.split)
+            if split in HELD_OUT and split != record.split:
+                kept = result.kept_in_test if split == "test" else result.kept_in_audit
+                kept.append(record.name)
+                continue
+            if split != record.split:
+                library.set_split(file.digest, record.split)
+                splits[file.digest] = record.split
+            labels[file.digest] = record.labels
+        imported = library.newest_labels(labels, MANIFEST)
+        other = {digest: now for digest, now in labels.items() if imported.get(digest) != now}
+        relabelled = library.add_labels(other, by=MANIFEST, source=MANIFEST)
+        result.relabelled += len(relabelled & known.keys())
+
+
+def _file(record: VideoRecord, recorded: FileRecord | None, index: FeatureIndex) -> FileRecord | None:
+    """The record of a video's file; of a file that is gone, as its features describe it, or None.
+
+    A file is read if neither the library nor the index knows it in its present state.
+    """
+    path = record.path.absolute()
+    if path.is_file():
+        status = path.stat()
+        if recorded and (recorded.size, recorded.mtime_ns) == (status.st_size, status.st_mtime_ns):
+            return recorded
+        digest = recorded_digest(record, index) or index.read_video(path)
+        return FileRecord(path, digest, status.st_size, status.st_mtime_ns)
     try:
-        source = read_meta(feature_path(features_dir, record.name)).source
+        source = index.read_meta(record.name).source
     except (FileNotFoundError, FeatureFileError):
         return None
-    return FileRecord(record.path.absolute(), source.sha256, source.size, source.mtime_ns)
-
-
-def _label(library: Library, record: VideoRecord, digest: str) -> bool:
-    """Add the manifest's labels if they differ from those that it had at the last import."""
-    imported = [entry.labels for entry in library.label_history(digest) if entry.source == MANIFEST]
-    if imported[-1:] == [record.labels]:
-        return False
-    return library.add_labels(digest, record.labels, by=MANIFEST, source=MANIFEST)
+    return FileRecord(path, source.sha256, source.size, source.mtime_ns)

@@ -6,7 +6,7 @@ back) is old enough and the file did not change while it was read.
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,8 +15,11 @@ from extract.errors import MissingFileError
 from extract.manifest import VIDEO_SUFFIXES
 from extract.source import file_digest
 from flows.library.library import Library
+from flows.library.pages import in_pages
 from flows.library.prober import unusable_reason
 from flows.library.records import FileRecord
+
+Digest = Callable[[Path], str]
 
 
 @dataclass
@@ -33,38 +36,48 @@ class Scan:
     deferred: list[Path] = field(default_factory=list)
 
 
-def scan(library: Library, inboxes: Sequence[Path], settle_s: float) -> Scan:
+def scan(library: Library, inboxes: Sequence[Path], settle_s: float, digest_of: Digest = file_digest) -> Scan:
     """Record every finished video file in the folders and below, as an unlabelled training video.
 
-    A file is finished if it has not changed for `settle_s` seconds. Raises FileNotFoundError for a missing
-    folder.
+    A file is finished if it has not changed for `settle_s` seconds. `digest_of` gives the sha256 of a new
+    one; its OSError is a reason why the file cannot be used. Raises FileNotFoundError for a missing folder.
     """
     result = Scan()
-    for path in _video_files(inboxes):
-        if encodable(str(path)) != str(path):
-            result.unreadable[path] = NOT_UTF8
-            continue
-        status = _status(path)
-        if status is None or status.st_size == 0 or time.time() - status.st_ctime < settle_s:
-            result.deferred.append(path)
-        elif library.recorded_digest(path, status.st_size, status.st_mtime_ns):
-            result.known.append(path)
-        else:
-            _add(library, path, status, result)
+    for page in in_pages(_video_files(inboxes)):
+        recorded = library.recorded_files(path for path in page if _is_utf8(path))
+        for path in page:
+            _scan_file(library, path, recorded.get(path), settle_s, digest_of, result)
     return result
 
 
-def file_record(library: Library, path: Path, digest_hint: str | None = None) -> FileRecord:
-    """The record of a file. The file is read only if the library and `digest_hint` do not have the digest."""
-    status = path.stat()
-    digest = library.recorded_digest(path, status.st_size, status.st_mtime_ns)
-    return FileRecord(path, digest or digest_hint or file_digest(path), status.st_size, status.st_mtime_ns)
+def _is_utf8(path: Path) -> bool:
+    return encodable(str(path)) == str(path)
 
 
-def _add(library: Library, path: Path, before: os.stat_result, result: Scan) -> None:
+def _scan_file(
+    library: Library,
+    path: Path,
+    recorded: FileRecord | None,
+    settle_s: float,
+    digest_of: Digest,
+    result: Scan,
+) -> None:
+    if not _is_utf8(path):
+        result.unreadable[path] = NOT_UTF8
+        return
+    status = _status(path)
+    if status is None or status.st_size == 0 or time.time() - status.st_ctime < settle_s:
+        result.deferred.append(path)
+    elif recorded is not None and (recorded.size, recorded.mtime_ns) == (status.st_size, status.st_mtime_ns):
+        result.known.append(path)
+    else:
+        _add(library, path, status, digest_of, result)
+
+
+def _add(library: Library, path: Path, before: os.stat_result, digest_of: Digest, result: Scan) -> None:
     """Read a file that is not recorded yet and record it, unless it changes meanwhile."""
     try:
-        digest = file_digest(path)
+        digest = digest_of(path)
     except FileNotFoundError:  # removed during the scan
         result.deferred.append(path)
         return
@@ -78,13 +91,13 @@ def _add(library: Library, path: Path, before: os.stat_result, result: Scan) -> 
         result.deferred.append(path)
         return
     file = FileRecord(path, digest, after.st_size, after.st_mtime_ns)
-    video = library.add_file(file, name=path.stem, split="train", problem=problem)
+    name = library.add_file(file, name=path.stem, split="train", problem=problem)
     if known:
         result.known.append(path)
     elif problem:
         result.unreadable[path] = problem
     else:
-        result.new.append(video.name)
+        result.new.append(name)
 
 
 def check_inboxes(inboxes: Iterable[Path]) -> None:
@@ -98,10 +111,28 @@ def _video_files(inboxes: Sequence[Path]) -> Iterator[Path]:
     """Video files in the folders and below, sorted; hidden ones are temporary files of copying tools."""
     check_inboxes(inboxes)
     for inbox in inboxes:
-        for path in sorted(inbox.absolute().rglob("*")):
-            hidden = any(part.startswith(".") for part in path.relative_to(inbox.absolute()).parts)
-            if path.suffix.lower() in VIDEO_SUFFIXES and not hidden and path.is_file():
-                yield path
+        yield from _video_files_below(inbox.absolute())
+
+
+def _video_files_below(folder: Path) -> Iterator[Path]:
+    """One folder is in memory at a time, not the whole tree."""
+    try:
+        with os.scandir(folder) as listing:
+            entries = sorted((entry for entry in listing if entry.name[0] != "."), key=lambda e: e.name)
+    except OSError:  # removed during the scan, or it cannot be read
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _video_files_below(folder / entry.name)
+        elif Path(entry.name).suffix.lower() in VIDEO_SUFFIXES and _is_file(entry):
+            yield folder / entry.name
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link in a circle
+        return False
 
 
 def _status(path: Path) -> os.stat_result | None:

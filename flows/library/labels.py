@@ -10,7 +10,7 @@ from extract.labels import NORMAL
 from extract.manifest import parse_labels
 from extract.tables import Row, read_table
 from flows.library.library import Library
-from flows.library.records import Score, Video, VideoIndex, all_labels
+from flows.library.records import Score, Video, VideoIndex
 
 COLUMNS = ("video", "labels")
 COMMAND_LINE = "command line"
@@ -52,7 +52,8 @@ def set_labels(
     video = _find_usable(VideoIndex(library.videos()), reference)
     _refuse_held_out(video)
     parsed = _parse(labels, allowed)
-    return video, library.add_labels(video.digest, parsed, by=by or current_user(), source=COMMAND_LINE)
+    changed = library.add_labels({video.digest: parsed}, by=by or current_user(), source=COMMAND_LINE)
+    return video, bool(changed)
 
 
 def clear_labels(library: Library, references: Iterable[str], *, by: str | None = None) -> list[Video]:
@@ -65,12 +66,10 @@ def clear_labels(library: Library, references: Iterable[str], *, by: str | None 
     found = [videos.find(reference) for reference in references]
     for video in found:
         _refuse_held_out(video)
+    none: dict[str, tuple[str, ...]] = {video.digest: () for video in found}
     with library.transaction():
-        return [
-            video
-            for video in dict.fromkeys(found)
-            if library.add_labels(video.digest, (), by=by or current_user(), source=COMMAND_LINE)
-        ]
+        changed = library.add_labels(none, by=by or current_user(), source=COMMAND_LINE)
+    return [video for video in dict.fromkeys(found) if video.digest in changed]
 
 
 def import_labels(
@@ -83,36 +82,30 @@ def import_labels(
     are skipped.
     """
     rows, result = _read_rows(csv_path, VideoIndex(library.videos()), allowed), ImportResult()
+    given = {video.digest: labels for video, labels in rows if not video.held_out}
     with library.transaction():
-        for video, labels in rows:
-            if video.held_out:
-                result.test.append(video.name)
-            elif library.add_labels(video.digest, labels, by=by or current_user(), source=csv_path.name):
-                result.changed.append(video.name)
-            else:
-                result.unchanged.append(video.name)
+        changed = library.add_labels(given, by=by or current_user(), source=csv_path.name)
+    for video, _ in rows:
+        if video.held_out:
+            result.test.append(video.name)
+        elif video.digest in changed:
+            result.changed.append(video.name)
+        else:
+            result.unchanged.append(video.name)
     return result
 
 
-def label_queue(library: Library, model: str | None) -> list[QueueItem]:
+def label_queue(library: Library, model: str | None, most: int | None = None) -> list[QueueItem]:
     """The usable videos without labels: first those without a score, then by decreasing entropy of the score.
 
-    `model` is the key of the version whose scores count, None for none.
+    `model` is the key of the version whose scores count, None for none; `most` limits the list.
     """
-    scores = library.scores(model) if model else {}
-    items = [
-        QueueItem(video, scores.get(video.digest))
-        for video in library.videos()
-        if video.labels is None and not video.problem
-    ]
-    return sorted(
-        items, key=lambda item: (item.score is not None, -item.score.entropy if item.score else 0.0)
-    )
+    return [QueueItem(video, score) for video, score in library.unlabelled(model, most)]
 
 
 def known_classes(library: Library, configured: Collection[str]) -> set[str]:
     """`normal`, the configured classes and every label of a video."""
-    return {NORMAL, *configured, *all_labels(library.videos())}
+    return {NORMAL, *configured, *library.labels_in_use()}
 
 
 def current_user() -> str:

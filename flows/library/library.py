@@ -4,93 +4,95 @@ Every method is one transaction; `transaction` combines several. A killed proces
 change.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from sqlalchemy import Engine, select
+from sqlalchemy import ColumnElement, and_, func, not_, select
 from sqlalchemy.orm import Session
 
-from flows.library.database import database_url, open_database
+from extract.retry_times import next_try
+from flows.library.pages import (
+    HAS_LABELS,
+    VIDEO_COLUMNS,
+    in_pages,
+    labels_in_use,
+    read_videos,
+    row_ids,
+    video_page,
+)
 from flows.library.records import (
     HELD_OUT,
     MIN_DIGEST_LENGTH,
-    Features,
     FileRecord,
     LabelEntry,
     Problem,
     Score,
     Video,
-    next_try,
+    split_labels,
 )
-from flows.library.tables import FailedProbeRow, FeatureRow, LabelRow, LocationRow, ScoreRow, VideoRow, now
+from flows.library.results import SCORE_COLUMNS, Results, score_of
+from flows.library.tables import FailedProbeRow, LabelRow, LocationRow, ScoreRow, VideoRow, now
 
 
-class Library:
+class Library(Results):
     """Reads and writes the library's tables. Videos are addressed by their digest (sha256)."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._current: Session | None = None
-
-    @classmethod
-    @contextmanager
-    def open(cls, root: Path, setting: str = "") -> Iterator["Library"]:
-        """Open the library of the workspace `root`; a missing one is created, an older one migrated.
-
-        `setting` is a database URL; DSANET_LIBRARY_URL replaces it. Raises ValueError for a database that
-        cannot be used.
-        """
-        root.mkdir(parents=True, exist_ok=True)
-        engine = open_database(database_url(root, setting))
-        try:
-            yield cls(engine)
-        finally:
-            engine.dispose()
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Make the calls inside one transaction. Other processes wait for it: keep it short."""
-        with Session(self._engine) as session, session.begin():
-            self._current = session
-            try:
-                yield
-            finally:
-                self._current = None
-
-    @contextmanager
-    def _session(self) -> Iterator[Session]:
-        if self._current is not None:
-            yield self._current
-            return
-        with Session(self._engine) as session, session.begin():
-            yield session
 
     # --- videos and their files -----------------------------------------------------------------------------
 
     def videos(self) -> list[Video]:
         """All videos, sorted by name."""
-        with self._session() as session:
-            rows = session.scalars(select(VideoRow).order_by(VideoRow.name)).all()
-            return [_video(row) for row in rows]
+        return sorted(self._videos(), key=lambda video: video.name)
 
-    def recorded_digest(self, path: Path, size: int, mtime_ns: int) -> str | None:
-        """Digest of a recorded file; None if it is not recorded with this size and modification time."""
-        with self._session() as session:
-            location = select(LocationRow.video_id).where(
-                LocationRow.path == str(path), LocationRow.size == size, LocationRow.mtime_ns == mtime_ns
-            )
-            return session.scalar(select(VideoRow.digest).where(VideoRow.id.in_(location)))
+    def _videos(self, *conditions: ColumnElement[bool]) -> Iterator[Video]:
+        """Videos in the order in which they were added. Each page is a transaction of its own."""
+        last = 0
+        while True:
+            with self._session() as session:
+                page, last = video_page(session, last, *conditions)
+            if not page:
+                return
+            yield from page
+
+    def recorded_files(self, paths: Iterable[Path]) -> dict[Path, FileRecord]:
+        """The recorded ones of these files, as they were when they were recorded."""
+        found = {}
+        columns = (LocationRow.path, VideoRow.digest, LocationRow.size, LocationRow.mtime_ns)
+        for page in in_pages(map(str, paths)):
+            with self._session() as session:
+                rows = session.execute(select(*columns).join(VideoRow).where(LocationRow.path.in_(page)))
+                for path, digest, size, mtime_ns in rows:
+                    found[Path(path)] = FileRecord(Path(path), digest, size, mtime_ns)
+        return found
 
     def has_video(self, digest: str) -> bool:
         """True if a video with this content is recorded, under any name."""
-        with self._session() as session:
-            return session.scalar(select(VideoRow.id).where(VideoRow.digest == digest)) is not None
+        return bool(self.splits([digest]))
+
+    def splits(self, digests: Iterable[str]) -> dict[str, str]:
+        """Split by digest of those of these videos that are recorded."""
+        found: dict[str, str] = {}
+        for page in in_pages(digests):
+            with self._session() as session:
+                rows = select(VideoRow.digest, VideoRow.split).where(VideoRow.digest.in_(page))
+                found.update((digest, split) for digest, split in session.execute(rows))
+        return found
+
+    def usable_names(self, names: Iterable[str]) -> set[str]:
+        """Those of these names that are of videos without a problem."""
+        found: set[str] = set()
+        for page in in_pages(names):
+            with self._session() as session:
+                found.update(
+                    session.scalars(
+                        select(VideoRow.name).where(VideoRow.name.in_(page), VideoRow.problem == "")
+                    )
+                )
+        return found
 
     def add_file(
         self, file: FileRecord, *, name: str, split: str, problem: str = "", rename_existing: bool = False
-    ) -> Video:
-        """Record a file. A known content is not changed; a new content becomes a video.
+    ) -> str:
+        """Record a file; returns the name of its video. A known content is not changed, a new one is a video.
 
         On a name collision the new video's name gets its digest as a suffix; with `rename_existing` the
         existing one's does.
@@ -108,9 +110,7 @@ class Library:
             location = location or LocationRow(path=str(file.path))
             location.video_id, location.size, location.mtime_ns = row.id, file.size, file.mtime_ns
             session.add(location)
-            session.flush()
-            session.refresh(row)
-            return _video(row)
+            return row.name
 
     def set_split(self, digest: str, split: str) -> None:
         """Move a video to another split. A test video stays in `test`, an audit video in `audit`."""
@@ -134,63 +134,92 @@ class Library:
 
     def problems(self) -> list[Problem]:
         """The videos that could not be read, sorted by name."""
+        videos = sorted(self._videos(VideoRow.problem != ""), key=lambda video: video.name)
+        columns = (FailedProbeRow.attempts, FailedProbeRow.tried_at, FailedProbeRow.next_at)
         with self._session() as session:
-            rows = session.scalars(select(VideoRow).where(VideoRow.problem != "").order_by(VideoRow.name))
-            return [_problem(row) for row in rows]
+            rows = session.execute(
+                select(VideoRow.digest, VideoRow.first_seen, *columns)
+                .outerjoin(FailedProbeRow, FailedProbeRow.video_id == VideoRow.id)
+                .where(VideoRow.problem != "")
+            )
+            # Recorded before failed probes were counted: one try, and due at once.
+            tries = {d: (n or 1, tried or seen, due or seen) for d, seen, n, tried, due in rows}
+        return [Problem(video, *tries[video.digest]) for video in videos if video.digest in tries]
 
     # --- labels ---------------------------------------------------------------------------------------------
 
-    def add_labels(self, digest: str, labels: tuple[str, ...], *, by: str, source: str) -> bool:
-        """Append to a video's label history; returns False if it has these labels already.
+    def add_labels(self, labels: Mapping[str, tuple[str, ...]], *, by: str, source: str) -> set[str]:
+        """Append to the label histories of videos; returns the digests of those that had other labels.
 
-        Empty `labels` clear: the video then has none.
+        Empty labels clear: the video then has none.
         """
-        with self._session() as session:
-            row = _row(session, digest)
-            if (row.labels[-1].labels if row.labels else "") == "|".join(labels):
-                return False
-            session.add(LabelRow(video_id=row.id, labels="|".join(labels), given_by=by, source=source))
-            return True
+        changed: set[str] = set()
+        for page in in_pages(labels):
+            with self._session() as session:
+                ids, now_have = row_ids(session, page), _newest_labels(session, page)
+                texts = {digest: "|".join(labels[digest]) for digest in page}
+                new = [digest for digest in page if now_have.get(digest, "") != texts[digest]]
+                changed.update(new)
+                session.add_all(
+                    LabelRow(video_id=ids[digest], labels=texts[digest], given_by=by, source=source)
+                    for digest in new
+                )
+        return changed
+
+    def newest_labels(self, digests: Iterable[str], source: str) -> dict[str, tuple[str, ...]]:
+        """The newest labels that this source gave to each of these videos, if it gave any."""
+        found: dict[str, tuple[str, ...]] = {}
+        for page in in_pages(digests):
+            with self._session() as session:
+                newest = _newest_labels(session, page, LabelRow.source == source)
+            found.update({digest: split_labels(text) for digest, text in newest.items()})
+        return found
 
     def label_history(self, digest: str) -> list[LabelEntry]:
         """All label entries of a video, the oldest first. The last one holds."""
         with self._session() as session:
             return [_label_entry(row) for row in _row(session, digest).labels]
 
-    # --- features and scores --------------------------------------------------------------------------------
-
-    def write_features(self, features: Mapping[str, Features]) -> None:
-        """Record feature files by the digest of their video."""
+    def labels_in_use(self) -> set[str]:
+        """Every label that at least one video has."""
         with self._session() as session:
-            for digest, one in features.items():
-                session.merge(FeatureRow(video_id=_row(session, digest).id, **vars(one)))
+            return {label for text in session.scalars(labels_in_use()) for label in split_labels(text)}
 
-    def features(self) -> dict[str, Features]:
-        """The recorded feature files by the digest of their video."""
-        with self._session() as session:
-            rows = session.execute(
-                select(VideoRow.digest, FeatureRow).join(FeatureRow, FeatureRow.video_id == VideoRow.id)
-            )
-            return {
-                digest: Features(row.digest, row.encoder, row.snippets, row.duration_s)
-                for digest, row in rows
-            }
+    def unlabelled(self, model: str | None, most: int | None) -> list[tuple[Video, Score | None]]:
+        """The first `most` usable videos without labels, None for all, with their score by this version.
 
-    def write_scores(self, model: str, scores: Mapping[str, Score]) -> None:
-        """Record the scores of a model version (its key) by the digest of the video."""
+        Videos without a score come first, then those with the highest entropy; the same in order of the name.
+        """
+        query = (
+            select(*VIDEO_COLUMNS, *SCORE_COLUMNS)
+            .outerjoin(ScoreRow, and_(ScoreRow.video_id == VideoRow.id, ScoreRow.model == (model or "")))
+            .where(VideoRow.problem == "", not_(HAS_LABELS))
+            .order_by(ScoreRow.entropy.is_not(None), ScoreRow.entropy.desc(), VideoRow.name)
+            .limit(most)
+        )
         with self._session() as session:
-            for digest, one in scores.items():
-                session.merge(ScoreRow(video_id=_row(session, digest).id, model=model, **vars(one)))
+            rows = session.execute(query).all()
+            videos = [video for page in in_pages(rows) for video in read_videos(session, page)]
+        return [(video, score_of(row)) for video, row in zip(videos, rows, strict=True)]
 
-    def scores(self, model: str) -> dict[str, Score]:
-        """The recorded scores of a model version (its key) by the digest of the video."""
+    def count_unlabelled(self) -> int:
+        """Number of the usable videos without labels."""
         with self._session() as session:
-            rows = session.execute(
-                select(VideoRow.digest, ScoreRow)
-                .join(ScoreRow, ScoreRow.video_id == VideoRow.id)
-                .where(ScoreRow.model == model)
-            )
-            return {digest: Score(row.anomaly, row.predicted, row.entropy) for digest, row in rows}
+            unlabelled = select(func.count(VideoRow.id)).where(VideoRow.problem == "", not_(HAS_LABELS))
+            return session.scalar(unlabelled) or 0
+
+
+def _newest_labels(
+    session: Session, digests: Sequence[str], *conditions: ColumnElement[bool]
+) -> dict[str, str]:
+    """The newest labels of each of these videos that has some, joined by `|` as in the table."""
+    rows = session.execute(
+        select(VideoRow.digest, LabelRow.labels)
+        .join(LabelRow)
+        .where(VideoRow.digest.in_(digests), *conditions)
+        .order_by(LabelRow.id)
+    )
+    return dict(rows.tuples().all())
 
 
 def _row(session: Session, digest: str) -> VideoRow:
@@ -203,13 +232,6 @@ def _record_failure(session: Session, row: VideoRow, problem: str) -> None:
     session.merge(
         FailedProbeRow(video_id=row.id, attempts=attempts, tried_at=at, next_at=next_try(at, attempts))
     )
-
-
-def _problem(row: VideoRow) -> Problem:
-    failed = row.failed_probe
-    if failed is None:  # recorded before failed probes were counted: one try, and due at once
-        return Problem(_video(row), attempts=1, tried_at=row.first_seen, next_at=row.first_seen)
-    return Problem(_video(row), failed.attempts, failed.tried_at, failed.next_at)
 
 
 def _free_name(session: Session, name: str, digest: str, rename_existing: bool) -> str:
@@ -228,21 +250,6 @@ def _name_with_digest(name: str, digest: str) -> str:
     return f"{name}-{digest[:MIN_DIGEST_LENGTH]}"
 
 
-def _video(row: VideoRow) -> Video:
-    return Video(
-        name=row.name,
-        digest=row.digest,
-        split=row.split,
-        labels=_split_labels(row.labels[-1].labels) or None if row.labels else None,
-        problem=row.problem,
-        paths=tuple(Path(location.path) for location in reversed(row.locations)),
-    )
-
-
 def _label_entry(row: LabelRow) -> LabelEntry:
     at = row.given_at.isoformat(timespec="seconds")
-    return LabelEntry(_split_labels(row.labels), by=row.given_by, source=row.source, at=at)
-
-
-def _split_labels(labels: str) -> tuple[str, ...]:
-    return tuple(labels.split("|")) if labels else ()
+    return LabelEntry(split_labels(row.labels), by=row.given_by, source=row.source, at=at)

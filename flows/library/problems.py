@@ -1,7 +1,7 @@
 """Videos that could not be read: when they are tried again, trying them, and summaries by reason.
 
 A probe can fail for a passing reason, for example for lack of memory or because of a slow disk. The library
-therefore keeps when a failed video is tried again (`records.next_try`).
+therefore keeps when a failed video is tried again (`extract.retry_times`).
 """
 
 import re

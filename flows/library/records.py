@@ -2,9 +2,12 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from extract.display import shortened
 from extract.errors import InputError
@@ -13,8 +16,6 @@ from extract.manifest import VideoRecord
 
 HELD_OUT = ("test", "audit")
 """Splits that are never trained on. A video never leaves them, and its labels are the manifest's."""
-FIRST_RETRY, LONGEST_RETRY = timedelta(hours=1), timedelta(days=30)
-"""Time until a video that could not be read is tried again; it doubles with every failed try."""
 MIN_DIGEST_LENGTH = 8
 """Hexadecimal digits of a digest that identify a video."""
 
@@ -70,12 +71,6 @@ class Problem:
     next_at: datetime
 
 
-def next_try(tried_at: datetime, attempts: int) -> datetime:
-    """Time of the next try after this many failed ones."""
-    doublings = min(attempts - 1, 20)  # more would exceed the range of a time span
-    return tried_at + min(FIRST_RETRY * 2**doublings, LONGEST_RETRY)
-
-
 @dataclass(frozen=True)
 class Features:
     """A feature file: digests of its content and its encoder, number of snippets, length of the video."""
@@ -84,15 +79,21 @@ class Features:
     encoder: str
     snippets: int
     duration_s: float
+    mean: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    """(D,) mean feature over snippets and crops; None where it was not asked for."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """A model's result for a video: anomaly score in [0, 1], predicted class, entropy in bits."""
+    """A model's result for a video: anomaly score in [0, 1], predicted class, entropy in bits.
+
+    `made_from` is the digest of the content of the feature file that was scored; empty if it is not known.
+    """
 
     anomaly: float
     predicted: str
     entropy: float
+    made_from: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,11 +147,11 @@ class VideoIndex:
                 yield video
 
 
+def split_labels(labels: str) -> tuple[str, ...]:
+    """The labels of a text in which `|` joins them."""
+    return tuple(labels.split("|")) if labels else ()
+
+
 def find_video(videos: Iterable[Video], reference: str) -> Video:
     """`VideoIndex(videos).find(reference)`, for a single look-up."""
     return VideoIndex(videos).find(reference)
-
-
-def all_labels(videos: Iterable[Video]) -> set[str]:
-    """Every label that at least one video has."""
-    return {label for video in videos for label in video.labels or ()}

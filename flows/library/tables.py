@@ -17,6 +17,7 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Text,
@@ -70,10 +71,8 @@ class VideoRow(Base):
     """Reason why it cannot be decoded; empty for a usable video."""
     first_seen: Mapped[datetime] = mapped_column(UtcTime, default=now)
 
-    locations: Mapped[list["LocationRow"]] = relationship(order_by="LocationRow.id", lazy="selectin")
-    labels: Mapped[list["LabelRow"]] = relationship(order_by="LabelRow.id", lazy="selectin")
+    labels: Mapped[list["LabelRow"]] = relationship(order_by="LabelRow.id")
     failed_probe: Mapped["FailedProbeRow | None"] = relationship()
-    features: Mapped["FeatureRow | None"] = relationship()
 
 
 class LocationRow(Base):
@@ -122,13 +121,15 @@ class FeatureRow(Base):
     snippets: Mapped[int] = mapped_column(Integer)
     duration_s: Mapped[float] = mapped_column(Float)
     """Length of the video."""
+    mean: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+    """Mean feature over snippets and crops, (D,) little-endian float32; NULL in rows of earlier versions."""
 
 
 class ScoreRow(Base):
     __tablename__ = "scores"
 
     video_id: Mapped[int] = mapped_column(ForeignKey("videos.id"), primary_key=True)
-    model: Mapped[str] = mapped_column(String(16), primary_key=True)
+    model: Mapped[str] = mapped_column(String(16), primary_key=True, index=True)
     """Key of the model version, the name of its folder below `models/`."""
     anomaly: Mapped[float] = mapped_column(Float)
     """Anomaly score of the video: mean over the top snippets, in [0, 1]."""
@@ -136,3 +137,5 @@ class ScoreRow(Base):
     entropy: Mapped[float] = mapped_column("surprise", Float)
     """Entropy of the model's class belief, in bits. The column keeps its first name."""
     scored_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
+    made_from: Mapped[str | None] = mapped_column(String(64))
+    """Digest of the content of the feature file that was scored; NULL in rows of earlier versions."""

@@ -8,6 +8,7 @@ replaces a whole section, or as a mapping (deployments), which changes only the 
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -78,6 +79,7 @@ def extract_train_eval(
     source: Source | None = None,
     config: Annotated[PipelineConfig, PARTIAL] | None = None,
     refresh: StageName | None = None,
+    retry: bool = False,
 ) -> list[StageResult]:
     """All stages, from raw video to metrics and a report; a stage with unchanged inputs comes from the cache.
 
@@ -86,6 +88,7 @@ def extract_train_eval(
         source: footage; empty: as in the workspace
         config: all settings; empty: as in the workspace, or the preset ucf-crime in a new one
         refresh: first stage to run again although its inputs are unchanged; all later ones follow
+        retry: try videos again now that failed before and have not changed
 
     Returns:
         The results of the four stages in order.
@@ -105,12 +108,12 @@ def extract_train_eval(
     names = [stage.name for stage in STAGES]
     first_refreshed = names.index(refresh) if refresh else len(names)
     with locked_workspace(workspace, source, config) as place:
-        run = _load_run(place, source, config)
+        run = replace(_load_run(place, source, config), retry=retry)
         check_run(run)
         warn_of_unlearned_classes(run)
         results = []
         for position, stage in enumerate(STAGES):
-            results.append(stage(run, refresh=position >= first_refreshed))
+            results.append(stage(run, refresh=position >= first_refreshed or (retry and stage is EXTRACT)))
             if stage is EXTRACT:
                 check_frames(run)
         return results
@@ -123,6 +126,7 @@ def extract(
     extract: Annotated[ExtractConfig, PARTIAL] | None = None,
     runtime: Annotated[ExtractRuntime, PARTIAL] | None = None,
     refresh: bool = False,
+    retry: bool = False,
 ) -> StageResult:
     """Only the stage `extract`: the features of all videos.
 
@@ -132,8 +136,9 @@ def extract(
         extract: settings that determine the features; empty: as in the workspace
         runtime: device, workers and error handling; empty: as in the workspace
         refresh: run the stage although its inputs are unchanged
+        retry: try videos again now that failed before and have not changed
     """
-    return _run_stage(EXTRACT, workspace, refresh, source, extract=extract, runtime=runtime)
+    return _run_stage(EXTRACT, workspace, refresh, source, retry=retry, extract=extract, runtime=runtime)
 
 
 @flow(name="train", flow_run_name=run_name)
@@ -196,15 +201,16 @@ def _run_stage(
     source: Source | None = None,
     *,
     version: str | None = None,
+    retry: bool = False,
     **sections: BaseModel | Mapping[str, Any] | None,
 ) -> StageResult:
     """Run one stage with some sections of the configuration changed, on a registered version if given."""
     config = {name: section for name, section in sections.items() if section is not None} or None
     with locked_workspace(workspace, source, config) as place:
-        run = _load_run(place, source, config)
+        run = replace(_load_run(place, source, config), retry=retry)
         if version is not None:
             run = version_folder(version, place).run(run, run.records)
-        return stage(run, refresh=refresh)
+        return stage(run, refresh=refresh or retry)
 
 
 def _load_run(workspace: Workspace, source: Source | None, config: Settings | None) -> Run:

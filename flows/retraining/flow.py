@@ -8,6 +8,7 @@ uninterrupted one.
 """
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +52,7 @@ def retrain_on_new_footage(
     retrain: Annotated[RetrainConfig, PARTIAL] | None = None,
     force: bool = False,
     new_registry: bool = False,
+    retry: bool = False,
 ) -> Outcome:
     """Add new footage, train a challenger if enough labels are new, and promote it if it is not worse.
 
@@ -62,9 +64,10 @@ def retrain_on_new_footage(
         retrain: inboxes, when to train, the gate; default: the workspace's settings
         force: train a challenger even if there are few new labels
         new_registry: if the model registry is lost, begin a new one with the version folders in the workspace
+        retry: try videos again now that could not be read before and have not changed
     """
     with locked_workspace(workspace) as place:
-        run = Run.load(place.root)
+        run = replace(Run.load(place.root), retry=retry)
         if retrain is not None:
             run = run.with_config(retrain=merge_settings(run.config, {"retrain": retrain}).retrain)
         with Library.open(place.root, run.config.retrain.library) as library:
@@ -127,7 +130,7 @@ def _report(
     trained_on = {video.digest for video in work.folder(champion.key).read_training_set()}
     training = [video for video in videos if video.digest in trained_on]
     new = [video for video in videos if video.digest not in trained_on and not video.held_out]
-    drifts = find_drifts(work.run.workspace.features, training, new, scores, work.run.config.retrain.drift)
+    drifts = find_drifts(work.library, training, new, scores, work.run.config.retrain.drift)
     for drift in drifts:
         if drift.warns:
             log.warning("the new footage drifts: %s", drift.sentence)

@@ -1,7 +1,8 @@
 """The steps of a retraining on videos: import, extraction, scores. Each keeps the work of earlier runs."""
 
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from extract.store import content_digest, feature_path, read_features
 from flows.library.from_manifest import import_manifest
 from flows.library.inbox import scan
 from flows.library.library import Library
+from flows.library.pages import in_pages
 from flows.library.problems import due, grouped_by_reason, recheck
 from flows.library.records import Features, Score, Video
 from flows.library.tables import now
@@ -31,6 +33,8 @@ from flows.workspace.versions import VersionFolder
 
 log = logging.getLogger(__name__)
 
+FEATURE_FILES_AT_ONCE = 100
+"""Feature files that are read before their summaries are recorded."""
 THRESHOLD = 0.5
 """Video score from which a video's predicted class is an anomaly."""
 
@@ -57,7 +61,9 @@ class Retraining:
     def videos_with_features(self) -> list[Video]:
         """The library's videos that have a feature file."""
         features = self.run.workspace.features
-        return [video for video in self.library.videos() if feature_path(features, video.name).is_file()]
+        with os.scandir(features) as listing:
+            files = {entry.name for entry in listing}
+        return [video for video in self.library.videos() if feature_path(features, video.name).name in files]
 
 
 def import_videos(work: Retraining) -> None:
@@ -75,7 +81,7 @@ def import_videos(work: Retraining) -> None:
             shortened(imported.kept_in_audit),
         )
     settings = work.run.config.retrain
-    result = scan(work.library, settings.inboxes, settings.settle_s)
+    result = scan(work.library, settings.inboxes, settings.settle_s, work.run.index.read_video)
     log.info(
         "%-9s %d new, %d known, %d unreadable, %d unfinished (left for the next run)",
         *("scan", len(result.new), len(result.known), len(result.unreadable), len(result.deferred)),
@@ -98,38 +104,61 @@ def extract_features(work: Retraining) -> None:
     """Extract the features of every available video that has none, and record them in the library."""
     videos = [video for video in work.library.videos() if not video.problem and video.path.is_file()]
     EXTRACT(replace(work.run, videos=[video.manifest_record() for video in videos]))
-    recorded, changed = work.library.features(), {}
+    for page in in_pages(_with_new_features(work), FEATURE_FILES_AT_ONCE):
+        paths = {video.digest: feature_path(work.run.workspace.features, video.name) for video in page}
+        work.library.write_features({digest: _summary(path) for digest, path in paths.items()})
+
+
+def _with_new_features(work: Retraining) -> Iterator[Video]:
+    """The videos whose feature file is not recorded as it is now, or not with all that is recorded today."""
+    recorded, without_mean = work.library.features(), work.library.without_mean()
     for video in work.videos_with_features():
-        path = feature_path(work.run.workspace.features, video.name)
-        digest = content_digest(path)
-        if video.digest not in recorded or recorded[video.digest].digest != digest:
-            found = read_features(path)
-            encoder, duration_s = found.meta.encoder.digest, found.meta.source.duration_s
-            changed[video.digest] = Features(digest, encoder, len(found.features), duration_s)
-    work.library.write_features(changed)
+        known = recorded.get(video.digest)
+        digest = content_digest(feature_path(work.run.workspace.features, video.name))
+        if known is None or known.digest != digest or video.digest in without_mean:
+            yield video
+
+
+def _summary(path: Path) -> Features:
+    """What the library records of a feature file."""
+    found = read_features(path)
+    return Features(
+        content_digest(path),
+        found.meta.encoder.digest,
+        len(found.features),
+        found.meta.source.duration_s,
+        found.features.astype(np.float32).mean(axis=(0, 1)),
+    )
 
 
 def unreadable_videos(work: Retraining) -> list[tuple[str, str]]:
     """Path and reason of the library's videos that cannot be probed, or whose extraction has failed."""
-    videos = work.library.videos()
-    names = {video.name for video in videos if not video.problem}
     failures = read_failures(work.run.workspace.features)
+    names = work.library.usable_names(failure.name for failure in failures)
     return [
-        *((printable(str(video.path)), video.problem) for video in videos if video.problem),
+        *((printable(str(problem.video.path)), problem.video.problem) for problem in work.library.problems()),
         *((str(failure.path), failure.reason) for failure in failures if failure.name in names),
     ]
 
 
 def score_all_videos(work: Retraining, version: Version) -> dict[str, Score]:
-    """Score every video by a version, in its score files and in the library; returns the scores by digest."""
+    """Score every video by a version, in its score files and in the library; returns the scores by digest.
+
+    A score file is read only if the recorded score is that of other features.
+    """
     folder, videos = work.folder(version.key), work.videos_with_features()
     records = [VideoRecord(video.name, video.path, (NORMAL,), "test") for video in videos]
     INFER(folder.run(work.run, records))
-    recorded = work.library.scores(version.key)
-    scores = {video.digest: summarise(read_scores(score_path(folder.scores, video.name))) for video in videos}
-    changed = {digest: score for digest, score in scores.items() if recorded.get(digest) != score}
+    recorded, features = work.library.scores(version.key), work.library.features()
+    changed: dict[str, Score] = {}
+    for video in videos:
+        made_from, known = features[video.digest].digest, recorded.get(video.digest)
+        if known is None or known.made_from != made_from:
+            found = read_scores(score_path(folder.scores, video.name))
+            changed[video.digest] = replace(summarise(found), made_from=made_from)
     work.library.write_scores(version.key, changed)
-    return scores
+    scores = recorded | changed
+    return {video.digest: scores[video.digest] for video in videos}
 
 
 def score_test_split(work: Retraining, version: Version) -> Path:

@@ -1,6 +1,5 @@
 """The promotion rule and drift: which challengers are promoted, which footage causes a warning."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +9,13 @@ import pytest
 from evaluate.annotations import VideoTruth
 from evaluate.scores import score_path, write_scores
 from flows.library.records import Video
+from flows.retraining import drift
 from flows.retraining.drift import drift_charts, feature_drift, score_drift
 from flows.retraining.model_versions import newly_labelled
 from flows.retraining.promotion import Audit, check_gate, decide_promotion, gate_fingerprint
 from flows.retraining.steps import summarise
 from flows.workspace.retrain_config import DriftConfig, GateConfig
 from flows.workspace.versions import TrainingVideo
-from tests.dsanet.helpers import write_video
 from tests.evaluate.videos import informed_scores, small_test_set, write_run
 
 Truths = list[VideoTruth]
@@ -107,30 +106,19 @@ def test_the_audit_split_shows_the_figures_that_it_allows(tmp_path: Path) -> Non
     assert decision.audit_fingerprint == gate_fingerprint(blurred, gate)
 
 
-def around(centre: np.ndarray, spread: float) -> Callable[[Path, str, int, int], list[str]]:
-    """A function that writes feature files of videos scattered around a scene and returns their names."""
-
-    def write(folder: Path, prefix: str, count: int, seed: int) -> list[str]:
-        random = np.random.default_rng(seed)
-        names = [f"{prefix}{index}" for index in range(count)]
-        for name in names:
-            video = centre + spread * random.normal(size=512)
-            write_video(folder, name, video + 0.1 * random.normal(size=(4, 512)))
-        return names
-
-    return write
+def around(centre: np.ndarray, spread: float, count: int, seed: int) -> np.ndarray:
+    """(V, D) mean features of videos scattered around a scene."""
+    return centre + spread * np.random.default_rng(seed).normal(size=(count, 512))
 
 
-def test_only_footage_of_another_place_is_a_feature_drift(tmp_path: Path) -> None:
+def test_only_footage_of_another_place_is_a_feature_drift() -> None:
     here, elsewhere = np.random.default_rng(0).normal(size=(2, 512))
-    training = around(here, 0.3)(tmp_path, "training", 30, 1)
-    same = around(here, 0.3)(tmp_path, "same", 12, 2)
-    near = around(here, 0.05)(tmp_path, "near", 12, 3)
-    other = around(elsewhere, 0.3)(tmp_path, "other", 12, 4)
+    training = around(here, 0.3, 30, 1)
     config = DriftConfig()
     found = {
-        name: feature_drift(tmp_path, training, names, config)
-        for name, names in (("same", same), ("near", near), ("other", other))
+        "same": feature_drift(training, around(here, 0.3, 12, 2), config),
+        "near": feature_drift(training, around(here, 0.05, 12, 3), config),
+        "other": feature_drift(training, around(elsewhere, 0.3, 12, 4), config),
     }
     assert [name for name, drift in found.items() if drift and drift.warns] == ["other"]
     assert found["other"] is not None
@@ -138,7 +126,25 @@ def test_only_footage_of_another_place_is_a_feature_drift(tmp_path: Path) -> Non
     histograms, curves = drift_charts(found["other"], config)
     assert "cosine distance" in histograms
     assert "threshold, ± 0.3" in curves
-    assert feature_drift(tmp_path, training, [], config) is None
+    assert feature_drift(training, training[:0], config) is None
+
+
+def test_of_very_many_videos_a_sample_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The distances are those of the same videos in a comparison of all."""
+    centre = np.random.default_rng(0).normal(size=512)
+    training, new = around(centre, 0.3, 40, 1), around(centre, 0.4, 30, 2)
+    training[7] = training[8]  # the nearest other video may be the same picture
+    everything = feature_drift(training, new, DriftConfig())
+    monkeypatch.setattr(drift, "MOST_COMPARED", 20)
+    sampled = feature_drift(training, new, DriftConfig())
+    assert everything is not None
+    assert sampled is not None
+    assert (len(sampled.training_V), len(sampled.new_V)) == (20, 20)
+    for some, of_all in ((sampled.training_V, everything.training_V), (sampled.new_V, everything.new_V)):
+        assert np.abs(some[:, None] - of_all).min(axis=1).max() < 1e-9
+    again = feature_drift(training, new, DriftConfig())
+    assert again is not None
+    assert np.array_equal(again.training_V, sampled.training_V)
 
 
 def test_different_scores_are_a_drift_if_they_are_significant() -> None:

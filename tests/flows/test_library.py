@@ -6,8 +6,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -15,12 +17,13 @@ from alembic.runtime.migration import MigrationContext
 
 from extract.manifest import VideoRecord
 from flows.demo.footage import ClipPlan, write_clip
+from flows.library import pages
 from flows.library.database import URL_VARIABLE, database_url, open_database
 from flows.library.from_manifest import import_manifest
 from flows.library.inbox import scan
 from flows.library.labels import clear_labels, import_labels, label_queue, set_labels
 from flows.library.library import Library
-from flows.library.records import Features, Score, Video, VideoIndex, find_video
+from flows.library.records import Features, FileRecord, Score, Video, VideoIndex, find_video
 from flows.library.tables import Base
 from flows.retraining.model_versions import newly_labelled
 from tests.postgres import PostgresServer
@@ -307,8 +310,78 @@ def test_the_queue_lists_unscored_videos_first_and_then_by_decreasing_entropy(
     assert library.scores("model") == scores
     set_labels(library, "burns", "fire", allowed=KNOWN)
     assert [one.video.name for one in label_queue(library, "model")] == ["later", "calm"]
-    library.write_features({digest["calm"]: Features("f" * 64, "e" * 16, 3, 1.5)})
-    assert library.features() == {digest["calm"]: Features("f" * 64, "e" * 16, 3, 1.5)}
+    assert [one.video.name for one in label_queue(library, "model", 1)] == ["later"]
+    assert library.count_unlabelled() == 2
+
+
+def test_the_mean_of_features_is_kept_to_the_last_bit(library: Library, clips: dict[str, Path]) -> None:
+    import_first_manifest(library, clips)
+    calm, burns = (find_video(library.videos(), name).digest for name in ("calm", "burns"))
+    features = Features("f" * 64, "e" * 16, 3, 1.5)
+    library.write_features({calm: features, burns: features})
+    assert library.features() == {calm: features, burns: features}
+    assert library.without_mean() == {calm, burns}
+    means = np.random.default_rng(0).normal(size=(2, 512)).astype(np.float32)
+    library.write_features({burns: replace(features, mean=means[1])})
+    library.write_features({calm: replace(features, mean=means[0])})
+    assert library.without_mean() == set()
+    assert np.array_equal(library.mean_features([burns, calm]), means[::-1])
+    assert library.mean_features([]).shape == (0, 512)
+
+
+def test_reading_in_pages_gives_the_same_videos(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"v{number:02}" for number in range(23)]
+    for number, name in enumerate(reversed(names)):
+        file = FileRecord(tmp_path / f"{name}.mp4", f"{number:064}", 1, 2)
+        library.add_file(file, name=name, split="train", problem="crashed" if number % 5 == 0 else "")
+        library.add_file(replace(file, path=tmp_path / f"copy-{name}.mp4"), name=name, split="train")
+    labels = {f"{number:064}": ("fire", "riot") for number in range(0, 23, 2)}
+    library.add_labels(labels, by="ada", source="test")
+    videos, problems = library.videos(), library.problems()
+    assert [video.name for video in videos] == names
+    assert videos[0].paths == (tmp_path / "copy-v00.mp4", tmp_path / "v00.mp4")
+    assert [problem.video for problem in problems] == [video for video in videos if video.problem]
+    assert len(problems) == 5
+    for function in (pages.video_page, pages.in_pages):
+        monkeypatch.setattr(function, "__defaults__", (4,) if function is pages.in_pages else None)
+    monkeypatch.setattr(pages.video_page, "__kwdefaults__", {"size": 4})
+    assert library.videos() == videos
+    assert library.problems() == problems
+    assert library.labels_in_use() == {"fire", "riot"}
+    assert library.usable_names(names) == {video.name for video in videos if not video.problem}
+    assert len(library.recorded_files(path for video in videos for path in video.paths)) == 46
+    unlabelled = [video for video in videos if not video.labels and not video.problem]
+    assert [item.video for item in label_queue(library, None)] == unlabelled
+    assert library.add_labels(labels, by="ada", source="test") == set()
+
+
+def statements(library: Library) -> list[str]:
+    """The SQL statements that the library executes from now on."""
+    executed: list[str] = []
+    sa.event.listen(
+        library._engine, "before_cursor_execute", lambda *arguments: executed.append(arguments[2])
+    )
+    return executed
+
+
+def test_a_rerun_needs_a_few_queries_however_many_videos_there_are(tmp_path: Path) -> None:
+    records, inbox = [], tmp_path / "inbox"
+    inbox.mkdir()
+    for number in range(40):
+        path = tmp_path / f"v{number}.mp4"
+        path.write_bytes(b"%d" % number)
+        records.append(VideoRecord(path.stem, path, ("normal",), "train"))
+        shutil.copy(path, inbox)
+    with Library.open(tmp_path / "ws") as library:
+        assert import_manifest(library, records, tmp_path).added == 40
+        assert len(scan(library, [inbox], 0).known) == 40
+        executed = statements(library)
+        assert import_manifest(library, records, tmp_path).added == 0
+        assert len(scan(library, [inbox], 0).known) == 40
+        assert len(library.videos()) == 40
+        assert len([one for one in executed if one.startswith("SELECT")]) < 12
 
 
 def test_a_transaction_is_applied_completely_or_not_at_all(library: Library, clips: dict[str, Path]) -> None:
@@ -317,7 +390,7 @@ def test_a_transaction_is_applied_completely_or_not_at_all(library: Library, cli
 
     def fail_in_the_middle() -> None:
         with library.transaction():
-            library.add_labels(digest, ("riot",), by="ada", source="test")
+            library.add_labels({digest: ("riot",)}, by="ada", source="test")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):

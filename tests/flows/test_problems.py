@@ -11,13 +11,14 @@ from alembic import command
 from alembic.config import Config
 
 from extract.failures import Failure, write_failures
+from extract.retry_times import next_try
 from flows.demo.footage import ClipPlan, write_clip
 from flows.library import database, prober
 from flows.library.database import database_url, open_database
 from flows.library.inbox import scan
 from flows.library.library import Library
 from flows.library.problems import due, grouped_by_reason, recheck
-from flows.library.records import Problem, next_try
+from flows.library.records import Problem
 from flows.library.tables import now
 from flows.workspace.inputs import configure_workspace
 from tests.flows.commands import Dsanet
