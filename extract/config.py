@@ -174,8 +174,10 @@ class ExtractRuntime(StrictModel):
     batch_size: int | None = Field(
         default=None, ge=1, le=4096, description="images per batch; default: 2 on a CPU, 256 on a GPU"
     )
-    decoder: Literal["auto", "decord", "pyav"] = Field(
-        default="auto", description="auto: decord where it is fastest and returns correct frames, else PyAV"
+    decoder: Literal["auto", "pyav", "decord", "torchcodec", "nvdec"] = Field(
+        default="auto",
+        description="auto and pyav: PyAV, the fastest decoder that returns correct frames; on request: decord, "
+        "torchcodec (on the CPU) and nvdec (torchcodec on the CUDA card, not measured yet)",
     )
     timeout_s: float = Field(
         default=120.0,

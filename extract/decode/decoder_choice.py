@@ -1,49 +1,57 @@
 """The choice of a video's decoder: the fastest one that returns correct frames for it.
 
-* `pyav-sparse` for H.264 and H.265 with unique timestamps, and for codecs of key frames only: decodes only
-  the packets between an entry point and a wanted frame; 1.3 to 3 times as fast as decord or a full pass.
-* `decord` for VP9 if it returns correct frames (`_decord_refusal`).
+* `pyav-sparse` if timestamps and entry points identify the frames: decodes only the packets between an entry
+  point and a wanted frame. docs/performance.md compares the rates.
 * `pyav-full` otherwise, and whenever another decoder fails: decodes every frame in order.
+* `decord`, `torchcodec` and `nvdec` on request, for the streams of which they return correct frames.
 """
 
 from importlib.util import find_spec
 from typing import Literal
 
-from extract.decode.bitstream import NAL_CODECS
 from extract.decode.packets import VideoError
-from extract.decode.probe import INTRA_ONLY, VideoInfo
+from extract.decode.probe import VideoInfo
+from extract.decode.torchcodec_decoder import torchcodec_refusal
 
-Decoder = Literal["decord", "pyav-sparse", "pyav-full"]
-Choice = Literal["auto", "decord", "pyav"]
+Decoder = Literal["pyav-sparse", "pyav-full", "decord", "torchcodec", "nvdec"]
+Choice = Literal["auto", "pyav", "decord", "torchcodec", "nvdec"]
 # decord decodes ahead without a limit: up to the whole video while the consumer of its frames waits.
 _DECORD_READ_AHEAD_BYTES = 1_000_000_000
-_DECORD_PREFERRED = {"vp9"}
 _DECORD_CORRECT = {"h264", "hevc", "vp9", "mjpeg"}
-_SPARSE_CODECS = {*NAL_CODECS, *INTRA_ONLY}
 
 
 def choose_decoder(info: VideoInfo, choice: Choice) -> tuple[Decoder, str]:
     """The decoder for a video, and the reason.
 
     Both are stored in the feature file, whose bytes must not change: do not reword the reasons. Raises
-    VideoError if `choice` is decord and decord can't read this video correctly.
+    VideoError if the package of `choice` is not installed, or decord can't read this video correctly; where
+    torchcodec can't, PyAV reads it.
     """
-    refusal = _decord_refusal(info)
     if choice == "decord":
-        if refusal:
+        if refusal := _decord_refusal(info):
             raise VideoError(f"decord was requested, but {refusal}; use decoder auto or pyav")
         return "decord", "asked for"
-    if not info.full_decode_reason and info.codec in _SPARSE_CODECS:
-        return "pyav-sparse", f"{info.codec} with unique timestamps and known entry points"
-    if choice == "auto" and not refusal and info.codec in _DECORD_PREFERRED:
-        container = info.container.split(",")[0]
-        return "decord", f"right for {info.codec} in {container}, and sparse decoding is not"
-    return "pyav-full", info.full_decode_reason or refusal or "PyAV was asked for"
+    refusal = ""
+    if choice == "torchcodec" or choice == "nvdec":
+        if find_spec("torchcodec") is None:
+            raise VideoError(
+                f"{choice} was requested, but torchcodec is not installed; use decoder auto or pyav"
+            )
+        refusal = torchcodec_refusal(info)
+        if not refusal:
+            return choice, "asked for"
+        refusal = f"{choice} is not known to be exact for {refusal}; "
+    if info.full_decode_reason:
+        return "pyav-full", refusal + info.full_decode_reason
+    return "pyav-sparse", f"{refusal}{info.codec} with unique timestamps and known entry points"
 
 
 def _decord_refusal(info: VideoInfo) -> str:
-    """Reason why decord 0.6 is missing, wrong or uses too much memory on this video, or an empty string."""
-    if find_spec("decord") is None:  # no wheels for arm64
+    """Reason why decord is missing, wrong or uses too much memory on this video, or an empty string.
+
+    The faults of decord 0.6; decord2 3.4, of the same import name, has them too, and fails on some H.265.
+    """
+    if find_spec("decord") is None:
         return "decord is not installed"
     if info.full_decode_reason:
         return f"decord returns wrong frames ({info.full_decode_reason})"

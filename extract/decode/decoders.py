@@ -1,4 +1,4 @@
-"""The three decoders: selective decoding with PyAV, full decoding with PyAV, and decord.
+"""Selective decoding with PyAV, full decoding with PyAV, and decord.
 
 Each is a generator of (frame number, upright RGB picture), in ascending order of the numbers.
 """
@@ -105,8 +105,8 @@ def decode_with_decord(info: VideoInfo, indices: Sequence[int], tick: Tick = lam
             tick()
             yield from zip(batch, reader.get_batch(batch).asnumpy(), strict=True)
     except (decord.DECORDError, RuntimeError, IndexError) as error:
-        # Without the time of day at its start: equal runs must give equal feature files.
-        reason = re.sub(r"^\[[\d:]+\] ", "", str(error).splitlines()[0])
+        # Without the times of day in it: equal runs must give equal feature files.
+        reason = re.sub(r"\[\d\d:\d\d:\d\d\] ", "", str(error).splitlines()[0])
         raise VideoError(f"decord fails: {reason}") from error
 
 

@@ -7,19 +7,24 @@ from extract.decode.decoder_choice import Choice, choose_decoder
 from extract.decode.decoders import Frames, Picture, decode_all, decode_sparse, decode_with_decord
 from extract.decode.packets import Tick, VideoError
 from extract.decode.probe import VideoInfo, probe
+from extract.decode.torchcodec_decoder import decode_with_torchcodec
 
 
 class FrameReader:
     """Reads frames of one probed video.
 
-    `decoder` and `reason` name the decoder used and why; they are final after the last frame, because another
-    decoder is replaced by `pyav-full` when it fails.
+    `decoder` and `reason` name the decoder used and why; they are final after the last frame: a decoder
+    that fails is replaced: torchcodec by `pyav-sparse`, others by `pyav-full`.
     """
 
-    def __init__(self, info: VideoInfo, choice: Choice = "auto") -> None:
-        """Raises VideoError if `choice` is decord and decord can't read this video correctly."""
+    def __init__(self, info: VideoInfo, choice: Choice = "auto", card: str = "cuda") -> None:
+        """`card` is the CUDA device of `nvdec`.
+
+        Raises VideoError if `choice` is decord and decord can't read this video correctly.
+        """
         self.info = info
         self.decoder, self.reason = choose_decoder(info, choice)
+        self._card = card
 
     def frames(self, indices: Sequence[int], tick: Tick = lambda: None) -> Frames:
         """(frame number, (H, W, 3) uint8 RGB) in ascending order, each frame once.
@@ -31,16 +36,25 @@ class FrameReader:
         for number in (*missing[:1], *missing[-1:]):
             if not 0 <= number < self.info.n_frames:
                 raise VideoError(f"has no frame {number}, only 0 to {self.info.n_frames - 1}", number)
-        if missing and self.decoder != "pyav-full":
-            decode = decode_sparse if self.decoder == "pyav-sparse" else decode_with_decord
+        while missing and self.decoder != "pyav-full":
             try:
-                for number, picture in decode(self.info, missing, tick):
+                for number, picture in self._decode(missing, tick):
                     missing.remove(number)
                     yield number, picture
             except VideoError as error:
-                self.decoder, self.reason = "pyav-full", f"{self.decoder}: {error}"
+                self.reason = f"{self.decoder}: {error}"
+                self.decoder = "pyav-sparse" if self.decoder in ("torchcodec", "nvdec") else "pyav-full"
         if missing:
             yield from decode_all(self.info, missing, tick)
+
+    def _decode(self, indices: Sequence[int], tick: Tick) -> Frames:
+        """The frames by the decoder that was chosen, which may fail."""
+        if self.decoder == "pyav-sparse":
+            return decode_sparse(self.info, indices, tick)
+        if self.decoder == "decord":
+            return decode_with_decord(self.info, indices, tick)
+        device = "cpu" if self.decoder == "torchcodec" else self._card
+        return decode_with_torchcodec(self.info, indices, tick, device)
 
 
 def read_frames(
@@ -51,7 +65,8 @@ def read_frames(
     Args:
         path: The video file.
         indices: Frame numbers from 0, in presentation order; duplicates are ignored.
-        decoder: `auto` for the fastest decoder that returns correct frames; `pyav`; or `decord`.
+        decoder: `auto` or `pyav` for the fastest decoder that returns correct frames; or `decord`,
+            `torchcodec`, `nvdec`.
 
     Returns:
         An iterator of (frame number, picture), in ascending order of the numbers. A picture is (H, W, 3)
