@@ -176,8 +176,8 @@ class ExtractRuntime(StrictModel):
     )
     decoder: Literal["auto", "pyav", "decord", "torchcodec", "nvdec"] = Field(
         default="auto",
-        description="auto and pyav: PyAV, the fastest decoder that returns correct frames; on request: decord, "
-        "torchcodec (on the CPU) and nvdec (torchcodec on the CUDA card, not measured yet)",
+        description="auto, pyav: PyAV, the fastest decoder that returns correct frames; on request: decord, "
+        "torchcodec (on the CPU), nvdec (torchcodec on the CUDA card, not measured yet)",
     )
     timeout_s: float = Field(
         default=120.0,
