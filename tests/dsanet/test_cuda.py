@@ -12,13 +12,15 @@ from sklearn.metrics import roc_auc_score
 import dsanet.detectors.base
 from dsanet.checkpoint import DRAFT
 from dsanet.detectors.config import InferConfig, TextConfig, TrainConfig
-from dsanet.detectors.registry import DETECTORS, detector_preset
+from dsanet.detectors.registry import DETECTORS, build_detector, detector_preset
 from dsanet.inference import infer
-from dsanet.training.loop import TrainProgress
+from dsanet.training.bags import Batch
+from dsanet.training.loop import TrainProgress, train_step
+from dsanet.training.optim import build_optimizers
 from dsanet.training.resume import read_progress
 from dsanet.training.train import train
 from evaluate.scores import read_scores, score_path
-from tests.dsanet.helpers import Footage, make_footage, random_clip, weights_of
+from tests.dsanet.helpers import CLASSES, Footage, make_footage, padded_bags, random_clip, weights_of
 
 pytestmark = pytest.mark.gpu
 
@@ -128,6 +130,28 @@ def test_it_learns_on_a_gpu_in_either_precision(
     scores = anomaly_scores(footage, checkpoint, tmp_path / "scores", device)
     truth = np.concatenate([footage.truth[name] for name in scores])
     assert roc_auc_score(truth, np.concatenate(list(scores.values()))) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("detector", "optimizer"), [*((name, "adamw") for name in DETECTORS), ("dsanet", "release-pair")]
+)
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
+def test_a_training_step_waits_for_nothing_but_its_losses(
+    detector: str, optimizer: str, device: str, footage: Footage, tmp_path: Path
+) -> None:
+    config = TrainConfig(optimizer=optimizer)
+    model = Run(footage, tmp_path, detector, device).model.model_copy(update={"classes": CLASSES})
+    net = build_detector(model).to(device)
+    optimizers = build_optimizers(net, config, 1)
+    features_BTD, lengths_B = padded_bags([model.bag_length, 1, 9, 5], model.bag_length)
+    batch = Batch(features_BTD, lengths_B, torch.eye(4), tuple("abcd"))
+    losses = [train_step(net, batch, optimizers, config, 0)]  # starts libraries, which waits
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        losses += [train_step(net, batch, optimizers, config, step) for step in (1, 2)]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert np.isfinite([loss["total"] for loss in losses]).all()
 
 
 def test_another_card_stays_free(device: str, footage: Footage, tmp_path: Path) -> None:
