@@ -1,11 +1,11 @@
 """Batches across videos: pictures of any size are gathered, embedded together and returned to their owners.
 
-Shape suffixes: N pictures, H height, W width, C = 3 channels (RGB).
+Shape suffixes: N pictures, D = 512 values of an embedding.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,56 +14,79 @@ from torch import Tensor
 
 from extract.config import FEATURE_DIM
 from extract.encoder import FrameEncoder, single_torch_thread
+from extract.pictures import Pictures
 from extract.views import Views
 
 Owner = TypeVar("Owner")
-Pixels = npt.NDArray[np.uint8]
 Embeddings = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
+
+
+class Piece(NamedTuple, Generic[Owner]):
+    """Successive pictures of one owner in a batch."""
+
+    owner: Owner
+    picks: Indices
+    """(N,) the owner's indices of the pictures"""
 
 
 class EmbeddingBatches(Generic[Owner]):
     """Embeds pictures in batches; each embedding is returned with the owner of its picture.
 
-    Batches are asynchronous on a GPU: while one is computed, the next is gathered, copied and launched.
+    A batch holds what the encoder takes, images of 224 × 224 pixels on its device: the size of the videos'
+    pictures does not matter. Batches are asynchronous on a GPU: while one is computed, the next is gathered,
+    copied and launched.
     """
 
     def __init__(self, encoder: FrameEncoder, views: Views) -> None:
         self._encoder = encoder
-        self._views = views
-        self._pictures_per_batch = max(1, encoder.batch_size // len(views.crops))
-        self._pending: list[tuple[Owner, Pixels]] = []
-        self._in_flight: deque[tuple[list[Owner], Callable[[], Embeddings]]] = deque()
+        self._crops = len(views.crops)
+        self._capacity = max(1, encoder.batch_size // self._crops)
+        self._images: Tensor | None = None
+        """(capacity, crops, 3, 224, 224) uint8"""
+        self._filled = 0
+        self._pieces: list[Piece[Owner]] = []
+        self._in_flight: deque[tuple[list[Piece[Owner]], Callable[[], Embeddings]]] = deque()
 
-    def add(self, owner: Owner, pixels: Pixels) -> bool:
-        """Add one (H, W, 3) uint8 RGB picture; True if the batch is full and should be launched."""
-        self._pending.append((owner, pixels))
-        return len(self._pending) >= self._pictures_per_batch
+    def add(self, owner: Owner, picks: Indices, pictures: Pictures) -> Iterator[None]:
+        """Add pictures, one for each of `picks`; yields after each batch that was filled and launched."""
+        start = 0
+        while start < len(picks):
+            stop = min(len(picks), start + self._capacity - self._filled)
+            self._fill(self._encoder.preprocess(pictures.frames_NHWC[start:stop], pictures.views))
+            self._pieces.append(Piece(owner, picks[start:stop]))
+            start = stop
+            if self._filled == self._capacity:
+                self.launch()
+                yield
 
     def launch(self) -> None:
-        """Launch the pending pictures on the device, as a full or partial batch."""
-        by_shape: dict[tuple[int, ...], list[tuple[Owner, Pixels]]] = {}
-        for owner, pixels in self._pending:
-            by_shape.setdefault(pixels.shape, []).append((owner, pixels))
-        self._pending = []
-        if not by_shape:
+        """Launch the pictures added so far on the device, as a full or partial batch."""
+        if self._images is None:
             return
-        owners = [owner for group in by_shape.values() for owner, _ in group]
-        images = self._preprocess([np.stack([pixels for _, pixels in group]) for group in by_shape.values()])
-        self._in_flight.append((owners, _begin_fetch(self._encoder.embed(images))))
+        embeddings = self._encoder.embed(self._images[: self._filled].flatten(0, 1))
+        self._in_flight.append((self._pieces, _begin_fetch(embeddings)))
+        self._images, self._filled, self._pieces = None, 0, []
 
-    def results(self, *, keep_in_flight: int) -> Iterator[tuple[Owner, Embeddings]]:
-        """(owner, (crops, 512) embedding) of the launched batches, except for the last `keep_in_flight`."""
+    def results(self, *, keep_in_flight: int) -> Iterator[tuple[Owner, Indices, Embeddings]]:
+        """(owner, (N,) picks, (N, crops, 512) embeddings) of the launched batches.
+
+        The last `keep_in_flight` batches are left: a GPU is computing them.
+        """
         while len(self._in_flight) > keep_in_flight:
-            owners, fetch = self._in_flight.popleft()
-            yield from zip(
-                owners, fetch().reshape(len(owners), len(self._views.crops), FEATURE_DIM), strict=True
-            )
+            pieces, fetch = self._in_flight.popleft()
+            embeddings_NCD = fetch().reshape(-1, self._crops, FEATURE_DIM)
+            start = 0
+            for owner, picks in pieces:
+                yield owner, picks, embeddings_NCD[start : start + len(picks)]
+                start += len(picks)
 
-    def _preprocess(self, groups_NHWC: list[Pixels]) -> Tensor:
-        """Groups of pictures of one size each -> (ΣN · crops, 3, 224, 224) uint8 on the device."""
+    def _fill(self, images: Tensor) -> None:
+        if self._images is None:
+            self._images = images.new_empty(self._capacity, *images.shape[1:])
         with single_torch_thread():
-            groups = [self._encoder.preprocess(torch.from_numpy(group), self._views) for group in groups_NHWC]
-            return (torch.cat(groups) if len(groups) > 1 else groups[0]).flatten(0, 1)
+            self._images[self._filled : self._filled + len(images)] = images
+        self._filled += len(images)
 
 
 def _begin_fetch(embeddings: Tensor) -> Callable[[], Embeddings]:

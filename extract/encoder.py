@@ -40,6 +40,9 @@ class FrameEncoder(Protocol):
     @property
     def fingerprint(self) -> EncoderFingerprint: ...
 
+    @property
+    def device(self) -> torch.device: ...
+
     def preprocess(self, frames_NHWC: Tensor, views: Views) -> Tensor:
         """(N, H, W, 3) uint8 -> (N, len(views.crops), 3, 224, 224) uint8 on the device."""
 

@@ -8,11 +8,13 @@ float, each clamped and rounded.
 Shape suffixes: N images, H height, W width, C = 3 channels (RGB).
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from extract.views import WHOLE_PICTURE, Resize, Views, standard_views
+from extract.views import CENTRE, MIRRORED_CENTRE, WHOLE_PICTURE, Resize, Views, standard_views
 
 SIZE = 224
 _LARGER = 256
@@ -45,11 +47,32 @@ def make_views(frames_NHWC: Tensor, views: Views) -> Tensor:
     return pictures.flip(2) if views.colour == "bgr" else pictures
 
 
+def reduce_frames(frames_NHWC: Tensor, views: Views) -> Tensor:
+    """(N, H, W, 3) uint8 -> (N, h, w, 3): resized, and for a single crop cut out.
+
+    `make_views` with `reduced_views(views)` makes the same views of them as of the frames with `views`.
+    """
+    resized = _resize(frames_NHWC.permute(0, 3, 1, 2), views)
+    if len(views.crops) == 1:
+        height, width = resized.shape[-2:]
+        y, x = _corner(height, width, views.crops[0])
+        resized = resized[..., y : y + SIZE, x : x + SIZE]
+    return resized.permute(0, 2, 3, 1)
+
+
+def reduced_views(views: Views) -> Views:
+    """The views to make of `reduce_frames(…, views)`: a single crop is at most mirrored."""
+    if len(views.crops) > 1:
+        return views  # a resized picture is not resized again
+    crop = MIRRORED_CENTRE if views.crops[0] >= MIRRORED_CENTRE else CENTRE
+    return replace(views, crops=(crop,), resize="shorter-224")
+
+
 def _crop(resized_NCHW: Tensor, number: int) -> Tensor:
     height, width = resized_NCHW.shape[-2:]
     y, x = _corner(height, width, number)
     view = resized_NCHW[..., y : y + SIZE, x : x + SIZE]
-    return view.flip(-1) if number >= 5 else view
+    return view.flip(-1) if number >= MIRRORED_CENTRE else view
 
 
 def _corner(height: int, width: int, number: int) -> tuple[int, int]:

@@ -28,17 +28,17 @@ class ProgressTracker:
         self,
         callback: Callable[[ExtractProgress], None] | None,
         file_bytes: Mapping[str, int],
-        reused: int,
+        already_done: int,
     ) -> None:
-        """`file_bytes` maps each video to extract to its size; `reused` counts the videos already done."""
+        """`file_bytes` maps each video to extract to its size; `already_done` others need no work."""
         self._callback = callback
         self._unopened_bytes = dict(file_bytes)
         self._opened_bytes = 0
         self._opened_snippets = 0
         self._snippets_done = 0
         self._footage_s = 0.0
-        self._total = len(file_bytes) + reused
-        self._done = reused
+        self._total = len(file_bytes) + already_done
+        self._done = already_done
         self._failures = 0
         self._started = time.monotonic()
         self._reported = 0.0
@@ -47,8 +47,8 @@ class ProgressTracker:
         self._opened_bytes += self._unopened_bytes.pop(name)
         self._opened_snippets += snippets
 
-    def snippet_done(self) -> None:
-        self._snippets_done += 1
+    def snippets_done(self, count: int) -> None:
+        self._snippets_done += count
 
     def footage_done(self, seconds: float) -> None:
         self._footage_s += seconds

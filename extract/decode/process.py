@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from extract.decode.shared_pictures import SharedMemory, SharedPictures, new_memory
 from extract.decode.worker import (
     Alive,
     Facts,
@@ -26,24 +27,33 @@ from extract.decode.worker import (
     FramesJob,
     Job,
     Opened,
-    PictureHeader,
     Sent,
 )
+from extract.retry_times import LATER_S, SOON_S
 
 _IMPORT_ROOT = Path(__file__).parents[2]
-_SEND_BUFFER_BYTES = 1 << 20
-"""Room for a few small pictures, so that the two processes switch less often."""
+_CRASHES = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT")
+"""Signals that a decoder brings on itself, probably again on the same file."""
 
 
 @dataclass(frozen=True)
 class PictureData:
-    """A decoded picture, (H, W, 3) uint8 RGB; `pick` is the index into `Picks.frames`."""
+    """One picture, (H, W, 3) uint8 RGB; `pick` is the frame's number."""
 
     pick: int
     pixels: npt.NDArray[np.uint8]
 
 
-Message = Opened | PictureData | Finished | Failed
+@dataclass(frozen=True)
+class Pictures:
+    """Some pictures of a video, (N, H, W, 3) uint8 RGB; `picks` are their indices into `Picks.frames`."""
+
+    picks: npt.NDArray[np.int64]
+    pixels: npt.NDArray[np.uint8]
+    """Memory that the decoder uses again: valid until the next message is asked for."""
+
+
+Message = Opened | Pictures | Finished | Failed
 
 
 class DecoderProcess:
@@ -52,20 +62,15 @@ class DecoderProcess:
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         ours, theirs = socket.socketpair()
-        # A timeout of the socket, so that it also applies in the middle of a picture.
+        # A timeout of the socket, so that it also applies in the middle of a message.
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(timeout_s))
+        self._memory = SharedMemory(new_memory())
         with theirs:
-            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-            # Not a multiprocessing child, which would import the caller's main module (torch and more) again.
-            # A new session, so that Ctrl-C reaches the parent only.
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "extract.decode.worker", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                cwd=_IMPORT_ROOT,  # `-m` searches the working directory first
-                stdin=subprocess.DEVNULL,
-                env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # numpy's threads are never used here
-                start_new_session=True,
-            )
+            try:
+                self._process = _start(theirs.fileno(), self._memory.descriptor)
+            except BaseException:
+                self._memory.close()
+                raise
         self._connection = Connection(ours.detach())
 
     def decode(self, job: Job) -> Iterator[Message]:
@@ -83,7 +88,9 @@ class DecoderProcess:
         """One picture. The process is killed if it needs longer than `deadline_s`, signs of life or not."""
         until = time.monotonic() + deadline_s
         for message in self._messages(job):
-            if isinstance(message, PictureData | Failed):
+            if isinstance(message, Pictures):
+                return _copies(message)[0]
+            if isinstance(message, Failed):
                 return message
             if time.monotonic() > until:
                 break
@@ -95,7 +102,9 @@ class DecoderProcess:
         for message in self._messages(job):
             if isinstance(message, Sent):
                 return
-            if not isinstance(message, Alive):
+            if isinstance(message, Pictures):
+                yield from _copies(message)
+            elif not isinstance(message, Alive):
                 yield message
             if isinstance(message, Failed):
                 return
@@ -106,24 +115,23 @@ class DecoderProcess:
             self._connection.send(job)
             while True:
                 message = self._connection.recv()
-                if isinstance(message, PictureHeader):
-                    message = PictureData(message.pick, self._receive_pixels(message.shape))
-                yield message
+                if isinstance(message, SharedPictures):
+                    yield from self._shared(message)
+                else:
+                    yield message
         except BlockingIOError:
             self.close()
-            yield Failed(f"the decoder hung: no data for {self._timeout_s:g} s")
+            yield Failed(f"the decoder hung: no data for {self._timeout_s:g} s", first_wait_s=SOON_S)
         except (EOFError, OSError):
-            yield Failed(self._exit_reason())
+            yield self._exit_failure()
 
-    def _receive_pixels(self, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-        pixels = np.empty(shape, np.uint8)
-        missing = pixels.data.cast("B")
-        while missing:
-            received = os.readv(self._connection.fileno(), [missing])
-            if received == 0:
-                raise EOFError
-            missing = missing[received:]
-        return pixels
+    def _shared(self, message: SharedPictures) -> Iterator[Pictures]:
+        picks = np.array(message.picks)
+        try:
+            yield Pictures(picks, self._memory.array(message.offset, (len(picks), *message.shape)))
+        finally:  # the decoder may use the memory again
+            with contextlib.suppress(OSError):  # it has ended, which the next message says
+                self._connection.send_bytes(b"")
 
     @property
     def alive(self) -> bool:
@@ -138,18 +146,40 @@ class DecoderProcess:
         """Kill the process and release its resources; only for the thread that calls `decode`."""
         self.kill()
         self._process.wait()
-        self._connection.close()
+        if not self._connection.closed:
+            self._connection.close()
+            self._memory.close()
 
-    def _exit_reason(self) -> str:
+    def _exit_failure(self) -> Failed:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=2)  # the connection closes shortly before the process ends
         self.close()
         code = self._process.returncode
         if code >= 0:
-            return f"the decoder process ended with exit code {code}"
+            return Failed(f"the decoder process ended with exit code {code}", first_wait_s=SOON_S)
         name = signal.Signals(-code).name
         hint = ", perhaps out of memory" if name == "SIGKILL" else ""
-        return f"the decoder process was killed by {name}{hint}"
+        wait_s = LATER_S if name in _CRASHES else SOON_S
+        return Failed(f"the decoder process was killed by {name}{hint}", first_wait_s=wait_s)
+
+
+def _start(*descriptors: int) -> subprocess.Popen[bytes]:
+    # Not a multiprocessing child, which would import the caller's main module (torch and more) again.
+    return subprocess.Popen(
+        [sys.executable, "-m", "extract.decode.worker", *map(str, descriptors)],
+        pass_fds=descriptors,
+        cwd=_IMPORT_ROOT,  # `-m` searches the working directory first
+        stdin=subprocess.DEVNULL,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # numpy's threads are never used here
+        start_new_session=True,  # so that Ctrl-C reaches the parent only
+    )
+
+
+def _copies(pictures: Pictures) -> list[PictureData]:
+    return [
+        PictureData(int(pick), pixels.copy())
+        for pick, pixels in zip(pictures.picks, pictures.pixels, strict=True)
+    ]
 
 
 def _timeval(seconds: float) -> bytes:

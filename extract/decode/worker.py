@@ -4,31 +4,35 @@ Decoding runs in a process of its own because decoders hang, crash or run out of
 `extract.decode.pool` starts, watches and kills it. torch, pydantic and h5py are not imported, for a fast
 start.
 
-Protocol over one connection: the process receives a `Job` and sends `Opened`; for each picture a
-`PictureHeader` followed by the raw bytes; and at the end `Finished` or `Failed`. While it has nothing else to
-send, it sends `Alive` about once a second.
+Protocol over one connection: the process receives a `Job` and sends `Opened`; for pictures, which are in
+shared memory, `SharedPictures`; and at the end `Finished` or `Failed`. While it has nothing else to send, it
+sends `Alive` about once a second. It receives an empty message for each `SharedPictures`.
 """
 
+import gc
 import os
 import stat
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import av
 import numpy as np
 import numpy.typing as npt
 
 from extract.decode.decoder_choice import Choice
-from extract.decode.decoders import Picture
 from extract.decode.packets import VideoError, short_reason
 from extract.decode.probe import VideoInfo, probe
 from extract.decode.reader import FrameReader
+from extract.decode.shared_pictures import PictureSender, SharedMemory
 from extract.display import encodable
+from extract.retry_times import AT_ONCE_S, LATER_S, SOON_S
 from extract.snippets import Picks, Sampling, intact_snippets, pick_frames
-from extract.source import SourceInfo, file_digest
+from extract.source import KnownDigest, SourceInfo, digest_in_background, video_state
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,10 @@ class Job:
     sampling: Sampling
     decoder: Choice
     partial: bool
+    known: KnownDigest | None = None
+    """Digest of the file at an earlier time; that of a file in another state is computed while decoding."""
+    card: str = "cuda"
+    """The CUDA device of the decoder `nvdec`."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ class FrameJob:
 class FramesJob:
     """Frames of a video to decode; the answer is `Facts`, the pictures in ascending order, and `Sent`.
 
-    A `PictureHeader.pick` is then the frame's number.
+    `SharedPictures.picks` are then the frames' numbers.
     """
 
     path: Path
@@ -74,18 +82,10 @@ class Sent:
 
 @dataclass(frozen=True)
 class Opened:
-    """The video can be decoded; the pictures of `picks` follow."""
+    """The video can be decoded; the pictures of `picks` follow, each with its index into `Picks.frames`."""
 
     picks: Picks
     duration_s: float
-
-
-@dataclass(frozen=True)
-class PictureHeader:
-    """Raw RGB bytes of this shape follow; `pick` is the index into `Picks.frames`."""
-
-    pick: int
-    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -107,57 +107,97 @@ class Failed:
 
     reason: str
     frame: int | None = None
+    first_wait_s: float = LATER_S
+    """Seconds until the next try after a first failure for this reason (`extract.retry_times`)."""
 
 
 class Alive:
     """A sign of life during long operations."""
 
 
+class _FileChangedError(VideoError):
+    """The file is not the one that was opened."""
+
+
 def main() -> None:
-    """Serve the connection whose file descriptor is the first argument, until it is closed."""
+    """Serve the connection until it is closed; the arguments are its file descriptor and the memory's."""
     threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
+    gc.freeze()  # collecting garbage is fast without the modules
     with Connection(int(sys.argv[1])) as connection:
+        pictures = PictureSender(connection, SharedMemory(int(sys.argv[2])))
         while True:
             try:
-                serve(connection.recv(), connection)
+                serve(connection.recv(), connection, pictures)
+                pictures.reset()
             except (EOFError, BrokenPipeError, ConnectionResetError):
                 return
 
 
-def serve(job: Job | FrameJob | FramesJob, connection: Connection) -> None:
+def serve(job: Job | FrameJob | FramesJob, connection: Connection, pictures: PictureSender) -> None:
     """Decode one video and send the result; every error but a lost connection becomes a `Failed`."""
     try:
         if isinstance(job, FrameJob):
-            _send_frame(job, connection)
+            _send_frame(job, connection, pictures)
         elif isinstance(job, FramesJob):
-            _send_frames(job, connection)
+            _send_frames(job, connection, pictures)
         else:
-            connection.send(_decode(job, connection))
+            connection.send(_decode(job, connection, pictures))
     except VideoError as error:
-        connection.send(Failed(str(error), error.frame))
+        connection.send(Failed(str(error), error.frame, _first_wait_s(error)))
     except (BrokenPipeError, ConnectionResetError):
         raise
     except Exception as error:  # decoders raise errors of any kind; the process continues with the next video
-        connection.send(Failed(f"{type(error).__name__}: {short_reason(error)}"))
+        reason = f"{type(error).__name__}: {short_reason(error)}"
+        connection.send(Failed(reason, first_wait_s=_first_wait_s(error)))
 
 
-def _decode(job: Job, connection: Connection) -> Finished:
+def _first_wait_s(error: BaseException) -> float:
+    """How soon a video that failed with this error is tried again.
+
+    FFmpeg also reports damaged files as I/O errors and lack of memory: these wait, if only for a minute.
+    """
+    if isinstance(error, OSError | _FileChangedError) and not isinstance(error, av.FFmpegError):
+        return AT_ONCE_S
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError | MemoryError):
+            return SOON_S
+        cause = cause.__cause__
+    return LATER_S
+
+
+def _decode(job: Job, connection: Connection, pictures: PictureSender) -> Finished:
     status = _file_status(job.path)
+    known = job.known
+    if known is not None and known.state == video_state(status):
+        return _decode_video(job, connection, pictures, status, lambda tick: known.sha256)
+    with digest_in_background(job.path) as digest:
+        return _decode_video(job, connection, pictures, status, digest)
+
+
+def _decode_video(
+    job: Job,
+    connection: Connection,
+    pictures: PictureSender,
+    status: os.stat_result,
+    digest: Callable[[Callable[[], None]], str],
+) -> Finished:
+    """`digest` returns the file's sha256; it is called at the end, with the heartbeat."""
     heartbeat = _Heartbeat(connection)
-    sha256 = file_digest(job.path, heartbeat)
     info = probe(job.path, heartbeat)
     if info.damage is not None and not job.partial:
         raise _with_way_on(info.damage, job)
     picks = _picks(info, job.sampling)
     connection.send(Opened(picks, info.duration_s))
-    reader = FrameReader(info, job.decoder)
+    reader = FrameReader(info, job.decoder, job.card)
     damage = info.damage
     try:
-        _send_pictures(reader, picks, connection, heartbeat)
+        _send_pictures(reader, picks, pictures, heartbeat)
     except VideoError as error:
         if not job.partial:
             raise _with_way_on(error, job) from error
         damage = error
+    sha256 = digest(heartbeat)
     _require_unchanged(job.path, status)
     starts = np.arange(picks.n_snippets) * job.sampling.snippet_length
     ends = np.minimum(starts + job.sampling.snippet_length, info.n_frames)
@@ -173,15 +213,16 @@ def _decode(job: Job, connection: Connection) -> Finished:
     return finished if damage is None else _before_damage(finished, damage, job.sampling, info)
 
 
-def _send_frame(job: FrameJob, connection: Connection) -> None:
+def _send_frame(job: FrameJob, connection: Connection, pictures: PictureSender) -> None:
     _file_status(job.path)
     heartbeat = _Heartbeat(connection)
     reader = FrameReader(probe(job.path, heartbeat))
     _, picture = next(reader.frames([job.frame], heartbeat))
-    _send_picture(connection, 0, picture)
+    pictures.add(0, picture)
+    pictures.flush()
 
 
-def _send_frames(job: FramesJob, connection: Connection) -> None:
+def _send_frames(job: FramesJob, connection: Connection, pictures: PictureSender) -> None:
     _file_status(job.path)
     heartbeat = _Heartbeat(connection)
     info = probe(job.path, heartbeat)
@@ -189,7 +230,8 @@ def _send_frames(job: FramesJob, connection: Connection) -> None:
         raise info.damage
     connection.send(Facts(info.n_frames, info.fps))
     for number, picture in FrameReader(info).frames(job.frames, heartbeat):
-        _send_picture(connection, number, picture)
+        pictures.add(number, picture)
+    pictures.flush()
     connection.send(Sent())
 
 
@@ -216,21 +258,18 @@ def _picks(info: VideoInfo, sampling: Sampling) -> Picks:
 
 
 def _send_pictures(
-    reader: FrameReader, picks: Picks, connection: Connection, heartbeat: "_Heartbeat"
+    reader: FrameReader, picks: Picks, pictures: PictureSender, heartbeat: "_Heartbeat"
 ) -> None:
-    for number, picture in reader.frames(np.unique(picks.frames).tolist(), heartbeat):
-        for pick in range(*np.searchsorted(picks.frames, (number, number + 1)).tolist()):
-            _send_picture(connection, pick, picture)
+    def tick() -> None:
+        heartbeat()
+        pictures.tick()
 
-
-def _send_picture(connection: Connection, pick: int, picture: Picture) -> None:
-    connection.send(PictureHeader(pick, picture.shape))
-    _write_all(connection.fileno(), np.ascontiguousarray(picture).data.cast("B"))
-
-
-def _write_all(descriptor: int, data: memoryview) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
+    try:
+        for number, picture in reader.frames(np.unique(picks.frames).tolist(), tick):
+            for pick in range(*np.searchsorted(picks.frames, (number, number + 1)).tolist()):
+                pictures.add(pick, picture)
+    finally:
+        pictures.flush()
 
 
 def _require_unchanged(path: Path, before: os.stat_result) -> None:
@@ -238,9 +277,9 @@ def _require_unchanged(path: Path, before: os.stat_result) -> None:
     try:
         after = path.stat()
     except FileNotFoundError as error:
-        raise VideoError("the file was removed while it was read") from error
+        raise _FileChangedError("the file was removed while it was read") from error
     if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-        raise VideoError("the file was changed while it was read")
+        raise _FileChangedError("the file was changed while it was read")
 
 
 def _source_info(info: VideoInfo, sha256: str, status: os.stat_result) -> SourceInfo:

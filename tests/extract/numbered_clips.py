@@ -111,6 +111,7 @@ class NumberEncoder:
     """Replaces CLIP in tests of decoding: an embedding contains the bits of a square picture's number."""
 
     batch_size = 8
+    device = torch.device("cpu")
     fingerprint = EncoderFingerprint(
         architecture="numbers", weights_digest="0", preprocessing="openai", precision="fp32"
     )

@@ -1,6 +1,5 @@
 """Killed processes: finished files survive, and no partial file gets a final name."""
 
-import math
 import os
 import signal
 import subprocess
@@ -16,8 +15,9 @@ import pytest
 
 from extract.config import ExtractConfig, ExtractRuntime
 from extract.decode.pool import ByteQueue, QueueStopped
-from extract.decode.process import DecoderProcess
-from extract.decode.worker import Failed, Job, Opened, PictureHeader, serve
+from extract.decode.process import DecoderProcess, Pictures
+from extract.decode.shared_pictures import PictureSender, SharedMemory, SharedPictures, new_memory
+from extract.decode.worker import Failed, Job, Opened, serve
 from extract.engine import ExtractResult, extract_videos
 from extract.store import read_features
 from tests.extract.numbered_clips import NumberEncoder, make_clip, records_of
@@ -145,27 +145,27 @@ def test_a_decoder_that_hangs_or_crashes_fails_one_video(
     assert not decoder_processes(os.getpid())
 
 
-def test_a_decoder_that_stops_in_the_middle_of_a_picture_is_killed(tmp_path: Path) -> None:
-    video = make_clip(tmp_path / "a.mp4", 2, size=(1920, 1080), options={"preset": "ultrafast"})
+def test_a_decoder_that_stops_between_two_pictures_is_killed(tmp_path: Path) -> None:
+    video = make_clip(tmp_path / "a.mp4", 60, size=(1920, 1080), options={"preset": "ultrafast"})
     process = DecoderProcess(timeout_s=2)
-    messages = process.decode(Job(video, ExtractConfig().sampling, "auto", partial=False))
+    messages = process.decode(Job(video, ExtractConfig(snippet_length=1).sampling, "auto", partial=False))
     assert isinstance(next(messages), Opened)
-    assert process._connection.poll(10)  # the picture is being sent, and exceeds the socket's buffer
-    decoder = psutil.Process(process._process.pid)
-    decoder.suspend()
-    # Reading before the decoder has stopped would free buffer space for the rest of the picture.
-    wait_for(lambda: decoder.status() == psutil.STATUS_STOPPED)
-    assert list(messages) == [Failed("the decoder hung: no data for 2 s")]
+    assert isinstance(next(messages), Pictures)
+    psutil.Process(process._process.pid).suspend()
+    *pictures, last = messages
+    assert all(isinstance(message, Pictures) for message in pictures)
+    assert len(pictures) <= 2, "the memory has room for two, the one above was answered"
+    assert last == Failed("the decoder hung: no data for 2 s", first_wait_s=60)
     assert not process.alive
 
 
 def test_a_file_size_limit_fails_only_the_video_that_exceeds_it(tmp_path: Path) -> None:
     videos, out = tmp_path / "videos", tmp_path / "out"
     videos.mkdir()
-    make_clip(videos / "long.mp4", 900, size=(96, 96), options={"preset": "ultrafast"})
-    make_clip(videos / "short.mp4", 20, size=(96, 96))
-    limited = subprocess.run(
-        [sys.executable, PROGRAM, videos, out, "0", "30000"], check=True, capture_output=True, text=True
+    make_clip(videos / "long.mp4", 2400, size=(16, 16), options={"preset": "ultrafast"})
+    make_clip(videos / "short.mp4", 20, size=(16, 16))
+    limited = subprocess.run(  # the limit has room for the pictures that the two processes share
+        [sys.executable, PROGRAM, videos, out, "0", "60000"], check=True, capture_output=True, text=True
     )
     assert limited.stdout.startswith("long the features can't be written")
     assert [path.name for path in sorted(out.iterdir())] == [".lock", "failures.csv", "short.h5"]
@@ -190,21 +190,24 @@ def test_a_second_run_in_the_same_folder_is_refused(videos: Path, tmp_path: Path
 def test_a_video_that_is_changed_or_removed_while_it_is_read_is_refused(
     change: Callable[[Path], None], reason: str, tmp_path: Path
 ) -> None:
-    video = make_clip(tmp_path / "a.mp4", 60)
+    video = make_clip(tmp_path / "a.mp4", 100)
     ours, theirs = Pipe()
+    memory = SharedMemory(new_memory())
     job = Job(video, ExtractConfig(snippet_length=1).sampling, "auto", partial=False)
-    thread = threading.Thread(target=serve, args=(job, theirs))
+    thread = threading.Thread(target=serve, args=(job, theirs, PictureSender(theirs, memory)))
     thread.start()
     assert isinstance(ours.recv(), Opened)
     message = ours.recv()
-    change(video)  # before the last picture is sent: the connection's buffer can't hold 60
-    while isinstance(message, PictureHeader):
-        missing = math.prod(message.shape)
-        while missing:
-            missing -= len(os.read(ours.fileno(), missing))
+    change(video)  # before the last picture is sent: the memory can't hold 100
+    pictures = 0
+    while isinstance(message, SharedPictures):
+        pictures += len(message.picks)
+        ours.send_bytes(b"")
         message = ours.recv()
     thread.join()
-    assert message == Failed(f"the file was {reason} while it was read")
+    memory.close()
+    assert pictures == 100
+    assert message == Failed(f"the file was {reason} while it was read", first_wait_s=0)
 
 
 def test_the_queue_is_bounded_in_bytes() -> None:

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from extract.config import ExtractConfig, ExtractRuntime
 from extract.decode import pool
 from extract.decode.process import DecoderProcess, Message
 from extract.decode.worker import Job
 from extract.engine import ExtractResult, extract_videos
+from extract.pictures import PictureReceiver
 from tests.extract.numbered_clips import NumberEncoder, feature_numbers, make_clip, records_of
 
 NAMES = ["a", "b", "c"]
@@ -92,20 +94,20 @@ def test_an_error_in_a_thread_fails_its_video_only(
     assert feature_numbers(tmp_path / "a.h5") == [8, 24, 40, 54]
 
 
-def test_a_message_that_does_not_fit_into_memory_fails_its_video_only(
+def test_pictures_that_do_not_fit_into_memory_fail_their_video_only(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error comes while a picture is half received: the next video needs another process."""
-    receive, calls = DecoderProcess._receive_pixels, []
+    """The error comes while the decoder waits for an answer: the next video needs another process."""
+    copy, calls = PictureReceiver._copy, []
 
-    def failing(self: DecoderProcess, shape: tuple[int, ...]) -> object:
-        calls.append(shape)
-        return receive(self, (1 << 50,) if len(calls) == 2 else shape)  # more than any machine has
+    def failing(self: PictureReceiver, frames: torch.Tensor) -> object:
+        calls.append(frames)
+        return copy(self, frames.expand(1 << 40, *frames.shape) if len(calls) == 1 else frames)
 
-    monkeypatch.setattr(DecoderProcess, "_receive_pixels", failing)
+    monkeypatch.setattr(PictureReceiver, "_copy", failing)
     result = run(videos, tmp_path)
     assert [failure.name for failure in result.failures] == ["a"]
-    assert "MemoryError" in result.failures[0].reason
+    assert "can't allocate memory" in result.failures[0].reason
     assert result.extracted == ["b", "c"]
 
 
