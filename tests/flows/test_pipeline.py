@@ -7,9 +7,11 @@ import doctest
 import inspect
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 
 import joblib
@@ -19,6 +21,7 @@ import torch
 from dsanet.checkpoint import read_info
 from dsanet.inference import Scorer
 from evaluate.predictions import anomalous_intervals
+from extract import remembered
 from extract.config import ExtractConfig
 from extract.errors import InputError, MissingFileError
 from extract.failures import read_failures
@@ -319,3 +322,49 @@ def test_optional_settings_add_the_papers_figures(finished: Workspace) -> None:
     page = (finished.report / "index.html").read_text()
     assert "t-SNE" in page
     assert json.loads((finished.report / "metrics.json").read_text())["normal_distance"] is not None
+
+
+def workspace_with_a_bad_video(finished: Workspace, footage: Path, folder: Path) -> tuple[Workspace, Path]:
+    """A workspace whose features are there, except for those of `bad`, which is no video."""
+    records, bad = read_manifest(footage), folder / "bad.mp4"
+    bad.write_bytes(b"no video" * 99)
+    write_manifest(folder / "m.csv", [*records, type(records[0])("bad", bad, ("fire",), "test")])
+    configure_workspace(folder / "ws", folder / "m.csv", preset="small", weights="random", settings=SETTINGS)
+    shutil.copytree(finished.features, folder / "ws" / "features")
+    return Workspace(folder / "ws"), bad
+
+
+def attempts(workspace: Workspace) -> int:
+    (failure,) = read_failures(workspace.features)
+    return failure.attempts
+
+
+def test_a_known_failure_does_not_keep_the_extraction_from_being_cached(
+    finished: Workspace,
+    footage: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    workspace, bad = workspace_with_a_bad_video(finished, footage, tmp_path)
+    caplog.set_level("INFO", logger="flows")
+    first = extract(workspace.root)
+    note = r"1 videos could not be read and are tried again when they change, or from .* UTC on; --retry"
+    assert re.search(note, caplog.text)
+    caplog.clear()
+    assert extract(workspace.root) == first
+    assert "1 failed (features/failures.csv) (Cached)" in caplog.text
+    assert re.search(note, caplog.text)
+    assert attempts(workspace) == 1
+    extract(workspace.root, retry=True)
+    assert attempts(workspace) == 2
+    later = remembered.now() + timedelta(hours=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(remembered, "now", lambda: later)
+        extract(workspace.root)
+    assert attempts(workspace) == 3
+    shutil.copy(read_manifest(footage)[-1].path, bad)
+    healed = extract(workspace.root)
+    assert healed.digest not in (None, first.digest)
+    assert read_failures(workspace.features) == []
+    assert (workspace.features / "bad.h5").is_file()
