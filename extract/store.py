@@ -45,6 +45,10 @@ IMPORTED = "none"
 class FeatureFileError(InputError):
     """A file that is damaged, incomplete or not a feature file."""
 
+    def __init__(self, message: str, path: Path | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
 
 class FeatureMeta(StrictModel):
     """Metadata of a feature file."""
@@ -100,9 +104,19 @@ def write_features(path: Path, features: VideoFeatures) -> None:
         >>> features = read_features(Path("features/video.h5"))
         >>> write_features(Path("features/copy.h5"), replace(features, name="copy"))
     """
+    write_image(path, feature_image(features))
+
+
+def feature_image(features: VideoFeatures) -> bytes:
+    """The bytes of a feature file. Raises ValueError for an array of the wrong shape or dtype."""
     _check_shapes(features)
     image = _hdf5_image(features)
-    write_atomically(path, _user_block(image) + image[_BLOCK_BYTES:], check=read_features)
+    return _user_block(image) + image[_BLOCK_BYTES:]
+
+
+def write_image(path: Path, image: bytes) -> None:
+    """Write the bytes of a feature file as `write_features` does."""
+    write_atomically(path, image, check=read_features)
 
 
 def read_features(path: Path) -> VideoFeatures:
@@ -126,7 +140,14 @@ def read_features(path: Path) -> VideoFeatures:
         >>> features.features.shape, features.frame_index.tolist()
         ((3, 1, 512), [8, 24, 36])
     """
-    image = _checked_image(path)
+    if not path.is_file():
+        raise MissingFileError(f"no feature file {path}; extract the video first")
+    return parse_features(path, path.read_bytes())
+
+
+def parse_features(path: Path, image: bytes) -> VideoFeatures:
+    """`read_features` of a file whose bytes are `image`."""
+    _check_image(path, image)
     try:
         with h5py.File(io.BytesIO(image), "r") as file:
             features = VideoFeatures(
@@ -139,7 +160,8 @@ def read_features(path: Path) -> VideoFeatures:
             )
         _check_shapes(features)
     except (KeyError, ValueError, TypeError, AttributeError, OSError, RuntimeError) as error:
-        raise FeatureFileError(f"{path} is not a feature file of schema {SCHEMA_VERSION}: {error}") from error
+        reason = f"is not a feature file of schema {SCHEMA_VERSION}: {error}"
+        raise FeatureFileError(f"{path} {reason}", path) from error
     return features
 
 
@@ -156,7 +178,7 @@ def content_digest(path: Path) -> str:
     with path.open("rb") as file:
         block = file.read(_BLOCK_BYTES)
     if not block.startswith(_MAGIC):
-        raise FeatureFileError(_not_a_feature_file(path))
+        raise FeatureFileError(_not_a_feature_file(path), path)
     return block[len(_MAGIC) :].rstrip(b"\0\n").decode("ascii", "replace")
 
 
@@ -198,15 +220,12 @@ def _not_a_feature_file(path: Path) -> str:
     return f"{path} is not a feature file: its signature is missing; extract the video again"
 
 
-def _checked_image(path: Path) -> bytes:
-    if not path.is_file():
-        raise MissingFileError(f"no feature file {path}; extract the video first")
-    image = path.read_bytes()
+def _check_image(path: Path, image: bytes) -> None:
     if not image.startswith(_MAGIC):
-        raise FeatureFileError(_not_a_feature_file(path))
+        raise FeatureFileError(_not_a_feature_file(path), path)
     if image[:_BLOCK_BYTES] != _user_block(image):
-        raise FeatureFileError(f"{path} is damaged: its checksum does not match; extract the video again")
-    return image
+        reason = "is damaged: its checksum does not match; extract the video again"
+        raise FeatureFileError(f"{path} {reason}", path)
 
 
 def _check_shapes(features: VideoFeatures) -> None:

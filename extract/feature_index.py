@@ -1,0 +1,187 @@
+"""What is known of feature files and of videos without reading them: their digests and metadata.
+
+Everything is taken from the files when it is first asked for, and kept in the folder's digest index.
+"""
+
+import errno
+import hashlib
+import os
+import stat
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from extract.digest_index import SETTLED_NS, DigestIndex
+from extract.errors import MissingFileError
+from extract.source import FileState, KnownDigest, SourceInfo, file_digest, file_state, video_state
+from extract.store import (
+    FeatureFileError,
+    FeatureMeta,
+    VideoFeatures,
+    feature_image,
+    feature_path,
+    parse_features,
+    write_image,
+)
+
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+class FeatureIndex:
+    """The digests and metadata of the files of one feature folder, and the digests of other files.
+
+    Files are read when they are not known in their present state. May be used from several threads.
+    """
+
+    def __init__(self, features_dir: Path) -> None:
+        self._folder = features_dir
+        self._digests = DigestIndex(features_dir)
+
+    # --- any file -------------------------------------------------------------------------------------------
+
+    def digest(self, path: Path) -> str | None:
+        """sha256 of a file's bytes, None if there is no file. Raises OSError if it cannot be read."""
+        status = _status(path)
+        if status is None:
+            return None
+        state = file_state(status)
+        known = self._digests.digest(path, state)
+        if known is not None:
+            return known
+        digest = file_digest(path)
+        self._remember(path, status, state, digest)
+        return digest
+
+    # --- feature files --------------------------------------------------------------------------------------
+
+    def features_digest(self, name: str) -> str | None:
+        """sha256 of the feature file of a video, None if there is none; a damaged one has a digest too."""
+        path = feature_path(self._folder, name)
+        status = _status(path)
+        if status is None:
+            return None
+        known = self._digests.digest(path, file_state(status))
+        if known is not None:
+            return known
+        image = path.read_bytes()
+        with suppress(FeatureFileError):
+            self._learn(path, status, image)
+        return hashlib.sha256(image).hexdigest()
+
+    def read_meta(self, name: str, *, again: bool = False) -> FeatureMeta:
+        """The metadata of the feature file of a video, which was intact when it was last read.
+
+        With `again` it is read now. Raises FileNotFoundError, or FeatureFileError for a damaged file.
+        """
+        path = feature_path(self._folder, name)
+        status = _status(path)
+        if status is None:
+            raise MissingFileError(f"no feature file {path}; extract the video first")
+        known = None if again else self._digests.digest(path, file_state(status))
+        meta = _parse_note(self._digests.note(path, known)) if known is not None else None
+        return meta or self._learn(path, status, path.read_bytes())
+
+    def is_known(self, name: str) -> bool:
+        """True if `features_digest` and `read_meta` need not read the file, or there is none."""
+        path = feature_path(self._folder, name)
+        status = _status(path)
+        return status is None or self._digests.digest(path, file_state(status)) is not None
+
+    def write(self, features: VideoFeatures) -> None:
+        """`write_features` into the folder; the file need not be read again. Raises as that does."""
+        path, image = feature_path(self._folder, features.name), feature_image(features)
+        write_image(path, image)
+        state, digest = file_state(path.stat()), hashlib.sha256(image).hexdigest()
+        self._digests.remember(path, state, digest, features.meta.model_dump_json())
+
+    def forget(self, path: Path) -> None:
+        """Read a file at its next use, because it turned out to be damaged."""
+        self._digests.forget(path)
+
+    def _learn(self, path: Path, status: os.stat_result, image: bytes) -> FeatureMeta:
+        """Record a feature file with these bytes, unless it is damaged (FeatureFileError)."""
+        meta = parse_features(path, image).meta
+        digest = hashlib.sha256(image).hexdigest()
+        self._remember(path, status, file_state(status), digest, meta.model_dump_json())
+        return meta
+
+    # --- videos ---------------------------------------------------------------------------------------------
+
+    def known_digest(self, path: Path) -> KnownDigest | None:
+        """The digest of a video that has the size, modification time and inode of the last reading."""
+        status = _status(path)
+        if status is None:
+            return None
+        state = video_state(status)
+        sha256 = self._digests.digest(path, state)
+        return None if sha256 is None else KnownDigest(state, sha256)
+
+    def recorded_digest(self, path: Path, source: SourceInfo) -> str | None:
+        """sha256 of a video that has features, whose feature file says `source`; None if it must be read.
+
+        The feature file's digest counts for a video that is gone, and for one with its size and time that has
+        no record here.
+        """
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return source.sha256
+        known = self.known_digest(path)
+        if known is not None or self._digests.has(path):
+            return known.sha256 if known is not None else None
+        if (source.size, source.mtime_ns) != (status.st_size, status.st_mtime_ns):
+            return None
+        self._digests.remember(path, video_state(status), source.sha256)
+        return source.sha256
+
+    def read_video(self, path: Path) -> str:
+        """sha256 of a video, which is read. Raises OSError."""
+        status = path.stat()
+        digest = file_digest(path)
+        self._remember(path, status, video_state(status), digest)
+        return digest
+
+    def remember_video(self, path: Path, source: SourceInfo) -> None:
+        """Record the digest of a video that was read elsewhere, unless it has changed since."""
+        status = _status(path)
+        if status is not None and (status.st_size, status.st_mtime_ns) == (source.size, source.mtime_ns):
+            self._remember(path, status, video_state(status), source.sha256)
+
+    # --------------------------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Write what is new to the index file."""
+        self._digests.flush()
+
+    def close(self) -> None:
+        """Write what is new and close the index file."""
+        self._digests.close()
+
+    def _remember(
+        self, path: Path, before: os.stat_result, state: FileState, sha256: str, note: str = ""
+    ) -> None:
+        """Record the digest unless the file was changed since, or just before, it was read."""
+        after = _status(path)
+        unchanged = after is not None and file_state(after) == file_state(before)
+        if unchanged and time.time_ns() - before.st_ctime_ns > SETTLED_NS:
+            self._digests.remember(path, state, sha256, note)
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """The state of a file; None if there is none, or something that is no file."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            return None
+        raise
+    return status if stat.S_ISREG(status.st_mode) else None
+
+
+def _parse_note(note: str) -> FeatureMeta | None:
+    try:
+        return FeatureMeta.model_validate_json(note)
+    except ValidationError:  # of a later version
+        return None
