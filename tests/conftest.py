@@ -23,7 +23,8 @@ os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-")
 atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
 set_environment_defaults()
 configure_logging(debug=False)
-logging.getLogger("flows").propagate = True  # for caplog
+for package in ("flows", "dsanet", "extract"):
+    logging.getLogger(package).propagate = True  # for caplog
 
 # A shell that starts pytest in the background with `&` sets SIGINT to ignored, and child processes inherit
 # it. A Python handler is reset to the default action in them, so that tests can interrupt the commands they

@@ -148,7 +148,7 @@ def _open_files(lists: Sequence[BagList], folder: Path) -> list[BagFile]:
         free = shutil.disk_usage(folder).free - _FREE_BYTES
         if missing <= free:
             return files
-        reason = f"{missing / 1e9:.1f} GB of bags do not fit into the {max(free, 0) / 1e9:.1f} GB"
+        reason = f"the bags need {missing / 1e9:.1f} GB, {max(free, 0) / 1e9:.1f} GB can be used"
     except OSError as error:
         reason = error.strerror or str(error)
     for file in files:

@@ -127,7 +127,7 @@ class Bags:
     def __len__(self) -> int:
         return len(self.listed.video_of_bag)
 
-    def halves(self, bags_B: npt.NDArray[np.int64], *, pinned: bool = False) -> Batch:
+    def half_batch(self, bags_B: npt.NDArray[np.int64], *, pinned: bool = False) -> Batch:
         """A batch in float16 on the CPU; `pinned` memory can be copied to a GPU without waiting."""
         shape = (len(bags_B), self.listed.shape.length, FEATURE_DIM)
         features_BTD = torch.empty(shape, dtype=torch.float16, pin_memory=pinned)

@@ -19,7 +19,7 @@ from extract.config import COMPARED_SETTINGS, PUBLISHED, EncoderFingerprint, Ext
 from extract.errors import InputError
 from extract.store import FeatureMeta, content_digest, read_features
 
-Settings = tuple[tuple[str, object], ...]
+Settings = tuple[tuple[str, str], ...]
 
 
 class FileFacts(NamedTuple):
@@ -162,7 +162,7 @@ def _attributes(file: h5py.h5f.FileID, group: bytes) -> Settings:
     attributes = []
     for i in range(h5py.h5a.get_num_attrs(place)):
         attribute = h5py.h5a.open(place, index=i)
-        value = np.empty((), attribute.dtype)
+        value = np.empty(attribute.shape, attribute.dtype)
         attribute.read(value)
-        attributes.append((attribute.name.decode(), value.item()))
+        attributes.append((attribute.name.decode(), str(value)))
     return tuple(attributes)

@@ -58,9 +58,9 @@ class _Gatherer:
     def gather(self, bags_B: npt.NDArray[np.int64]) -> _Gathered:
         """To be called in any thread."""
         if self._stream is None:
-            return _Gathered(self._bags.halves(bags_B), None)
+            return _Gathered(self._bags.half_batch(bags_B), None)
         with torch.cuda.device(self._device):  # otherwise pinning takes memory on GPU 0 too
-            batch = self._bags.halves(bags_B, pinned=True)
+            batch = self._bags.half_batch(bags_B, pinned=True)
             with torch.cuda.stream(self._stream):
                 return _Gathered(batch.to(self._device), self._stream.record_event())
 

@@ -26,7 +26,7 @@ def set_environment_defaults() -> None:
 
 
 def configure_logging(*, debug: bool) -> None:
-    """Send the log of `flows` to standard error; with `debug` also Prefect's and that of downloads."""
+    """Send the logs of our packages to standard error; with `debug` also Prefect's and that of downloads."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
     os.environ.setdefault("PREFECT_INTERNAL_LOGGING_LEVEL", "DEBUG" if debug else "CRITICAL")
     os.environ.setdefault("HF_HUB_VERBOSITY", "debug" if debug else "error")  # of downloads by open_clip
@@ -34,7 +34,8 @@ def configure_logging(*, debug: bool) -> None:
     logging.raiseExceptions = debug
     if not debug:  # where this matters, `flows.server.home.check_writable` refuses it in one line
         warnings.filterwarnings("ignore", message="Failed to create the Prefect home directory")
-    log = logging.getLogger("flows")
-    log.handlers = [logging.StreamHandler()]
-    log.setLevel(logging.DEBUG if debug else logging.INFO)
-    log.propagate = False  # Prefect installs another handler on the root logger
+    for package in ("flows", "dsanet", "extract"):
+        log = logging.getLogger(package)
+        log.handlers = [logging.StreamHandler()]
+        log.setLevel(logging.DEBUG if debug else logging.INFO)
+        log.propagate = False  # Prefect installs another handler on the root logger

@@ -17,7 +17,7 @@ from tests.dsanet.helpers import CLASSES, ENCODER, write_video
 def whole_batch(listed: BagList) -> Batch:
     """All bags of a list in one batch."""
     bags = Bags(listed, MemoryBags(listed))
-    return bags.halves(np.arange(len(bags)))
+    return bags.half_batch(np.arange(len(bags)))
 
 
 def test_averaging_takes_the_means_between_integer_edges() -> None:

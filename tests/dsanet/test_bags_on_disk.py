@@ -73,7 +73,7 @@ def opened(listed: BagList, folder: Path) -> Iterator[Bags]:
 def same(bags: Bags, bags_B: np.ndarray | None = None) -> bool:
     """True if a batch of these bags, by default of all, is what memory gives; its features are not empty."""
     bags_B = np.arange(len(bags))[::-1].copy() if bags_B is None else bags_B
-    got, expected = bags.halves(bags_B), Bags(bags.listed, KEPT[bags.listed.key]).halves(bags_B)
+    got, expected = bags.half_batch(bags_B), Bags(bags.listed, KEPT[bags.listed.key]).half_batch(bags_B)
     assert expected.features_BTD.count_nonzero() > 0
     assert got.names == expected.names
     return all(torch.equal(a, b) for a, b in zip(got[:3], expected[:3], strict=True))
@@ -164,13 +164,13 @@ def test_what_is_wrong_with_a_feature_file_is_said_in_one_line(listed: BagList, 
         content[-1] ^= 1
         listed.paths[1].write_bytes(content)
         with pytest.raises(FeatureFileError, match=r"v1\.h5 is damaged: its checksum does not match"):
-            bags.halves(np.array([CROPS]))
+            bags.half_batch(np.array([CROPS]))
         listed.paths[1].unlink()
         with pytest.raises(MissingFileError, match=r"no feature file .*v1\.h5; extract"):
-            bags.halves(np.array([CROPS]))
+            bags.half_batch(np.array([CROPS]))
         write_video(listed.paths[1].parent, "v1", np.ones((8, CROPS, 512)))
         with pytest.raises(InputError, match=r"v1\.h5 has changed since the training began"):
-            bags.halves(np.array([CROPS]))
+            bags.half_batch(np.array([CROPS]))
         assert same(bags, np.array([0, 2 * CROPS]))
 
 
@@ -182,7 +182,7 @@ def test_without_room_for_the_bags_every_epoch_reads_the_feature_files(
         assert same(bags)
         assert same(bags)
     assert list((tmp_path / "draft").iterdir()) == []
-    assert "of bags do not fit into the 0.0 GB" in caplog.text
+    assert "GB, 0.0 GB can be used; every epoch reads the feature files instead" in caplog.text
 
 
 def test_a_disk_that_is_full_later_ends_the_storing_and_not_the_training(
