@@ -107,7 +107,18 @@ def checks(device: str) -> list[Check]:
             ),
             Check("detector", [SPEED, "--device", "cpu", "--batch", "1", "--repeats", "1"]),
         ]
-    pytest = ["-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "-o", "filterwarnings=default"]
+    pytest = [
+        "-m",
+        "pytest",
+        "-q",
+        "-rs",
+        "-m",
+        "gpu",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        "filterwarnings=default",
+    ]
     return [
         Check("tests", [*pytest, *gpu_tests()]),
         Check("extraction", [RATES, "--device", device, "--frames", "3200", "--clips", "16"]),

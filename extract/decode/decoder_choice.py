@@ -27,16 +27,13 @@ def choose_decoder(info: VideoInfo, choice: Choice) -> tuple[Decoder, str]:
     VideoError if the package of `choice` is not installed, or decord can't read this video correctly; where
     torchcodec can't, PyAV reads it.
     """
+    require_decoder(choice)
     if choice == "decord":
         if refusal := _decord_refusal(info):
             raise VideoError(f"decord was requested, but {refusal}; use decoder auto or pyav")
         return "decord", "asked for"
     refusal = ""
     if choice == "torchcodec" or choice == "nvdec":
-        if find_spec("torchcodec") is None:
-            raise VideoError(
-                f"{choice} was requested, but torchcodec is not installed; use decoder auto or pyav"
-            )
         refusal = torchcodec_refusal(info)
         if not refusal:
             return choice, "asked for"
@@ -46,13 +43,18 @@ def choose_decoder(info: VideoInfo, choice: Choice) -> tuple[Decoder, str]:
     return "pyav-sparse", f"{refusal}{info.codec} with unique timestamps and known entry points"
 
 
+def require_decoder(choice: Choice) -> None:
+    """Raise VideoError, an InputError, if the package of the decoder that was asked for is not installed."""
+    package = {"decord": "decord", "torchcodec": "torchcodec", "nvdec": "torchcodec"}.get(choice)
+    if package and find_spec(package) is None:
+        raise VideoError(f"{choice} was requested, but {package} is not installed; use decoder auto or pyav")
+
+
 def _decord_refusal(info: VideoInfo) -> str:
-    """Reason why decord is missing, wrong or uses too much memory on this video, or an empty string.
+    """Reason why decord is wrong or uses too much memory on this video, or an empty string.
 
     The faults of decord 0.6; decord2 3.4, of the same import name, has them too, and fails on some H.265.
     """
-    if find_spec("decord") is None:
-        return "decord is not installed"
     if info.full_decode_reason:
         return f"decord returns wrong frames ({info.full_decode_reason})"
     if not info.eight_bit:

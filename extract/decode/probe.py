@@ -59,6 +59,8 @@ class VideoInfo:
     eight_bit: bool
     mirrored: bool
     """True if the display matrix mirrors the picture, besides rotating it."""
+    time_base: float
+    """Seconds per tick of a timestamp."""
     timeline: Timeline = field(repr=False)
     packets: PacketTable = field(repr=False)
     full_decode_reason: str = ""
@@ -154,6 +156,7 @@ def probe(path: Path, tick: Tick = lambda: None) -> VideoInfo:
             height=first.width if transposed else first.height,
             eight_bit=max(component.bits for component in first.format.components) == 8,
             mirrored=mirrored,
+            time_base=clock.time_base,
             timeline=timeline,
             packets=table,
             full_decode_reason=full_decode_reason,

@@ -42,45 +42,47 @@ def decode_with_torchcodec(
 ) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
     """Frames by number, in ascending order; `device` is `cpu`, or a CUDA device for NVDEC.
 
-    Raises VideoError if torchcodec can't be loaded, fails, or would decode on the CPU instead of the card.
+    Raises VideoError if torchcodec can't be loaded, fails, returns a frame of another time, or if it would
+    decode on the CPU instead of the card.
     """
+    order = np.argsort(info.packets.pts)
+    time_s = info.packets.pts[order] * info.time_base
+    ordered = sorted(set(indices))
+    batch_size = max(1, _BATCH_BYTES // (3 * info.width * info.height))
     try:
-        decoder = _open(info, device)
-        ordered = sorted(set(indices))
-        batch_size = max(1, _BATCH_BYTES // (3 * info.width * info.height))
+        decoder = _open(info, device, _frame_mappings(info.packets, order))
         for start in range(0, len(ordered), batch_size):
             batch = ordered[start : start + batch_size]
             tick()
-            pictures_NHWC = decoder.get_frames_at(batch).data.cpu().numpy()
+            frames = decoder.get_frames_at(batch)
+            pictures_NHWC = frames.data.cpu().numpy()
             if device != "cpu" and decoder.cpu_fallback:
                 raise VideoError(f"the card does not decode {info.codec} of this kind")
             if pictures_NHWC.shape[1:] != (info.height, info.width, 3):
                 raise VideoError(f"torchcodec returns pictures of shape {pictures_NHWC.shape[1:]}")
+            if (np.abs(frames.pts_seconds.cpu().numpy() - time_s[batch]) > info.time_base / 2).any():
+                raise VideoError("torchcodec returns frames of another time")
             yield from zip(batch, pictures_NHWC, strict=True)
-    except (ImportError, OSError, RuntimeError, IndexError, ValueError) as error:
-        if isinstance(error, VideoError):
-            raise
+    except VideoError:
+        raise
+    except Exception as error:  # PyAV reads on after errors of any kind
         raise VideoError(f"torchcodec fails: {short_reason(error)}") from error
 
 
-def _open(info: VideoInfo, device: str) -> Any:
+def _open(info: VideoInfo, device: str, frame_mappings: str) -> Any:
     from torchcodec.decoders import VideoDecoder  # here, and in decoder processes only: it imports torch
 
-    decoder = VideoDecoder(
+    return VideoDecoder(
         str(info.path.absolute()),
         dimension_order="NHWC",
         num_ffmpeg_threads=1,
         device=device,
-        custom_frame_mappings=_frame_mappings(info.packets),
+        custom_frame_mappings=frame_mappings,
     )
-    if len(decoder) != info.n_frames:
-        raise VideoError(f"torchcodec sees {len(decoder)} frames, the stream holds {info.n_frames}")
-    return decoder
 
 
-def _frame_mappings(packets: PacketTable) -> str:
+def _frame_mappings(packets: PacketTable, order: npt.NDArray[np.intp]) -> str:
     """The frames in presentation order, as torchcodec reads them from JSON; entry points are key frames."""
-    order = np.argsort(packets.pts)
     usual = usual_step(packets.pts)
     columns = (packets.pts[order].tolist(), packets.duration[order].tolist(), packets.entry[order].tolist())
     return json.dumps(

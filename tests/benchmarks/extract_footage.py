@@ -1,4 +1,4 @@
-"""Synthetic footage for the extraction benchmarks: CCTV-like clips of 320 × 240 pixels."""
+"""Synthetic footage for the extraction benchmarks: CCTV-like clips."""
 
 import sys
 from functools import cache, partial
@@ -35,12 +35,19 @@ def cctv_like(number: int, width: int, height: int, noise: int = CALM) -> np.nda
     return picture
 
 
-def make_footage(folder: Path, clips: int, frames: int, key_every: int = 12, noise: int = CALM) -> list[Path]:
+def make_footage(
+    folder: Path,
+    clips: int,
+    frames: int,
+    key_every: int = 12,
+    noise: int = CALM,
+    size: tuple[int, int] = (320, 240),
+) -> list[Path]:
     """H.264 clips with a key frame every `key_every` frames; all are copies of the first."""
     options = {"preset": "fast", "g": str(key_every)}
     folder.mkdir(exist_ok=True)
     picture = partial(cctv_like, noise=noise)
-    first = make_clip(folder / "0.mp4", frames, size=(320, 240), options=options, picture=picture)
+    first = make_clip(folder / "0.mp4", frames, size=size, options=options, picture=picture)
     copies = [folder / f"{index}.mp4" for index in range(1, clips)]
     for copy in copies:
         copy.write_bytes(first.read_bytes())

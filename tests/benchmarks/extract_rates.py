@@ -1,7 +1,7 @@
 """Images per second of the encoder alone and of a whole extraction, and their ratio.
 
     python tests/benchmarks/extract_rates.py [--device auto] [--frames 320] [--clips 2] [--crops 1 10]
-        [--rounds 2]
+        [--rounds 2] [--size 1920x1080] [--key-every 250] [--decoder nvdec]
 
 Both are measured alternately; the fastest round of each counts. The encoder's rate is compared with the
 measured rate of matrix products on the device (ViT-B/16: 35.1 GFLOP per image). Weights are random, which
@@ -54,13 +54,13 @@ def encoder_rate(encoder: Encoder) -> float:
     return len(images) / seconds(lambda: encoder.embed(images), encoder.device)
 
 
-def end_to_end_rate(encoder: Encoder, paths: list[Path], crops: int, frames: int) -> float:
+def end_to_end_rate(
+    encoder: Encoder, paths: list[Path], crops: int, frames: int, runtime: ExtractRuntime
+) -> float:
     images = len(paths) * -(-frames // 16) * crops
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as out:
-        extract_videos(
-            records_of(*paths), Path(out), ExtractConfig(crops=crops), ExtractRuntime(), encoder=encoder
-        )
+        extract_videos(records_of(*paths), Path(out), ExtractConfig(crops=crops), runtime, encoder=encoder)
     return images / (time.perf_counter() - start)
 
 
@@ -74,15 +74,23 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=2)
     parser.add_argument("--crops", type=int, nargs="+", default=[1, 10])
     parser.add_argument("--rounds", type=int, default=2, help="runs of each; the fastest counts")
+    parser.add_argument("--size", default="320x240", help="width and height of the pictures")
+    parser.add_argument("--key-every", type=int, default=12, help="frames from key frame to key frame")
+    parser.add_argument("--decoder", default="auto", help="auto, decord, torchcodec or nvdec")
     options = parser.parse_args()
+    width, height = (int(number) for number in options.size.split("x"))
+    runtime = ExtractRuntime(device=options.device, decoder=options.decoder)
     encoder = load_encoder("random", options.device, options.precision)
     with tempfile.TemporaryDirectory() as folder:
-        paths = make_footage(Path(folder), options.clips, options.frames)
+        paths = make_footage(
+            Path(folder), options.clips, options.frames, options.key_every, size=(width, height)
+        )
         alone, rates = 0.0, dict.fromkeys(options.crops, 0.0)
         for _ in range(options.rounds):
             for crops in options.crops:
                 alone = max(alone, encoder_rate(encoder))
-                rates[crops] = max(rates[crops], end_to_end_rate(encoder, paths, crops, options.frames))
+                rate = end_to_end_rate(encoder, paths, crops, options.frames, runtime)
+                rates[crops] = max(rates[crops], rate)
     peak = matrix_gflops(encoder)
     share = alone * GFLOP_PER_IMAGE / peak
     print(f"{encoder.device} {encoder.fingerprint.precision}: matrix rate {peak:,.0f} GFLOP/s")

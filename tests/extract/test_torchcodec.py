@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from extract.config import ExtractConfig, ExtractRuntime
 from extract.decode import decoder_choice
 from extract.decode.decoder_choice import choose_decoder
 from extract.decode.decoders import decode_all
@@ -13,8 +14,10 @@ from extract.decode.packets import VideoError
 from extract.decode.probe import probe
 from extract.decode.reader import FrameReader
 from extract.decode.torchcodec_decoder import torchcodec_refusal
+from extract.engine import extract_videos
+from extract.errors import InputError
 from tests.extract.clip_kinds import DERIVED, make_derived, make_kind
-from tests.extract.numbered_clips import numbered_picture, numbers_in
+from tests.extract.numbered_clips import NumberEncoder, numbered_picture, numbers_in, records_of
 
 FRAMES = 120
 WANTED = [0, 1, 7, 23, 24, 25, 26, 47, 72, 73, 100, FRAMES - 2, FRAMES - 1]
@@ -107,6 +110,18 @@ def test_a_decoder_that_is_not_installed_is_refused(tmp_path: Path, monkeypatch:
     for choice in ("torchcodec", "nvdec"):
         with pytest.raises(VideoError, match=f"{choice} was requested, but torchcodec is not installed; use"):
             choose_decoder(info, choice)
+
+
+def test_an_extraction_is_refused_before_its_first_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure would be remembered for each of the videos."""
+    records = records_of(make_kind("h264 with B-frames", tmp_path, 40))
+    monkeypatch.setattr(decoder_choice, "find_spec", lambda name: None)
+    runtime = ExtractRuntime(decoder="nvdec")
+    with pytest.raises(InputError, match="torchcodec is not installed"):
+        extract_videos(records, tmp_path / "out", ExtractConfig(), runtime, encoder=NumberEncoder())
+    assert not list((tmp_path / "out").glob("*.csv"))
 
 
 def test_where_torchcodec_fails_pyav_reads_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
