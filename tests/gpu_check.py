@@ -107,20 +107,10 @@ def checks(device: str) -> list[Check]:
             ),
             Check("detector", [SPEED, "--device", "cpu", "--batch", "1", "--repeats", "1"]),
         ]
-    pytest = [
-        "-m",
-        "pytest",
-        "-q",
-        "-rs",
-        "-m",
-        "gpu",
-        "-p",
-        "no:cacheprovider",
-        "-o",
-        "filterwarnings=default",
-    ]
+    pytest = ["-m", "pytest", "-q", "-rs", "-m", "gpu"]
+    settings = ["-p", "no:cacheprovider", "-o", "filterwarnings=default"]
     return [
-        Check("tests", [*pytest, *gpu_tests()]),
+        Check("tests", [*pytest, *settings, *gpu_tests()]),
         Check("extraction", [RATES, "--device", device, "--frames", "3200", "--clips", "16"]),
         Check("detector", [SPEED, "--device", device, "--batch", "32", "--repeats", "2"]),
     ]
