@@ -1,0 +1,178 @@
+"""Every detector in bfloat16 and with `torch.compile` against float32: training step, inference, scores.
+
+    python tests/benchmarks/detector_precision.py [--device cpu] [--batch 4] [--repeats 3] [--threads 2]
+        [--detectors dsanet vadclip] [--compile]
+
+Models have their source's sizes for UCF-Crime and random weights. A training step is `train_step()` on
+`--batch` bags a side, half of them full and half of other lengths in each repeat; inference is a batch of 8
+windows with a last one of another length. bf16 is autocast, as `train.precision=bf16` does it. The ways take
+turns, repeat by repeat; a figure is the median of the repeats, a ratio the median of their ratios to float32:
+of wall time on a GPU, of the process's time on a CPU, which other programs change less (least with
+`--threads 1`). `warm-up` is the wall time that the first three calls of the compiled model take beyond those
+of the other: it is compiled for the first lengths, and again for all when they differ.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import dsanet.detectors.base
+from dsanet.detectors.base import Detector
+from dsanet.detectors.config import InferConfig, TextConfig
+from dsanet.detectors.registry import DETECTORS, build_detector, detector_preset
+from dsanet.training.bags import Batch
+from dsanet.training.loop import train_step
+from dsanet.training.optim import build_optimizers
+from tests.dsanet.helpers import padded_bags, random_clip
+
+WARM_UP = 3
+WINDOWS = 8
+Run = Callable[[list[int]], object]
+
+
+def build(detector: str, device: str) -> Detector:
+    model = detector_preset(detector, "ucf-crime").model
+    text = {"clip_weights": "random"} if isinstance(model, TextConfig) else {}
+    torch.manual_seed(0)
+    return build_detector(model.model_copy(update=text)).to(device)
+
+
+def training(net: Detector, precision: str) -> Run:
+    """A training step on bags of the given lengths."""
+    config = detector_preset(net.config.detector, "ucf-crime").train
+    config = config.model_copy(update={"precision": precision, "lr": 1e-6})
+    optimizers, classes = build_optimizers(net, config, 100), len(net.config.classes)
+
+    def step(lengths: list[int]) -> object:
+        features_BTD, lengths_B = padded_bags(lengths, net.config.bag_length)
+        labels_BC = torch.eye(classes)[[0, 1] * (len(lengths) // 2)]
+        return train_step(
+            net, Batch(features_BTD, lengths_B, labels_BC, ("",) * len(lengths)), optimizers, config, 0
+        )
+
+    return step
+
+
+def inference(net: Detector, precision: str) -> Run:
+    """Scores of windows of the given lengths."""
+    net.eval()
+    with torch.inference_mode():
+        text_CD = net.text_embeddings()
+
+    @torch.inference_mode()
+    def score(lengths: list[int]) -> dict[str, Tensor]:
+        features_BTD, lengths_B = padded_bags(lengths, net.config.window_rows)
+        device = next(net.parameters()).device
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            output = net(features_BTD.to(device), lengths_B, text_CD)
+        arrays = net.scores(output, lengths_B, InferConfig())
+        return {name: array.float().cpu() for name, array in arrays.items()}
+
+    return score
+
+
+def lengths_of(repeat: int, bags: int, longest: int, segmented: bool) -> list[int]:
+    """Full bags and bags of other lengths in turns, others in each repeat."""
+    if segmented:
+        return [longest] * bags
+    others = np.random.default_rng(repeat).integers(1, longest + 1, bags)
+    return [longest if i % 4 < 2 else int(others[i]) for i in range(bags)]
+
+
+def seconds(run: Run, lengths: list[int], device: str, clock: Callable[[], float]) -> float:
+    started = clock()
+    run(lengths)
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    return clock() - started
+
+
+def measure(
+    ways: dict[str, Run], lengths: Callable[[int], list[int]], repeats: int, device: str
+) -> list[str]:
+    """Table cells: time in float32, and the ratio of every other way."""
+    warm_up = {
+        name: sum(seconds(run, lengths(i), device, time.perf_counter) for i in range(WARM_UP))
+        for name, run in ways.items()
+    }
+    clock = time.perf_counter if device.startswith("cuda") else time.process_time
+    times = np.array(
+        [
+            [seconds(run, lengths(i), device, clock) for run in ways.values()]
+            for i in range(WARM_UP, WARM_UP + repeats)
+        ]
+    )
+    fp32, *ratios = np.median(times[:, :1] / times, axis=0)
+    assert fp32 == 1
+    cells = [f"{np.median(times[:, 0]) * 1000:.1f} ms", *(f"{ratio:.2f}×" for ratio in ratios)]
+    if "compiled" in ways:
+        cells[-1] += f", warm-up {warm_up['compiled'] - warm_up['fp32']:.0f} s"
+    return cells
+
+
+def ways_of(
+    detector: str, device: str, make: Callable[[Detector, str], Run], compiled: bool
+) -> dict[str, Run]:
+    ways = {precision: make(build(detector, device), precision) for precision in ("fp32", "bf16")}
+    if compiled:
+        net = build(detector, device)
+        net.compile()
+        ways["compiled"] = make(net, "fp32")
+    return ways
+
+
+def row(detector: str, options: argparse.Namespace) -> list[str]:
+    model = detector_preset(detector, "ucf-crime").model
+    bags, windows = (
+        2 * options.batch,
+        lambda i: [model.window_rows] * (WINDOWS - 1) + [1 + 37 * i % model.window_rows],
+    )
+    train_ways = ways_of(detector, options.device, training, options.compile)
+    cells = measure(
+        train_ways,
+        lambda i: lengths_of(i, bags, model.bag_length, model.segmented),
+        options.repeats,
+        options.device,
+    )
+    ways = ways_of(detector, options.device, inference, options.compile)
+    cells += measure(ways, windows, options.repeats, options.device)
+    exact, rounded = ways["fp32"](windows(0)), ways["bf16"](windows(0))
+    valid_T = slice(0, model.window_rows)
+    return [*cells, f"{max((exact[n][0, valid_T] - rounded[n][0, valid_T]).abs().max() for n in exact):.4f}"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch", type=int, default=4, help="bags a side")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--detectors", nargs="+", default=list(DETECTORS), choices=list(DETECTORS))
+    parser.add_argument("--compile", action="store_true", help="also with torch.compile, which takes minutes")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    clip = cache(lambda: random_clip())
+    dsanet.detectors.base.build_clip = lambda weights: (deepcopy(clip()), "random")
+    compiled = [", compiled"] * options.compile
+    parts = [part + way for part in ("training step", "inference") for way in (", fp32", ", bf16", *compiled)]
+    print(f"{options.device}, {2 * options.batch} bags, {WINDOWS} windows, {options.threads} threads")
+    print(f"| | {' | '.join(parts)} | largest difference of a score in bf16 |")
+    print("|---" * (len(parts) + 2) + "|")
+    for detector in options.detectors:
+        print(f"| {detector} | {' | '.join(row(detector, options))} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
