@@ -6,8 +6,8 @@ A failed video waits until its file or the settings that decide about it change,
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
@@ -64,6 +64,16 @@ def waiting_failures(
         and _is_waiting(failure, at)
         and not feature_path(features_dir, record.name).exists()
     }
+
+
+def end_wait(features_dir: Path, names: Collection[str]) -> list[Failure]:
+    """Let the next run try these videos, where they have failed; returns their failures."""
+    failures = read_failures(features_dir)
+    chosen = [failure for failure in failures if failure.name in names]
+    if chosen:
+        due = {failure.name: replace(failure, next_at=failure.tried_at) for failure in chosen}
+        write_failures(features_dir, [due.get(failure.name, failure) for failure in failures])
+    return chosen
 
 
 class FailureLog:

@@ -91,22 +91,32 @@ def library_recheck(
     out: ExistingOut = DEFAULT_WORKSPACE,
 ) -> None:
     """Try videos again that could not be read, at once; the next run takes those that can be read now."""
+    from extract.failures import read_failures
+    from extract.remembered import end_wait
     from flows.cli.tables import print_failure, print_line
     from flows.library.problems import grouped_by_reason, recheck
     from flows.library.records import VideoIndex
+    from flows.workspace.workspace import Workspace
+
+    features = Workspace(out).features
 
     with _open_library(out) as opened:
         if videos:
             index = VideoIndex(opened.videos())
             chosen = [index.find(one) for one in videos]
+            names = {video.name for video in chosen}
         else:
             chosen = [problem.video for problem in opened.problems()]
+            names = {failure.name for failure in read_failures(features)}
         result = recheck(opened, chosen)
+    waiting = end_wait(features, names)
     for group in grouped_by_reason((video.name, reason) for video, reason in result.unreadable):
         print_failure("failed", f"{group.reason}: {group.shown}")
     if result.missing:
         print_failure("missing", shortened([str(video.path) for video in result.missing]))
     counts = (len(result.readable), len(result.unreadable), len(result.missing))
+    if waiting:
+        print_line(f"{len(waiting)} videos whose extraction failed are tried by the next run")
     print_line("{} videos can be read, {} cannot, {} are missing".format(*counts))
 
 

@@ -88,7 +88,7 @@ def feature_drift(training_VD: Array, new_VD: Array, config: DriftConfig) -> Dri
     """Compare the mean features of videos, (V, D). None without two training videos and a new one."""
     if len(training_VD) < 2 or not len(new_VD):
         return None
-    neighbours = NearestNeighbors(metric="cosine").fit(training_VD)
+    neighbours = NearestNeighbors(n_neighbors=1, metric="cosine").fit(training_VD)
     training_V = _distances_to_others(neighbours, training_VD)
     new_V = neighbours.kneighbors(new_VD[_sample(len(new_VD))], 1)[0][:, 0]
     # "greater": the training videos' cumulative distribution lies above, their distances are smaller.

@@ -127,6 +127,9 @@ def test_only_footage_of_another_place_is_a_feature_drift() -> None:
     assert "cosine distance" in histograms
     assert "threshold, ± 0.3" in curves
     assert feature_drift(training, training[:0], config) is None
+    few = feature_drift(training[:2], training[2:3], config)
+    assert few is not None
+    assert few.training_V[0] == pytest.approx(few.training_V[1])  # each is the other's only neighbour
 
 
 def test_of_very_many_videos_a_sample_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:

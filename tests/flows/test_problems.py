@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from extract.failures import Failure, write_failures
+from extract.failures import Failure, read_failures, write_failures
 from extract.retry_times import next_try
 from flows.demo.footage import ClipPlan, write_clip
 from flows.library import database, prober
@@ -149,6 +149,16 @@ def test_problems_lists_and_recheck_tries_again(
     assert out.endswith("2 videos could not be read\n")
     assert "a frame is damaged" in out
     assert "next run" in out
+    waiting = Failure(
+        "camera", inbox / "camera.mp4", "a frame is damaged", 3, 9, 9, 2, now(), now() + timedelta(9)
+    )
+    write_failures(root / "features", [waiting])
+    assert f"{waiting.next_at:%Y-%m-%d %H:%M}" in dsanet("library", "problems", "--out", root)[1]
+    assert "1 more; --most prints more" in dsanet("library", "problems", "--most", 1, "--out", root)[1]
+    code, out, _ = dsanet("library", "recheck", "camera", "--out", root)
+    assert "1 videos whose extraction failed are tried by the next run" in out
+    (due_now,) = read_failures(root / "features")
+    assert (due_now.attempts, due_now.next_at) == (2, due_now.tried_at)
     assert dsanet("library", "recheck", "broken", "--out", root)[1].endswith("1 cannot, 0 are missing\n")
     code, _, err = dsanet("library", "recheck", "nowhere", "--out", root)
     assert (code, "no video 'nowhere' in the library" in err) == (2, True)
