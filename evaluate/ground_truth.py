@@ -10,6 +10,7 @@ from evaluate.annotations import AnnotationFile, Segment, VideoTruth, describe_s
 from extract.display import shortened
 from extract.errors import InputError
 from extract.labels import NORMAL
+from extract.tables import path_resolver
 
 SIMILARITY = 0.6
 """Least similarity of two stems (0 to 1, difflib's ratio) for one to be named as the nearest of the other."""
@@ -46,14 +47,17 @@ def match_annotations(
     """
     if annotations is None:
         return GroundTruth([_truth(video, None, None) for video in videos], [])
-    by_path = {video.path.resolve(): video for video in (*manifest, *videos)}
+    resolve = path_resolver()
+    paths = [resolve(video.path) for video in videos]
     truths = []
-    for video in videos:
-        path = video.path.resolve()
+    for path, video in zip(paths, videos, strict=True):
         found, frames = annotations.segments.get(path), annotations.frames.get(path)
         if (found or frames) and NORMAL in video.labels:
             raise InputError(f"{annotations.path}, {_contradiction(video, annotations)}")
         truths.append(_truth(video, found, frames))
+    by_path = dict(zip(paths, videos, strict=True))
+    if not by_path.keys() >= annotations.first_rows.keys():  # the others are not looked at without need
+        by_path = {resolve(video.path): video for video in (*manifest, *videos)}
     notes = (*_merged(annotations, by_path), *_unmatched(annotations, by_path))
     return GroundTruth(truths, [f"{annotations.path.name}: {note}" for note in notes])
 

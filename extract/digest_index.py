@@ -70,7 +70,7 @@ class DigestIndex:
     def __del__(self) -> None:
         self._disconnect()
 
-    def digest(self, path: Path, state: FileState) -> str | None:
+    def digest(self, path: Path | str, state: FileState) -> str | None:
         """The recorded sha256 of a file that still has this state."""
         key = self._key(path)
         with self._lock:
@@ -82,7 +82,7 @@ class DigestIndex:
             return None
         return str(row[4].hex())
 
-    def has(self, path: Path) -> bool:
+    def has(self, path: Path | str) -> bool:
         """True if the file is recorded, in whatever state."""
         key = self._key(path)
         with self._lock:
@@ -90,7 +90,7 @@ class DigestIndex:
                 return self._pending[key] is not None
             return self._query(lambda connection: connection.execute(_FIND, (key,)).fetchone()) is not None
 
-    def note(self, path: Path, sha256: str) -> str:
+    def note(self, path: Path | str, sha256: str) -> str:
         """The text that was recorded with this content of the file, empty if there is none."""
         key = self._key(path)
         with self._lock:
@@ -100,15 +100,15 @@ class DigestIndex:
             row = self._query(lambda connection: connection.execute(_FIND_NOTE, (key,)).fetchone())
         return str(row[0]) if row is not None and row[1] == _checksum(key, row[0], sha256) else ""
 
-    def remember(self, path: Path, state: FileState, sha256: str, note: str = "") -> None:
+    def remember(self, path: Path | str, state: FileState, sha256: str, note: str = "") -> None:
         """Record the digest of a file in this state, and a text about its content."""
         self._put(path, _Entry(state, sha256, note))
 
-    def forget(self, path: Path) -> None:
+    def forget(self, path: Path | str) -> None:
         """Remove what is recorded of a file: the next use reads it."""
         self._put(path, None)
 
-    def _put(self, path: Path, entry: _Entry | None) -> None:
+    def _put(self, path: Path | str, entry: _Entry | None) -> None:
         with self._lock:
             self._pending[self._key(path)] = entry
             old = time.monotonic() - self._flushed > _PENDING_S
@@ -119,7 +119,8 @@ class DigestIndex:
         """Write the pending rows; where that is impossible they stay in memory."""
         with self._lock:
             self._flushed = time.monotonic()
-            if self._pending and self._query(self._write, create=True):
+            written = self._query(self._write, create=True) if self._pending else None
+            if written:
                 self._pending.clear()
             self._kept = len(self._pending)
 
@@ -193,8 +194,10 @@ class DigestIndex:
             self._connection.close()
         self._connection = None
 
-    def _key(self, path: Path) -> bytes:
-        key = os.fsencode(path.absolute())
+    def _key(self, path: Path | str) -> bytes:
+        key = os.fsencode(path)
+        if not key.startswith(b"/"):
+            key = os.fsencode(Path(path).absolute())
         return key.removeprefix(self._base)
 
 

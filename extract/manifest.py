@@ -11,7 +11,7 @@ from extract.atomic import write_atomically
 from extract.display import encodable, printable
 from extract.errors import InputError, MissingFileError
 from extract.labels import NORMAL, XD_VIOLENCE_CODES
-from extract.tables import Row, listed_path, read_lines, read_table
+from extract.tables import Row, listed_path, path_resolver, read_lines, read_table
 
 SPLITS = ("train", "val", "test", "audit")
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
@@ -28,6 +28,14 @@ class VideoRecord:
     """Lower-case class names; (`normal`,) for a video without anomalies."""
     split: str
     """`train`, `val`, `test` or `audit`; retraining reports figures on `audit`, and nothing else uses it."""
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of the video file; 0 if it can't be read, which the decoder reports."""
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0
 
 
 @dataclass(frozen=True)
@@ -166,8 +174,9 @@ def _parse_row(row: Row, base: Path) -> VideoRecord:
 
 def _refuse_duplicates(rows: Sequence[Row], records: Sequence[VideoRecord]) -> None:
     seen: dict[object, int] = {}
+    resolve = path_resolver()
     for row, record in zip(rows, records, strict=True):
-        for key in (record.name, record.path.resolve()):
+        for key in (record.name, resolve(record.path)):
             if key in seen:
                 raise InputError(
                     f"{row.where}: {key} is already in line {seen[key]}; "

@@ -1,32 +1,56 @@
-"""Reuse of finished feature files, decided from the files alone, and the lock of a feature folder."""
+"""Reuse of finished feature files, decided from their content, and the lock of a feature folder."""
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from extract.atomic import PART_SUFFIX
 from extract.config import EncoderFingerprint, ExtractConfig, ExtractRuntime
 from extract.errors import InputError
+from extract.feature_index import FeatureIndex
 from extract.manifest import VideoRecord
-from extract.source import SourceInfo, file_digest
-from extract.store import IMPORTED, FeatureFileError, FeatureMeta, feature_path, read_features
+from extract.source import SourceInfo
+from extract.store import IMPORTED, FeatureFileError, FeatureMeta
+
+_GROUP = 64
+"""Videos that one task of a thread checks: a task costs more than the check of a video that is known."""
+
+
+def are_up_to_date(
+    records: Sequence[VideoRecord],
+    index: FeatureIndex,
+    config: ExtractConfig,
+    fingerprint: EncoderFingerprint,
+    runtime: ExtractRuntime,
+) -> list[bool]:
+    """`is_up_to_date` of every video. Files are read by several threads."""
+
+    def check(record: VideoRecord) -> bool:
+        return is_up_to_date(record, index, config, fingerprint, runtime)
+
+    with ThreadPoolExecutor() as pool:
+        groups = (records[start : start + _GROUP] for start in range(0, len(records), _GROUP))
+        checked = pool.map(lambda group: [check(record) for record in group], groups)
+        return [done for group in checked for done in group]
 
 
 def is_up_to_date(
     record: VideoRecord,
-    features_dir: Path,
+    index: FeatureIndex,
     config: ExtractConfig,
     fingerprint: EncoderFingerprint,
     runtime: ExtractRuntime,
 ) -> bool:
     """True if an intact feature file was made from this video, by this encoder, with this config.
 
-    The video need not exist any more: its features are then all that is left of it. A file with only the
-    snippets before a damaged place counts only with `runtime.partial`.
+    The file is read if the index does not know it in its present state, or with `runtime.verify`. The video
+    need not exist any more: its features are then all that is left of it. A file with only the snippets
+    before a damaged place counts only with `runtime.partial`.
     """
     try:
-        meta = read_features(feature_path(features_dir, record.name)).meta
+        meta = index.read_meta(record.name, again=runtime.verify)
     except (OSError, FeatureFileError):  # missing, unreadable or damaged: extracted again
         return False
     if _is_imported(meta, record):
@@ -35,7 +59,7 @@ def is_up_to_date(
         return False
     if meta.source.damage and not runtime.partial:
         return False
-    return _is_unchanged(record.path, meta.source, verify=runtime.verify)
+    return _is_unchanged(record.path, meta.source, index, verify=runtime.verify)
 
 
 def _same_encoder(
@@ -46,31 +70,28 @@ def _same_encoder(
     return same_precision and made_by.same_features_as(fingerprint)
 
 
-def is_imported(record: VideoRecord, features_dir: Path) -> bool:
+def is_imported(record: VideoRecord, index: FeatureIndex) -> bool:
     """True if the features were imported and there is no video that others could be extracted from."""
     try:
-        meta = read_features(feature_path(features_dir, record.name)).meta
+        return _is_imported(index.read_meta(record.name), record)
     except (OSError, FeatureFileError):
         return False
-    return _is_imported(meta, record)
 
 
 def _is_imported(meta: FeatureMeta, record: VideoRecord) -> bool:
     return meta.decoder == IMPORTED and not record.path.exists()
 
 
-def _is_unchanged(video: Path, source: SourceInfo, *, verify: bool) -> bool:
-    """True if the video has the recorded size and mtime or, for another mtime or with `verify`, digest.
+def _is_unchanged(video: Path, source: SourceInfo, index: FeatureIndex, *, verify: bool) -> bool:
+    """True if the video has the recorded digest; it is read if the digest is not known, or with `verify`.
 
     True for a video that is gone, too: there is nothing to compare with, and nothing to extract again.
     """
     try:
-        status = video.stat()
-        if status.st_size != source.size:
+        if video.stat().st_size != source.size:
             return False
-        if status.st_mtime_ns == source.mtime_ns and not verify:
-            return True
-        return file_digest(video) == source.sha256
+        known = None if verify else index.recorded_digest(video, source)
+        return (known or index.read_video(video)) == source.sha256
     except FileNotFoundError:
         return True
     except OSError:
@@ -78,8 +99,10 @@ def _is_unchanged(video: Path, source: SourceInfo, *, verify: bool) -> bool:
 
 
 @contextmanager
-def locked_feature_folder(features_dir: Path) -> Iterator[None]:
+def locked_feature_folder(features_dir: Path) -> Iterator[int]:
     """Create and lock the folder for one extraction; remove temporary files that a killed run left.
+
+    Yields the lock's descriptor: processes that inherit it hold the lock too, until they end.
 
     Raises ValueError if the folder is not writable or another extraction holds the lock.
     """
@@ -97,4 +120,4 @@ def locked_feature_folder(features_dir: Path) -> Iterator[None]:
             ) from error
         for part in features_dir.glob(f".*{PART_SUFFIX}"):
             part.unlink()
-        yield
+        yield lock.fileno()

@@ -11,8 +11,9 @@ Standard library only, so that every package can use it (`evaluate` included).
 import codecs
 import csv
 import io
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +77,21 @@ def listed_path(folder: Path, text: str) -> Path:
     """A path that a table names, relative to `folder`; `\\` counts as `/` where no file has that name."""
     path = folder / text
     return path if "\\" not in text or path.exists() else folder / text.replace("\\", "/")
+
+
+def path_resolver() -> Callable[[Path], Path]:
+    """A function like `Path.resolve` for many files in few folders: each folder is resolved once."""
+    folders: dict[str, str] = {}
+
+    def resolve(path: Path) -> Path:
+        folder, name = os.path.split(path)
+        if name in ("", "..") or path.is_symlink():
+            return path.resolve()
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        return Path(folders[folder], name)
+
+    return resolve
 
 
 def read_lines(path: Path) -> list[tuple[str, str]]:

@@ -26,9 +26,8 @@ from prefect.artifacts import (
 from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 
-from dsanet.checkpoint import CURVES_FILE
+from dsanet.checkpoint_info import CURVES_FILE
 from evaluate.report.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Metrics, missing_notes
-from evaluate.report.png import training_picture
 from extract.display import MOST_NAMES, printable
 from extract.failures import Failure, read_failures
 from flows.pipeline.background import sent_in_background
@@ -117,6 +116,8 @@ def markdown_text(text: str) -> str:
 @_if_possible
 def publish_curves(run: Run) -> None:
     """Image `curves`: the loss terms and validation figures of the training."""
+    from evaluate.report.png import training_picture
+
     picture = base64.b64encode(training_picture(run.workspace.model / CURVES_FILE)).decode()
     create_image_artifact(f"data:image/png;base64,{picture}", key="curves", description="Training curves")
 

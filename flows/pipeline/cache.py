@@ -2,7 +2,8 @@
 
 The key of a stage is a digest of its inputs: file contents (never paths or times), settings and code version.
 Cache records are files in the workspace, `.cache/KEY`. A record is used only while the output files still
-have the digest that it holds; if a file was deleted, truncated or edited, the stage runs again.
+have the digest that it holds; if a file was deleted, truncated or edited, the stage runs again. Where the
+digest of an input is found by the work itself, the record is written after it.
 """
 
 import errno
@@ -10,14 +11,16 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from prefect import Task
-from prefect.cache_policies import CacheKeyFnPolicy
+from prefect.cache_policies import NO_CACHE, CacheKeyFnPolicy
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.results import ResultStore
 from prefect.tasks import exponential_backoff
 
 from extract.config import StrictModel
+from extract.store import FeatureFileError
 from flows.workspace.run import Run, digest_of
 
 log = logging.getLogger(__name__)
@@ -55,7 +58,10 @@ class Stage:
     version: int
     """To be raised when a code change alters the output for the same inputs."""
     inputs: Callable[[Run], Any]
-    """Returns the values that determine the output, as JSON-able values or pydantic models."""
+    """Returns the values that determine the output, as JSON-able values or pydantic models.
+
+    None while they are not known; the work then finds them.
+    """
     work: Callable[[Run], str]
     """Writes the output files; returns a summary for the log."""
     output_digest: Callable[[Run], str | None]
@@ -68,12 +74,24 @@ class Stage:
 
         Raises whatever `inputs` and `work` raise.
         """
+        try:
+            return self._run(run, refresh)
+        except FeatureFileError as error:
+            if error.path is not None:
+                run.index.forget(error.path)  # so that the next extraction replaces it
+            raise
+        finally:
+            run.index.flush()
+
+    def _run(self, run: Run, refresh: bool) -> StageResult:
         began = time.monotonic()
         key = self.cache_key(run)
         state = self._task(run, key, refresh)(return_state=True)
         result = _result_of(state, run)
+        if key is None and result.digest is not None:
+            self._store(run, state)
         if state.name == "Cached" and (result.digest is None or result.digest != self.output_digest(run)):
-            log.info("%s: output files are missing or changed; running the stage again", self.name)
+            log.info("%s: its output is incomplete or has changed; running the stage again", self.name)
             state = self._task(run, key, True)(return_state=True)
             result = _result_of(state, run)
         duration = "Cached" if state.name == "Cached" else f"{time.monotonic() - began:.1f} s"
@@ -81,11 +99,22 @@ class Stage:
         self.publish(run)
         return result
 
-    def cache_key(self, run: Run) -> str:
-        """Name, code version and digest of the inputs: `train-v1-cdc43b74c1b23d621f5912f9f6c7393f`."""
-        return f"{self.name}-v{self.version}-{digest_of(self.inputs(run))[:32]}"
+    def cache_key(self, run: Run) -> str | None:
+        """Name, code version and digest of the inputs: `train-v1-cdc43b74c1b23d621f5912f9f6c7393f`.
 
-    def _task(self, run: Run, key: str, refresh: bool) -> Task[[], Record]:
+        None while the inputs are not known.
+        """
+        inputs = self.inputs(run)
+        return None if inputs is None else f"{self.name}-v{self.version}-{digest_of(inputs)[:32]}"
+
+    def _store(self, run: Run, state: State[Record]) -> None:
+        """Write the record of work whose inputs were not known before."""
+        key = self.cache_key(run)
+        if key is not None:
+            store = cast(ResultStore, ResultStore().update_for_task(self._task(run, key, False)))
+            store.write(state.result(), key=key)
+
+    def _task(self, run: Run, key: str | None, refresh: bool) -> Task[[], Record]:
         limits = run.config.stages
 
         def stage() -> Record:
@@ -95,10 +124,10 @@ class Stage:
         return Task(
             stage,
             name=self.name,
-            cache_policy=CacheKeyFnPolicy(cache_key_fn=lambda context, parameters: key),
+            cache_policy=NO_CACHE if key is None else CacheKeyFnPolicy(cache_key_fn=lambda *_: key),
             result_storage=run.workspace.cache,
             refresh_cache=refresh,
-            persist_result=True,
+            persist_result=key is not None,
             result_serializer="json",
             retries=limits.retries,
             retry_delay_seconds=exponential_backoff(limits.retry_delay_s),

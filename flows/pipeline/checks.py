@@ -10,7 +10,6 @@ import logging
 from evaluate.annotations import VideoTruth
 from extract.errors import InputError
 from extract.manifest import VideoRecord
-from extract.store import feature_path, read_meta
 from flows.pipeline.stages.evaluate import ground_truth
 from flows.pipeline.stages.train import check_detector
 from flows.workspace.config import PipelineConfig
@@ -36,10 +35,9 @@ def check_run(run: Run) -> None:
 
 def check_frames(run: Run) -> None:
     """Raise InputError if an annotation lies outside its video, as its feature file counts frames."""
-    features = run.workspace.features
     for truth in _test_truths(run, run.having_features("test")):
         if truth.segments or truth.frames:
-            truth.frame_labels(read_meta(feature_path(features, truth.name)).source.n_frames)
+            truth.frame_labels(run.index.read_meta(truth.name).source.n_frames)
 
 
 def warn_of_unlearned_classes(run: Run) -> None:

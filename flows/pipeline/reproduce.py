@@ -17,10 +17,11 @@ from dsanet.checkpoint import INFO_FILE, import_weights
 from dsanet.detectors.config import TextConfig
 from dsanet.released_features import ImportedFeatures
 from dsanet.released_weights import FORMATS
-from evaluate.report.metrics_file import METRICS_FILE, read_metrics
-from extract.clip import require_weights
+from evaluate.report.files import METRICS_FILE
+from evaluate.report.metrics_file import read_metrics
 from extract.display import shortened
 from extract.errors import InputError, MissingFileError
+from extract.weights import require_weights
 from flows.pipeline.published_selection import PublishedSelection
 from flows.pipeline.stages import EVALUATE, INFER, TRAIN
 from flows.pipeline.stages.train import check_detector, train_detector
@@ -204,7 +205,9 @@ def _trained(run: Run, name: str) -> Run:
     """Train; returns the run of the checkpoint that is selected on the test set."""
     figure: Literal["auc", "ap"] = "auc" if name == "ucf-crime" else "ap"
     selected = _sub_run(run, SELECTED)
-    selection = PublishedSelection(run, selected.workspace.model, figure, TRAIN.cache_key(run))
+    key = TRAIN.cache_key(run)
+    assert key is not None, "the features of the training are read"
+    selection = PublishedSelection(run, selected.workspace.model, figure, key)
     if selection.best is None:
         # A finished training would not be repeated, and nothing could be selected.
         (run.workspace.model / INFO_FILE).unlink(missing_ok=True)

@@ -9,7 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
-from dsanet.checkpoint import WEIGHTS_FILE, CheckpointError, read_info
+from dsanet.checkpoint_info import WEIGHTS_FILE, CheckpointError, read_info
 from extract.display import printable
 from extract.errors import InputError, MissingFileError
 from flows.workspace.model_registry import MODEL_FOLDER, REPORT_FOLDER, Registry

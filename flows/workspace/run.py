@@ -2,27 +2,26 @@
 
 import hashlib
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from pydantic import BaseModel
 
+from extract.digest_index import SETTLED_NS
 from extract.errors import InputError, MissingFileError
 from extract.failures import failures_path, read_failures
+from extract.feature_index import FeatureIndex
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord, read_manifest
-from extract.source import file_digest
-from extract.store import FeatureFileError, feature_path, read_meta
+from extract.source import FileState, file_state
+from extract.store import FeatureFileError, feature_path
 from flows.workspace.config import PipelineConfig
 from flows.workspace.workspace import Workspace, WorkspaceInputs
-
-SETTLED_NS = 100_000_000
-"""Age of a file's last change from which its digest is remembered: a younger file can change again within the
-same tick of the file system's clock."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,9 @@ class Run:
     """Replaces the videos of the manifest."""
     start_from: Path | None = None
     """Checkpoint folder whose weights initialise the training; None: new weights."""
-    _digests: dict[tuple[int, ...], str] = field(default_factory=dict, repr=False, compare=False)
+    retry: bool = False
+    """Try failed videos now, also those that have not changed."""
+    _indexes: dict[Path, FeatureIndex] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def load(cls, root: Path) -> "Run":
@@ -60,23 +61,19 @@ class Run:
         """
         if self.videos is not None:
             return list(self.videos)
-        return read_manifest(self.inputs.manifest, needs_no_file=lambda record: True)
+        return list(_manifest_records(self.inputs.manifest))
+
+    @property
+    def index(self) -> FeatureIndex:
+        """The digests of all files that the run uses, kept with the feature files."""
+        features = self.workspace.features
+        if features not in self._indexes:
+            self._indexes[features] = FeatureIndex(features)
+        return self._indexes[features]
 
     def digest(self, path: Path) -> str | None:
-        """sha256 of a file's bytes, None if there is no file.
-
-        Remembered as long as inode, size and times stay the same: several stages use the same feature files.
-        """
-        if not path.is_file():
-            return None
-        now = path.stat()
-        file = (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
-        if file in self._digests:
-            return self._digests[file]
-        digest = file_digest(path)
-        if time.time_ns() - now.st_ctime_ns > SETTLED_NS:
-            self._digests[file] = digest
-        return digest
+        """sha256 of a file's bytes, None if there is no file. Only a new or changed file is read."""
+        return self.index.digest(path)
 
     def check(self) -> None:
         """Raises InputError if the videos are not enough for training or for evaluation."""
@@ -88,16 +85,18 @@ class Run:
 
         Only the extraction needs the files, and only of videos without features.
         """
-        if self.videos is None:
+        if self.videos is None and not all(record.path.is_file() for record in self.without_features()):
             read_manifest(self.inputs.manifest, needs_no_file=self._has_features)
 
     def without_features(self) -> list[VideoRecord]:
         """The videos that have no feature file; after extraction, those that could not be decoded."""
-        return [record for record in self.records if not self._has_features(record)]
+        present = self._feature_files()
+        return [record for record in self.records if f"{record.name}.h5" not in present]
 
     def having_features(self, *splits: str) -> list[VideoRecord]:
         """The videos of these splits that have a feature file. Raises FileNotFoundError if none has."""
-        found = [record for record in self.records if record.split in splits and self._has_features(record)]
+        present = self._feature_files()
+        found = [r for r in self.records if r.split in splits and f"{r.name}.h5" in present]
         if not found:
             raise MissingFileError(self._why_no_features(splits))
         return found
@@ -117,8 +116,32 @@ class Run:
             f"run `dsanet extract --out {self.workspace.root}` first"
         )
 
+    def _feature_files(self) -> set[str]:
+        """Names of the files in the folder of features: for many videos, faster than asking for each."""
+        try:
+            with os.scandir(self.workspace.features) as entries:
+                return {entry.name for entry in entries if entry.is_file()}
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
+
     def _has_features(self, record: VideoRecord) -> bool:
         return feature_path(self.workspace.features, record.name).is_file()
+
+
+def _manifest_records(manifest: Path) -> Sequence[VideoRecord]:
+    """The videos of a manifest, also those whose file is gone; read once as long as the file is unchanged."""
+    try:
+        status = manifest.stat()
+    except OSError:
+        return read_manifest(manifest, needs_no_file=lambda record: True)
+    if time.time_ns() - status.st_ctime_ns <= SETTLED_NS:
+        return read_manifest(manifest, needs_no_file=lambda record: True)
+    return _unchanged_records(manifest, file_state(status))
+
+
+@lru_cache(maxsize=1)
+def _unchanged_records(manifest: Path, state: FileState) -> Sequence[VideoRecord]:
+    return tuple(read_manifest(manifest, needs_no_file=lambda record: True))
 
 
 def check_trainable(records: Sequence[VideoRecord]) -> None:
@@ -158,21 +181,19 @@ def unlearned_classes_note(records: Sequence[VideoRecord]) -> str | None:
     )
 
 
-def recorded_digest(video: VideoRecord, features_dir: Path) -> str | None:
-    """sha256 of a video as its feature file records it; None without one or if size or mtime have changed.
+def recorded_digest(video: VideoRecord, index: FeatureIndex) -> str | None:
+    """sha256 of a video as the index or its feature file records it; None if it must be read.
 
-    The digest of a video that is gone is the recorded one.
+    The digest of a video that is gone is the one in its feature file.
     """
+    known = index.known_digest(video.path)
+    if known is not None:
+        return known.sha256
     try:
-        source = read_meta(feature_path(features_dir, video.name)).source
+        source = index.read_meta(video.name).source
     except (FileNotFoundError, FeatureFileError):
         return None
-    try:
-        status = video.path.stat()
-    except FileNotFoundError:
-        return source.sha256
-    unchanged = (source.size, source.mtime_ns) == (status.st_size, status.st_mtime_ns)
-    return source.sha256 if unchanged else None
+    return index.recorded_digest(video.path, source)
 
 
 def digest_of(*values: object) -> str:

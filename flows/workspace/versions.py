@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from dsanet.checkpoint import INFO_FILE, complete_save, read_info
+from dsanet.checkpoint_info import INFO_FILE, complete_save, read_info
 from extract.atomic import write_atomically
 from extract.config import StrictModel
 from extract.manifest import VideoRecord

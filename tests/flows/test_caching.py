@@ -178,7 +178,12 @@ def test_without_changes_no_stage_does_its_work(finished: Workspace, monkeypatch
     def forbidden(*args: object, **kwargs: object) -> None:
         raise AssertionError("a cached stage did its work")
 
-    for work in ("extract.extract_videos", "train.train", "infer.infer", "evaluate.evaluate_scores"):
-        monkeypatch.setattr(f"flows.pipeline.stages.{work}", forbidden)
+    for work in (
+        "extract.engine.extract_videos",
+        "dsanet.training.train.train",
+        "dsanet.inference.infer",
+        "evaluate.evaluation.evaluate_scores",
+    ):
+        monkeypatch.setattr(work, forbidden)
     results = extract_train_eval(finished.root)
     assert [result.stage for result in results] == ALL.split()

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from extract import feature_index
+from extract.digest_index import SETTLED_NS
 from extract.errors import MissingFileError
 from extract.failures import Failure, write_failures
 from extract.source import file_digest
-from flows.workspace import run as run_module
 from flows.workspace.inputs import configure_workspace
-from flows.workspace.run import SETTLED_NS, Run
+from flows.workspace.run import Run
 from tests.flows.tiny import tiny_footage
 
 
@@ -41,7 +42,7 @@ def test_a_file_is_read_once_until_it_changes(
     change: Callable[[Path], None], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[Path] = []
-    monkeypatch.setattr(run_module, "file_digest", lambda path: read.append(path) or file_digest(path))
+    monkeypatch.setattr(feature_index, "file_digest", lambda path: read.append(path) or file_digest(path))
     path = tmp_path / "file"
     path.write_bytes(b"content" * 100)
     time.sleep(1.5e-9 * SETTLED_NS)

@@ -2,16 +2,15 @@
 
 from collections.abc import Iterable
 
-from dsanet.checkpoint import INFO_FILE, weights_file
+from dsanet.checkpoint_info import INFO_FILE, weights_file
 from evaluate.scores import score_path
 from extract.manifest import VideoRecord
-from extract.store import feature_path
 from flows.workspace.run import Run, digest_of
 
 
 def feature_digests(run: Run, records: Iterable[VideoRecord]) -> dict[str, str | None]:
     """sha256 of the feature file of each video, by name; None for a missing file."""
-    return {r.name: run.digest(feature_path(run.workspace.features, r.name)) for r in records}
+    return {r.name: run.index.features_digest(r.name) for r in records}
 
 
 def features_digest(run: Run) -> str:

@@ -6,21 +6,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dsanet.checkpoint import CURVES_FILE, read_info
+from dsanet.checkpoint_info import CURVES_FILE, read_info
 from evaluate.annotations import VideoTruth, read_annotation_file
-from evaluate.evaluation import evaluate_scores
 from evaluate.ground_truth import GroundTruth, match_annotations
-from evaluate.report.metrics_file import METRICS_FILE
-from evaluate.report.page import MAX_CARDS
-from evaluate.report.video_table import TABLE_FILE
-from evaluate.report.write import PAGE_FILE, write_report
+from evaluate.report.files import MAX_CARDS, METRICS_FILE, PAGE_FILE, TABLE_FILE
 from extract.display import shortened
 from extract.manifest import VideoRecord
 from extract.store import feature_path, read_features
 from flows.pipeline.artifacts import publish_metrics
 from flows.pipeline.cache import Stage
 from flows.pipeline.stages.digests import features_digest, model_digest, scores_digest
-from flows.pipeline.thumbnails import thumbnails
 from flows.workspace.imported_scores import PROVENANCE, ImportRecord, import_record
 from flows.workspace.run import Run, check_testable, digest_of, unlearned_classes_note
 
@@ -78,6 +73,10 @@ def _notes(run: Run) -> list[str]:
 
 
 def _work(run: Run) -> str:
+    from evaluate.evaluation import evaluate_scores
+    from evaluate.report.write import write_report
+    from flows.pipeline.thumbnails import thumbnails
+
     workspace = run.workspace
     evaluation = evaluate_scores(workspace.scores, read_truths(run), run.config.evaluate)
     with thumbnails(run.records, run.config.runtime.timeout_s) as thumbnail:

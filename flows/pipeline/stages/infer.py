@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from dsanet.checkpoint import read_info
-from dsanet.inference import infer
+from dsanet.checkpoint_info import read_info
 from extract.errors import InputError
 from extract.manifest import VideoRecord
 from flows.pipeline.cache import Stage
@@ -33,6 +32,8 @@ def _check_classes(records: Iterable[VideoRecord], model: Path) -> None:
 
 
 def _work(run: Run) -> str:
+    from dsanet.inference import infer
+
     workspace, config = run.workspace, run.config
     names = [record.name for record in run.having_features("test")]
     with computing(run, "infer", "videos") as report:

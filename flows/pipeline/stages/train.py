@@ -1,25 +1,26 @@
 """Stage `train`: features and video-level labels → the checkpoint model/."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from dsanet.checkpoint import WEIGHTS_FILE
-from dsanet.detectors.base import Detector
+from dsanet.checkpoint_info import WEIGHTS_FILE
 from dsanet.detectors.config import DetectorConfig, TextConfig, fit_classes
-from dsanet.layers.clip_text import tokenize
-from dsanet.training.loop import TrainProgress
-from dsanet.training.train import train
-from extract.clip import require_weights
+from dsanet.layers.text_length import surely_fits
 from extract.errors import InputError
 from extract.manifest import VideoRecord
+from extract.weights import require_weights
 from flows.pipeline.artifacts import publish_curves
 from flows.pipeline.cache import Stage
 from flows.pipeline.progress import Report
 from flows.pipeline.stages.device import computing
 from flows.pipeline.stages.digests import feature_digests, model_digest
 from flows.workspace.run import Run, check_trainable
+
+if TYPE_CHECKING:
+    from dsanet.detectors.base import Detector
+    from dsanet.training.loop import TrainProgress
 
 
 def _inputs(run: Run) -> Any:
@@ -51,8 +52,15 @@ def check_detector(run: Run) -> DetectorConfig:
         ) from None
     if isinstance(model, TextConfig):
         require_weights(model.clip_weights)
-        tokenize(model.encoded_texts, model.learned_tokens)
+        _check_lengths(model)
     return model
+
+
+def _check_lengths(model: TextConfig) -> None:
+    if not all(surely_fits(text, model.learned_tokens) for text in model.encoded_texts):
+        from dsanet.layers.clip_text import tokenize
+
+        tokenize(model.encoded_texts, model.learned_tokens)
 
 
 def _records(run: Run) -> list[VideoRecord]:
@@ -63,8 +71,10 @@ def _records(run: Run) -> list[VideoRecord]:
     return records
 
 
-def train_detector(run: Run, on_epoch: Callable[[int, Detector], None] | None = None) -> str:
+def train_detector(run: Run, on_epoch: "Callable[[int, Detector], None] | None" = None) -> str:
     """The work of the stage; `on_epoch` is that of `dsanet.train`."""
+    from dsanet.training.train import train
+
     records, config = _records(run), run.config
     with computing(run, "train", "steps") as report:
         train(
@@ -83,7 +93,7 @@ def train_detector(run: Run, on_epoch: Callable[[int, Detector], None] | None = 
     return f"{sum(r.split == 'train' for r in records)} videos, {amount}"
 
 
-def _report_training(report: Report, progress: TrainProgress) -> None:
+def _report_training(report: Report, progress: "TrainProgress") -> None:
     note = f"epoch {progress.epoch}/{progress.epochs}, loss {progress.losses['total']:.3f}"
     report(progress.step, progress.steps, note)
 
