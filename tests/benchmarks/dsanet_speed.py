@@ -84,14 +84,14 @@ def rewrite_of(model: DSANet, device: str) -> Reference:
 
 def training_step(who: str, device: str, lengths: list[int]) -> Callable[[], object]:
     model = build(who, device)
-    features, lengths_B = (x.to(device) for x in padded_bags(lengths, model.config.bag_length))
-    classes = len(model.config.classes)
-    labels = torch.eye(classes, device=device)[[i % classes for i in range(len(lengths))]]
+    features, lengths_B = padded_bags(lengths, model.config.bag_length)
+    features, classes = features.to(device), len(model.config.classes)
+    labels = torch.eye(classes)[[i % classes for i in range(len(lengths))]]
     if who != "rewrite":
         batch = Batch(features, lengths_B, labels, ("",) * len(lengths))
         optimizers = build_optimizers(model, TRAIN, steps_per_epoch=100)
         return lambda: train_step(model, batch, optimizers, TRAIN, 0)
-    reference = rewrite_of(model, device)
+    reference, labels = rewrite_of(model, device), labels.to(device)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=TRAIN.lr)
 
     def step() -> None:
@@ -105,7 +105,8 @@ def training_step(who: str, device: str, lengths: list[int]) -> Callable[[], obj
 
 def inference(who: str, device: str, lengths: list[int]) -> Callable[[], object]:
     model = build(who, device)
-    features, lengths_B = (x.to(device) for x in padded_bags(lengths, model.config.bag_length))
+    features, lengths_B = padded_bags(lengths, model.config.bag_length)
+    features = features.to(device)
     model.eval()
     with torch.inference_mode():
         text_CD = model.text_embeddings()  # both know the text: neither trains now
@@ -139,20 +140,20 @@ def serve(who: str, case: str, fill: str, device: str, videos: int) -> None:
     random_clip.cache_clear()
     # The peak so far, of building, is forgotten.
     Path("/proc/self/clear_refs").write_text("5")
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats(device)
     for _ in sys.stdin:
         wall, cpu = time.perf_counter(), time.process_time()
         run()
-        if device == "cuda":
-            torch.cuda.synchronize()
+        if device != "cpu":
+            torch.cuda.synchronize(device)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         print(json.dumps([wall, cpu, peak_memory(device)]), flush=True)
 
 
 def peak_memory(device: str) -> float:
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated(device) / 2**20
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert peak
     return int(peak[1]) / 2**10
@@ -198,7 +199,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--batch", type=int, default=8, help="bags a side")
     parser.add_argument("--repeats", type=int, default=3)

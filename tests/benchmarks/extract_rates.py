@@ -5,7 +5,7 @@
 
 Both are measured alternately; the fastest round of each counts. The encoder's rate is compared with the
 measured rate of matrix products on the device (ViT-B/16: 35.1 GFLOP per image). Weights are random, which
-does not affect the speed.
+does not affect the speed. Prints a Markdown table.
 """
 
 import argparse
@@ -93,10 +93,14 @@ def main() -> None:
                 rates[crops] = max(rates[crops], rate)
     peak = matrix_gflops(encoder)
     share = alone * GFLOP_PER_IMAGE / peak
-    print(f"{encoder.device} {encoder.fingerprint.precision}: matrix rate {peak:,.0f} GFLOP/s")
-    print(f"encoder alone  {alone:9.1f} images/s, {share:.2f} of the matrix rate")
+    kind = f"{options.size}, key frame every {options.key_every}, decoder {options.decoder}"
+    print(f"| extraction, {kind} | images/s | of the encoder alone | of the rate of matrix products |")
+    print("|---|---|---|---|")
+    precision = f"{encoder.fingerprint.precision}, batch {encoder.batch_size}"
+    print(f"| encoder alone, {precision} | {alone:,.1f} | | {share:.2f} of {peak:,.0f} GFLOP/s |")
     for crops, rate in rates.items():
-        print(f"{crops:2} crops       {rate:9.1f} images/s, {rate / alone:.2f} of the encoder alone")
+        ratio = rate / alone
+        print(f"| {crops} crop{'s' * (crops > 1)} | {rate:,.1f} | {ratio:.2f} | {ratio * share:.2f} |")
 
 
 if __name__ == "__main__":
