@@ -106,7 +106,8 @@ class DigestIndex:
 
     def forget(self, path: Path | str) -> None:
         """Remove what is recorded of a file: the next use reads it."""
-        self._put(path, None)
+        if self.has(path):
+            self._put(path, None)
 
     def _put(self, path: Path | str, entry: _Entry | None) -> None:
         with self._lock:

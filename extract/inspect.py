@@ -1,11 +1,14 @@
 """Summaries of the feature files of a folder, with the result of their integrity check."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from extract.display import MOST_NAMES
 from extract.errors import MissingFileError
+from extract.feature_index import FeatureIndex
 from extract.store import FeatureFileError, FeatureMeta, read_features
 
 
@@ -25,9 +28,31 @@ def summarise_features(features_dir: Path) -> list[FeatureSummary]:
 
     Raises FileNotFoundError if the folder does not exist.
     """
+    return [_summary(path) for path in _feature_files(features_dir)]
+
+
+def verify_features(
+    features_dir: Path, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[int, list[str]]:
+    """Read every feature file of a folder: the number of files, and what is wrong with each damaged one.
+
+    The next extraction replaces the damaged ones. `on_progress` is called with the files read and of all.
+    Raises FileNotFoundError if the folder does not exist.
+    """
+    files, problems = _feature_files(features_dir), []
+    with closing(FeatureIndex(features_dir)) as index, ThreadPoolExecutor() as pool:
+        for done, (path, problem) in enumerate(zip(files, pool.map(_problem, files), strict=True), start=1):
+            if problem:
+                problems.append(problem)
+                index.forget(path)
+            on_progress(done, len(files))
+    return len(files), problems
+
+
+def _feature_files(features_dir: Path) -> list[Path]:
     if not features_dir.is_dir():
         raise MissingFileError(f"no folder {features_dir}; extract features into it first")
-    return [_summary(path) for path in sorted(features_dir.glob("*.h5"))]
+    return sorted(features_dir.glob("*.h5"))
 
 
 def timing_lines(timing: Mapping[str, str]) -> list[str]:
@@ -39,6 +64,10 @@ def timing_lines(timing: Mapping[str, str]) -> list[str]:
     rest = len(lines) - MOST_NAMES
     more = [f"{rest:,} more recordings are irregular; their feature files say how"] if rest > 0 else []
     return lines[:MOST_NAMES] + more
+
+
+def _problem(path: Path) -> str:
+    return _summary(path).problem
 
 
 def _summary(path: Path) -> FeatureSummary:

@@ -26,14 +26,18 @@ def features_show(folder: FeatureFolder) -> None:
 
 @features.command("verify", epilog="Example: dsanet features verify ws/features")
 def features_verify(folder: FeatureFolder) -> None:
-    """Verify the checksum of every feature file; exit with code 1 if one is damaged."""
-    from extract.inspect import summarise_features
+    """Verify the checksum of every feature file; exit with code 1 if one is damaged.
 
-    found = summarise_features(_feature_folder(folder))
-    damaged = [one for one in found if one.problem]
-    for one in damaged:
-        print(f"damaged  {one.problem}")
-    print(f"{len(found)} feature files, {len(damaged)} damaged")
+    The next extraction makes the damaged ones again.
+    """
+    from extract.inspect import verify_features
+    from flows.pipeline.progress import stage_progress
+
+    with stage_progress("verify", "files") as report:
+        files, damaged = verify_features(_feature_folder(folder), lambda done, total: report(done, total, ""))
+    for problem in damaged:
+        print(f"damaged  {problem}")
+    print(f"{files} feature files, {len(damaged)} damaged")
     raise typer.Exit(1 if damaged else 0)
 
 

@@ -44,6 +44,7 @@ def _work(run: Run) -> str:
     from extract.engine import extract_videos
 
     read_changed_videos(run)
+    run.index.flush()  # for the extraction, which opens the index itself
     devices = selected_devices(run.config.runtime)
     with computing(run, "extract", "snippets", devices) as report:
         result = extract_videos(
