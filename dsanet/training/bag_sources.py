@@ -34,6 +34,8 @@ _FREE_BYTES = 1 << 30
 _MOST_PROCESSES = 15
 _THREADS = 4
 """Reads of the bag file at the same time."""
+_VIDEOS_A_TASK = 8
+"""Read by one thread, because a task takes as long to start as a small bag to read."""
 
 
 @contextmanager
@@ -94,10 +96,14 @@ class DiskBags:
             rows_of_video.setdefault(video, []).append(row)
         lengths_B = np.zeros(len(bags_B), np.int64)
 
-        def fill_video(video: int, rows: list[int]) -> None:
-            lengths_B[rows] = self._fill_video(video, bags_B[rows].tolist(), [out_BTD[row] for row in rows])
+        def fill_videos(videos: list[int]) -> None:
+            for video in videos:
+                rows = rows_of_video[video]
+                lengths_B[rows] = self._fill_video(video, bags_B[rows].tolist(), [out_BTD[i] for i in rows])
 
-        list(self._threads.map(fill_video, rows_of_video.keys(), rows_of_video.values()))
+        videos = list(rows_of_video)
+        tasks = [videos[i : i + _VIDEOS_A_TASK] for i in range(0, len(videos), _VIDEOS_A_TASK)]
+        list(self._threads.map(fill_videos, tasks))
         return lengths_B
 
     def _fill_video(self, video: int, bags: list[int], outs: list[npt.NDArray[np.float16]]) -> list[int]:

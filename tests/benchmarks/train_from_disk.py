@@ -4,16 +4,16 @@
     python tests/benchmarks/train_from_disk.py --detector mil-ranking --files 100 --links 1000 --no-memory
 
 Makes feature files of random numbers, then trains a few steps on them: from memory; from disk as in the first
-epoch, in which feature files are read and their bags stored; and once more from the bag file, as in all later
-epochs. The batches are the same, and the losses are compared bit by bit. Each training is a process of its
-own, and the three take turns. A figure is the best repeat: the mean time of the steps after the first one, and
-the seconds from the call of `train` to the end of the first step, model included. Peak memory is that of the
-training's process (VmHWM: pages of files that it maps count) plus that of the processes that read for it
-(Linux only).
+epoch, in which feature files are read and their bags stored; and once more from the bag file, as in all
+later epochs. The batches are the same, and the losses are compared bit by bit. Each training is a process of
+its own, and the three take turns. A figure is the best repeat: the mean time of the steps after the first
+one, their CPU time with that of the processes that read, which other programs change less, and the seconds
+from the call of `train` to the end of the first step, model included. Peak memory is that of the training's
+process (VmHWM: pages of files that it maps count) plus that of the processes that read for it (Linux only).
 
 With `--links 1000` every file stands under 1000 names, so that 100 files of 2.6 MB stand for 100,000 videos
-with 256 GB of features: names, headers, order and bag file are as large as with real ones, the bytes read come
-from the page cache, and only the bags of the steps that run are stored.
+with 256 GB of features: names, headers, order and bag file are as large as with real ones, the bytes read
+come from the page cache, and only the bags of the steps that run are stored.
 """
 
 import argparse
@@ -76,13 +76,15 @@ def measure(arguments: argparse.Namespace) -> None:
         for i in range(arguments.files)
         for link in range(arguments.links)
     ]
-    times, losses, readers = [time.perf_counter()], [], 0
+    times, cpu, losses, readers = [time.perf_counter()], [], [], 0
 
     def on_progress(progress: TrainProgress) -> None:
         nonlocal readers
+        children = psutil.Process().children()
         times.append(time.perf_counter())
+        cpu.append(sum(sum(process.cpu_times()[:2]) for process in [psutil.Process(), *children]))
         losses.append(progress.losses)
-        readers = max(readers, sum(child.memory_info().rss for child in psutil.Process().children()))
+        readers = max(readers, sum(child.memory_info().rss for child in children))
         if progress.step == arguments.steps:
             raise EnoughError
 
@@ -94,7 +96,8 @@ def measure(arguments: argparse.Namespace) -> None:
         )  # fmt: skip
     except EnoughError:
         steps = np.diff(times)
-        print(json.dumps([float(steps[1:].mean()), float(steps[0]), peak() / 1e6, readers / 1e6, losses]))
+        figures = [float(steps[1:].mean()), float(np.diff(cpu).mean()), float(steps[0])]
+        print(json.dumps([*figures, peak() / 1e6, readers / 1e6, losses]))
 
 
 def peak() -> int:
@@ -142,19 +145,20 @@ def main() -> None:
         for _ in range(arguments.repeats):
             for kind in kinds:
                 runs[kind].append(measured(arguments, kind))
-    same = all(run[4] == runs[FIRST][0][4] for kind in kinds for run in runs[kind])
+    same = all(run[-1] == runs[FIRST][0][-1] for kind in kinds for run in runs[kind])
     videos = arguments.files * arguments.links
     gigabytes = videos * arguments.crops * arguments.snippets * 1024 / 1e9
     print(f"{arguments.detector}, {arguments.batch} + {arguments.batch} bags, {arguments.steps} steps")
     print(f"{videos} videos with {arguments.crops} crops, {gigabytes:.1f} GB of features")
     print(f"losses of all trainings {'equal' if same else 'DIFFER'}\n")
-    print("| bags from | step | against memory | first step after | peak memory |\n|---|---|---|---|---|")
+    print("| bags from | step | against memory | CPU time | first step after | peak memory |")
+    print("|---|---|---|---|---|---|")
     base = min(run[0] for run in runs[kinds[0]])
     for kind in kinds:
-        step, first, process, readers = (min(run[i] for run in runs[kind]) for i in range(4))
+        step, cpu, first, process, readers = (min(run[i] for run in runs[kind]) for i in range(5))
         ratio = f"{step / base:.2f}" if kinds[0] == MEMORY else "–"
         print(
-            f"| {kind} | {step * 1e3:.0f} ms | {ratio} | {first:.1f} s | "
+            f"| {kind} | {step:.2f} s | {ratio} | {cpu:.2f} s | {first:.1f} s | "
             f"{process / 1e3:.2f} GB + {readers / 1e3:.2f} GB |"
         )
 

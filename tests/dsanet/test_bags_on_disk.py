@@ -240,6 +240,29 @@ def test_batches_are_read_a_little_ahead_and_an_error_comes_at_its_batch(
     assert not [thread.name for thread in threading.enumerate() if "read-ahead" in thread.name]
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["cuda", "cuda:1"])
+def test_batches_that_are_copied_ahead_to_a_gpu_are_those_on_the_cpu(
+    name: str, listed: BagList, tmp_path: Path
+) -> None:
+    if (torch.device(name).index or 0) >= torch.cuda.device_count():
+        pytest.skip(f"this machine has no {name}")
+    device = torch.empty(0, device=name).device
+    random = np.random.default_rng(0)
+    order = [random.permutation(len(SNIPPETS) * CROPS) for _ in range(20)]
+    work = torch.randn(2048, 2048, device=device)
+    with opened(listed, tmp_path) as bags:
+        sums = []
+        for batch in read_ahead(bags, order, device):
+            assert (batch.features_BTD.device, batch.lengths_B.device) == (device, CPU)
+            for _ in range(20):  # the device is behind when the next batch is copied
+                work = work @ work.T / 2048
+            sums.append((batch.features_BTD, batch.features_BTD.double().sum((1, 2))))
+        for batch, (features_BTD, sum_B) in zip(read_ahead(bags, order, CPU), sums, strict=True):
+            assert torch.equal(batch.features_BTD, features_BTD.cpu())
+            assert torch.allclose(batch.features_BTD.double().sum((1, 2)), sum_B.cpu())
+
+
 def test_a_process_that_is_killed_is_replaced_and_one_that_always_is_becomes_an_error() -> None:
     with ReaderProcesses(1) as processes:
         first = processes.call(os.getpid)

@@ -16,7 +16,7 @@ from dsanet.detectors.base import Detector
 from dsanet.detectors.config import PRESETS, DetectorConfig, InferConfig, TextConfig, TrainConfig
 from dsanet.detectors.registry import DETECTORS, build_detector, config_class, detector_preset
 from dsanet.inference import infer
-from dsanet.training.bags import segments
+from dsanet.training.feature_bags import segments
 from dsanet.training.loop import TrainProgress
 from dsanet.training.optim import milestone_rate, plateau_drops
 from dsanet.training.resume import read_progress
