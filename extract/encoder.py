@@ -199,6 +199,11 @@ def _sample_pictures() -> Tensor:
     return (noise * 255).to(torch.uint8)
 
 
+def cuda_cards() -> int:
+    """Number of CUDA cards that can be used."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def resolve_device(device: str) -> torch.device:
     """The torch device of a setting; `auto` is CUDA if available. Raises ValueError if it is not usable."""
     if device == "auto":

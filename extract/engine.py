@@ -1,42 +1,28 @@
-"""The extraction run: decoder processes ahead, batches across videos, a writer thread behind.
-
-    decoder pool ──▶ queue bounded in bytes ──▶ batches on the device ──▶ writer thread ──▶ NAME.h5
-
-The calling thread feeds the device. Results are fetched one batch late, so that a GPU computes the next batch
-meanwhile. An embedding does not depend on the other images of its batch, so a run that was killed and resumed
-gives the same bytes as an uninterrupted one.
-"""
+"""Extraction of a list of videos: those with features are reused, the others go to one or several devices."""
 
 import signal
 import sys
 import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import joblib
-import numpy as np
-import numpy.typing as npt
-
-from extract.batches import EmbeddingBatches
-from extract.config import FEATURE_DIM, EncoderFingerprint, ExtractConfig, ExtractRuntime
-from extract.decode.pool import DecoderPool
-from extract.decode.process import Message, PictureData
-from extract.decode.worker import Failed, Finished, Job, Opened
+from extract.config import ExtractConfig, ExtractRuntime
+from extract.decode.decoder_choice import require_decoder
+from extract.devices import DeviceProcesses, selected_devices
 from extract.encoder import FrameEncoder, load_encoder
 from extract.errors import InputError, MissingFileError
-from extract.failures import Failure, append_failure, read_failures, write_failures
+from extract.extraction import OneDevice
+from extract.failures import Failure, read_failures, write_failures
+from extract.feature_index import FeatureIndex
 from extract.manifest import VideoRecord, check_name
-from extract.progress import ExtractProgress, ProgressTracker
-from extract.reuse import is_imported, is_up_to_date, locked_feature_folder
-from extract.snippets import Picks
-from extract.store import FeatureFileError, FeatureMeta, VideoFeatures, feature_path, write_features
-
-_QUEUE_BYTES = 512_000_000
-_MESSAGE_TIMEOUT_S = 0.5
+from extract.outcomes import Outcomes
+from extract.progress import ExtractProgress
+from extract.remembered import FailureLog, waiting_failures
+from extract.reuse import are_up_to_date, is_imported, locked_feature_folder
+from extract.store import feature_path
 
 
 @dataclass(frozen=True)
@@ -58,11 +44,13 @@ def extract_videos(
     on_progress: Callable[[ExtractProgress], None] | None = None,
     *,
     encoder: FrameEncoder | None = None,
+    retry: bool = False,
 ) -> ExtractResult:
     """Extract the features of videos: writes `features_dir/NAME.h5` per video, and `failures.csv`.
 
     Videos with an up-to-date feature file are skipped, so a repeated or interrupted run does only the rest. A
-    video that can't be decoded does not end the run: it is listed in `failures.csv`.
+    video that can't be decoded does not end the run: it is listed in `failures.csv`, and tried again when it
+    or the settings change or, unchanged, after a time that doubles with each failed try.
 
     Args:
         records: The videos, with unique names; their labels and splits are not used.
@@ -71,9 +59,11 @@ def extract_videos(
         runtime: Device, decoder processes and error handling.
         on_progress: Called with the state of the run at most twice a second.
         encoder: Replaces the encoder that `config` and `runtime` select.
+        retry: Try all failed videos now.
 
     Returns:
-        The names of the videos extracted and reused, and the failures with their reasons.
+        The names of the videos extracted and reused, and the failures with their reasons, those included
+        that were not tried again.
 
     Raises:
         FileNotFoundError: There are no weights.
@@ -90,21 +80,50 @@ def extract_videos(
         ExtractResult(extracted=['video'], reused=[], failures=[])
     """
     _check_names(records)
-    with _sigterm_as_exit(), locked_feature_folder(features_dir):
-        if all(is_imported(record, features_dir) for record in records):
+    with (
+        _sigterm_as_exit(),
+        locked_feature_folder(features_dir) as lock,
+        closing(FeatureIndex(features_dir)) as index,
+    ):
+        if all(is_imported(record, index) for record in records):
             return _only_reused(records, features_dir)  # needs no weights
-        encoder = encoder or load_encoder(
-            config.weights, runtime.device, config.precision, runtime.batch_size
-        )
-        fingerprint = encoder.fingerprint
-        with ThreadPoolExecutor() as pool:
-            done = list(
-                pool.map(lambda r: is_up_to_date(r, features_dir, config, fingerprint, runtime), records)
-            )
-        todo = [record for record, up_to_date in zip(records, done, strict=True) if not up_to_date]
-        _require_sources(todo, features_dir)
-        reused = [record.name for record, up_to_date in zip(records, done, strict=True) if up_to_date]
-        return _ExtractionRun(todo, reused, features_dir, config, runtime, encoder, on_progress).execute()
+        with _devices(features_dir, index, config, runtime, encoder, lock) as devices:
+            done = are_up_to_date(records, index, config, devices.fingerprint, runtime)
+            todo = [record for record, up_to_date in zip(records, done, strict=True) if not up_to_date]
+            waiting = {} if retry else waiting_failures(todo, features_dir, config, runtime)
+            todo = [record for record in todo if record.name not in waiting]
+            _require_sources(todo, features_dir)
+            reused = [record.name for record, up_to_date in zip(records, done, strict=True) if up_to_date]
+            failures = FailureLog(features_dir, config, runtime, records, waiting)
+            outcomes = Outcomes(todo, len(records) - len(todo), features_dir, failures, on_progress)
+            outcomes.report(force=True)
+            if todo:
+                require_decoder(runtime.decoder)
+                # The largest file first: started last, it would leave the other decoders idle.
+                devices.extract(sorted(todo, key=lambda record: -record.file_bytes), outcomes)
+            outcomes.finish()
+        return ExtractResult(sorted(outcomes.extracted), reused, failures.failures, outcomes.timing)
+
+
+@contextmanager
+def _devices(
+    features_dir: Path,
+    index: FeatureIndex,
+    config: ExtractConfig,
+    runtime: ExtractRuntime,
+    encoder: FrameEncoder | None,
+    lock: int,
+) -> Iterator[OneDevice | DeviceProcesses]:
+    """What extracts: this process on one device, or a process for each of several."""
+    selected = selected_devices(runtime) if encoder is None else []
+    if len(selected) > 1:
+        with DeviceProcesses(selected, features_dir, config, runtime, lock) as processes:
+            yield processes
+        return
+    if selected:
+        runtime = runtime.model_copy(update={"device": selected[0]})
+    encoder = encoder or load_encoder(config.weights, runtime.device, config.precision, runtime.batch_size)
+    yield OneDevice(index, config, runtime, encoder)
 
 
 def _only_reused(records: Sequence[VideoRecord], features_dir: Path) -> ExtractResult:
@@ -151,209 +170,3 @@ def _sigterm_as_exit() -> Iterator[None]:
     finally:
         if replace:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-@dataclass(eq=False)
-class _OpenVideo:
-    """A video being extracted: the sums of its embeddings so far."""
-
-    record: VideoRecord
-    picks: Picks
-    duration_s: float
-    sums: npt.NDArray[np.float32]
-    """(T, crops, 512)"""
-    decoded: int = 0
-    embedded: int = 0
-    finished: Finished | None = None
-
-    def add(self, pick: int, embedding: npt.NDArray[np.float32]) -> None:
-        """Add a (crops, 512) embedding. Picks arrive in order, so float sums are equal in every run."""
-        self.sums[self.picks.snippet[pick]] += embedding
-        self.embedded += 1
-
-    @property
-    def complete(self) -> bool:
-        """True if the video is decoded to its end and every picture is embedded."""
-        return self.finished is not None and self.embedded == self.decoded
-
-    def features(self, encoder: EncoderFingerprint, config: ExtractConfig) -> VideoFeatures:
-        """The mean embedding of each snippet; for a damaged video, of the snippets before the damage."""
-        assert self.finished is not None, "called on complete videos only"
-        snippets = len(self.finished.frame_index)
-        counts = np.bincount(self.picks.snippet)[:snippets, None, None].astype(np.float32)
-        means = self.sums[:snippets] / counts
-        if config.normalise:
-            means /= np.maximum(np.linalg.norm(means, axis=-1, keepdims=True), np.finfo(np.float32).tiny)
-        meta = FeatureMeta(
-            source=self.finished.source,
-            encoder=encoder,
-            config=config,
-            decoder=self.finished.decoder,
-            decoder_reason=self.finished.decoder_reason,
-        )
-        return VideoFeatures(
-            name=self.record.name,
-            features=means.astype(np.float16),
-            frame_index=self.finished.frame_index,
-            time_s=self.finished.time_s,
-            start_s=self.finished.start_s,
-            end_s=self.finished.end_s,
-            meta=meta,
-        )
-
-
-class _ExtractionRun:
-    """One call of `extract_videos`, after the up-to-date videos were set aside."""
-
-    def __init__(
-        self,
-        todo: Sequence[VideoRecord],
-        reused: list[str],
-        features_dir: Path,
-        config: ExtractConfig,
-        runtime: ExtractRuntime,
-        encoder: FrameEncoder,
-        on_progress: Callable[[ExtractProgress], None] | None,
-    ) -> None:
-        self._records = {record.name: record for record in todo}
-        self._file_bytes = {record.name: _file_bytes(record) for record in todo}
-        self._reused = reused
-        self._features_dir = features_dir
-        self._config = config
-        self._runtime = runtime
-        self._encoder = encoder
-        self._progress = ProgressTracker(on_progress, self._file_bytes, len(reused))
-        self._batches: EmbeddingBatches[tuple[_OpenVideo, int]] = EmbeddingBatches(encoder, config.views)
-        self._open: dict[str, _OpenVideo] = {}
-        self._writer = ThreadPoolExecutor(1)
-        self._writes: deque[tuple[VideoRecord, Future[None]]] = deque()
-        self._extracted: list[str] = []
-        self._failures: dict[str, Failure] = {}
-        self._timing: dict[str, str] = {}
-
-    def execute(self) -> ExtractResult:
-        names = {*self._records, *self._reused}
-        self._other_failures = [f for f in read_failures(self._features_dir) if f.name not in names]
-        self._progress.report(force=True)
-        with self._writer:
-            if self._records:
-                self._extract_all()
-        self._write_failures()
-        self._progress.report(force=True)
-        return ExtractResult(
-            sorted(self._extracted), self._reused, list(self._failures.values()), self._timing
-        )
-
-    def _extract_all(self) -> None:
-        jobs = self._jobs()
-        workers = min(self._runtime.workers or joblib.cpu_count(), len(jobs))
-        with DecoderPool(jobs, workers, self._runtime.timeout_s, _QUEUE_BYTES) as decoders:
-            for item in decoders.messages(_MESSAGE_TIMEOUT_S):
-                if item is None:  # decoding is slow at the moment: do not hold back a partial batch
-                    self._embed_pending()
-                else:
-                    name, message = item
-                    self._handle(self._records[name], message)
-                self._collect_writes(wait=False)
-                self._progress.report()
-            self._embed_pending()
-            self._collect_writes(wait=True)
-
-    def _jobs(self) -> list[tuple[str, Job]]:
-        """Jobs by size of the file, largest first: started last, it would leave the other decoders idle."""
-        runtime = self._runtime
-        return [
-            (name, Job(record.path.absolute(), self._config.sampling, runtime.decoder, runtime.partial))
-            for name, record in sorted(
-                self._records.items(), key=lambda item: self._file_bytes[item[0]], reverse=True
-            )
-        ]
-
-    def _handle(self, record: VideoRecord, message: Message) -> None:
-        if record.name in self._failures:  # its other messages were on their way when it failed
-            return
-        if isinstance(message, Opened):
-            self._open_video(record, message)
-        elif isinstance(message, PictureData):
-            video = self._open[record.name]
-            video.decoded += 1
-            if self._batches.add((video, message.pick), message.pixels):
-                self._embed_pending(keep_in_flight=1)
-        elif isinstance(message, Finished):
-            self._open[record.name].finished = message
-            if message.source.timing:
-                self._timing[record.name] = message.source.timing
-            self._write_if_complete(self._open[record.name])
-        else:
-            self._open.pop(record.name, None)
-            self._fail(record, message)
-
-    def _open_video(self, record: VideoRecord, opened: Opened) -> None:
-        shape = (opened.picks.n_snippets, self._config.crops, FEATURE_DIM)
-        try:
-            sums = np.zeros(shape, np.float32)
-        except MemoryError:
-            self._fail(record, Failed(f"its {opened.picks.n_snippets} snippets do not fit into the memory"))
-            return
-        self._open[record.name] = _OpenVideo(record, opened.picks, opened.duration_s, sums)
-        self._progress.video_opened(record.name, opened.picks.n_snippets)
-
-    def _embed_pending(self, *, keep_in_flight: int = 0) -> None:
-        """Launch the pending pictures, then fetch all batches except for the last `keep_in_flight`."""
-        self._batches.launch()
-        for (video, pick), embedding in self._batches.results(keep_in_flight=keep_in_flight):
-            video.add(pick, embedding)
-            if video.picks.last_in_snippet[pick]:
-                self._progress.snippet_done()
-            self._write_if_complete(video)
-
-    def _write_if_complete(self, video: _OpenVideo) -> None:
-        if not video.complete:
-            return
-        del self._open[video.record.name]
-        features = video.features(self._encoder.fingerprint, self._config)
-        path = feature_path(self._features_dir, video.record.name)
-        self._writes.append((video.record, self._writer.submit(write_features, path, features)))
-        self._progress.footage_done(video.duration_s)
-
-    def _collect_writes(self, *, wait: bool) -> None:
-        while self._writes and (wait or self._writes[0][1].done()):
-            record, write = self._writes.popleft()
-            try:
-                write.result()
-                self._extracted.append(record.name)
-                self._progress.video_written()
-            except (OSError, FeatureFileError) as error:
-                self._fail(record, Failed(f"the features can't be written: {error}"))
-            except MemoryError:
-                self._fail(record, Failed("the features can't be written: out of memory"))
-
-    def _fail(self, record: VideoRecord, failed: Failed) -> None:
-        failure = Failure(record.name, record.path, failed.reason, failed.frame)
-        self._failures[record.name] = failure
-        self._progress.video_failed(record.name)
-        with suppress(OSError, InputError):  # on a full disk, for example; `execute` writes the list again
-            if record.path.is_file():  # the old features were made from another content or config
-                feature_path(self._features_dir, record.name).unlink(missing_ok=True)
-            if len(self._failures) == 1:  # the list of an earlier run may have rows of these videos
-                self._write_failures()
-            else:
-                append_failure(self._features_dir, failure)
-
-    def _write_failures(self) -> None:
-        try:
-            write_failures(self._features_dir, [*self._other_failures, *self._failures.values()])
-        except OSError as error:
-            first = next(iter(self._failures.values()), None)
-            raise InputError(
-                f"the failure list can't be written to {self._features_dir}: {error.strerror}; "
-                f"{len(self._failures)} videos failed"
-                + (f", {first.name} first: {first.reason}" if first else "")
-            ) from error
-
-
-def _file_bytes(record: VideoRecord) -> int:
-    try:
-        return record.path.stat().st_size
-    except OSError:
-        return 0  # the decoder meets the same error and reports it

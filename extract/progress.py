@@ -44,8 +44,10 @@ class ProgressTracker:
         self._reported = 0.0
 
     def video_opened(self, name: str, snippets: int) -> None:
-        self._opened_bytes += self._unopened_bytes.pop(name)
-        self._opened_snippets += snippets
+        size = self._unopened_bytes.pop(name, None)
+        if size is not None:  # not opened before by a process that was killed
+            self._opened_bytes += size
+            self._opened_snippets += snippets
 
     def snippets_done(self, count: int) -> None:
         self._snippets_done += count
@@ -69,12 +71,14 @@ class ProgressTracker:
         self._reported = now
         snippets_per_byte = self._opened_snippets / self._opened_bytes if self._opened_bytes else 0
         estimate = round(snippets_per_byte * sum(self._unopened_bytes.values()))
+        total = self._opened_snippets + estimate
         self._callback(
             ExtractProgress(
                 videos_done=self._done,
                 videos_total=self._total,
-                snippets_done=self._snippets_done,
-                snippets_total=self._opened_snippets + estimate,
+                # Of a killed process's unfinished videos, snippets are counted twice.
+                snippets_done=min(self._snippets_done, total),
+                snippets_total=total,
                 footage_s_done=self._footage_s,
                 failures=self._failures,
                 elapsed_s=now - self._started,

@@ -40,12 +40,26 @@ THIRD_PARTY_FORBIDDEN = {
 
 LEVELS = {
     "extract": (
-        {"engine", "inspect", "match"},
-        {"reuse", "batches"},
-        {"decode", "encoder", "store", "failures"},
-        {"clip", "preprocess", "manifest", "config"},
-        {"snippets", "views", "source", "tensors", "labels", "atomic", "progress", "tables", "display"},
-        {"lazy", "errors"},
+        {"engine", "inspect", "match", "device_process"},
+        {"devices"},
+        {"outcomes", "extraction"},
+        {"reuse", "batches", "remembered"},
+        {"feature_index"},
+        {"decode", "encoder", "pictures", "store", "failures"},
+        {"clip", "preprocess", "manifest", "config", "digest_index"},
+        {
+            "snippets",
+            "views",
+            "source",
+            "tensors",
+            "labels",
+            "atomic",
+            "progress",
+            "tables",
+            "display",
+            "weights",
+        },
+        {"lazy", "errors", "retry_times"},
     ),
     "evaluate": (
         {"report"},
@@ -61,7 +75,7 @@ LEVELS = {
         {"training"},
         {"checkpoint"},
         {"released_weights", "released_features"},
-        {"feature_lists"},
+        {"feature_lists", "checkpoint_info"},
         {"detectors"},
         {"layers"},
     ),
@@ -69,7 +83,7 @@ LEVELS = {
         {"registry"},
         {"dsanet", "mil_ranking", "clip_tsa", "vadclip", "vla_gated"},
         {"two_branch"},
-        {"base"},
+        {"base", "settings"},
         {"config"},
     ),
     "flows": (
@@ -188,7 +202,10 @@ def test_no_module_beside_a_deployments_entry_point_hides_a_package() -> None:
 
 
 def test_torch_stays_in_the_modules_of_extract_that_compute() -> None:
-    computing = ("clip", "tensors", "encoder", "batches", "preprocess", "engine")
+    computing = (
+        *("clip", "tensors", "encoder", "batches", "pictures", "preprocess"),
+        *("extraction", "device_process", "engine"),
+    )
     allowed = {f"extract.{name}" for name in computing}
     users = {m for m in modules() if within(m, ("extract",)) and "torch" in dependencies(m)}
     assert users <= allowed

@@ -121,7 +121,7 @@ class _FileChangedError(VideoError):
 
 def main() -> None:
     """Serve the connection until it is closed; the arguments are its file descriptor and the memory's."""
-    threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=exit_with_parent, args=(os.getppid(),), daemon=True).start()
     gc.freeze()  # collecting garbage is fast without the modules
     with Connection(int(sys.argv[1])) as connection:
         pictures = PictureSender(connection, SharedMemory(int(sys.argv[2])))
@@ -333,7 +333,7 @@ class _Heartbeat:
             self._next = time.monotonic() + 1
 
 
-def _exit_with_parent(parent: int) -> None:
+def exit_with_parent(parent: int) -> None:
     """Exit once the parent process has ended, even if a decoder hangs in another thread."""
     while os.getppid() == parent:
         time.sleep(1)

@@ -12,6 +12,7 @@ from flows.cli.options import (
     Out,
     Preset,
     Refresh,
+    Retry,
     Settings,
     Strict,
     Weights,
@@ -58,6 +59,7 @@ def run(
         Literal["extract", "train", "infer", "evaluate"] | None,
         typer.Option(help="Run this stage and those after it even if their inputs have not changed."),
     ] = None,
+    retry: Retry = False,
     strict: Strict = False,
 ) -> None:
     """Run the whole pipeline (the flow extract-train-eval): raw video to metrics and a report."""
@@ -68,7 +70,7 @@ def run(
     with configured_workspace(
         out, manifest, annotations, preset, weights, detector_settings(detector, settings)
     ):
-        run_pipeline(out, refresh)
+        run_pipeline(out, refresh, retry=retry)
     print_metrics(out)
     _exit_if_videos_failed(out, strict)
 
@@ -81,7 +83,7 @@ def extract(
     preset: Preset = None,
     weights: Weights = None,
     settings: Settings = None,
-    decoder: Annotated[str | None, typer.Option(help="auto, decord or pyav.")] = None,
+    decoder: Annotated[str | None, typer.Option(help="auto, pyav, decord, torchcodec or nvdec.")] = None,
     workers: Annotated[
         int | None, typer.Option(help="Number of decoder processes. Default: one per core.")
     ] = None,
@@ -96,9 +98,10 @@ def extract(
         bool, typer.Option("--verify", help="Compare the full digest of every video, not its size and time.")
     ] = False,
     refresh: Refresh = False,
+    retry: Retry = False,
     strict: Strict = False,
 ) -> None:
-    """Run only the extraction: features by CLIP's frozen image tower. Failed videos are retried."""
+    """Run only the extraction: features by CLIP's frozen image tower."""
     from flows.cli.run_flows import run_stage
     from flows.workspace.inputs import configured_workspace, runtime_settings
 
@@ -106,7 +109,7 @@ def extract(
         decoder=decoder, workers=workers, device=device, timeout_s=timeout, partial=partial, verify=verify
     )
     with configured_workspace(out, manifest, annotations, preset, weights, [*runtime, *(settings or [])]):
-        run_stage("extract", out, refresh or verify)
+        run_stage("extract", out, refresh or verify, retry=retry)
     _exit_if_videos_failed(out, strict)
 
 

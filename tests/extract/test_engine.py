@@ -279,7 +279,7 @@ def test_memory_is_bounded_by_the_queue(tmp_path: Path, monkeypatch: pytest.Monk
     """A decoder that is faster than the encoder waits. The peak includes all memory that Python allocates."""
     video = make_clip(tmp_path / "a.mp4", 800, size=(96, 96), options={"preset": "ultrafast"})
     raw_bytes = 800 * 96 * 96 * 3
-    monkeypatch.setattr("extract.engine._QUEUE_BYTES", raw_bytes // 20)
+    monkeypatch.setattr("extract.extraction._QUEUE_BYTES", raw_bytes // 20)
 
     class Slow(NumberEncoder):
         def embed(self, images: torch.Tensor) -> torch.Tensor:

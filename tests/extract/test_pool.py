@@ -148,10 +148,10 @@ def test_the_run_goes_on_with_the_threads_that_the_system_allows(
 
 
 COUNT = """
-from extract import engine
+from extract import engine, extraction
 class Counted(Exception): pass
 def count(jobs, workers, *rest): raise Counted(workers)
-engine.DecoderPool = count
+extraction.DecoderPool = count
 from pathlib import Path
 from extract.config import ExtractConfig, ExtractRuntime
 from tests.extract.numbered_clips import NumberEncoder, records_of
