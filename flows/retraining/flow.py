@@ -78,21 +78,21 @@ def _retrain(work: Retraining, force: bool, new_registry: bool) -> Outcome:
     config = work.run.config.retrain
     check_has_model(work, new_registry=new_registry)
     import_videos(work)
-    extract_features(work)
+    videos = extract_features(work)
     if new_registry:
         rebuild_registry(work)
     check_gate(work.test_truths(), config.gate)
     champion = current_champion(work)
-    scores = score_all_videos(work, champion)
-    labelled = [video for video in work.videos_with_features() if video.labels and not video.held_out]
+    scores = score_all_videos(work, champion, videos)
+    labelled = [video for video in videos if video.labels and not video.held_out]
     new_labels = _newly_labelled(work, champion, labelled)
     if force or len(new_labels) >= config.min_new_labels:
         challenger = train_challenger(work, champion, labelled)
         winner = _promote_if_not_worse(work, champion, challenger)
         if winner != champion:
-            champion, scores = winner, score_all_videos(work, winner)
+            champion, scores = winner, score_all_videos(work, winner, videos)
             new_labels = _newly_labelled(work, winner, labelled)
-    return _report(work, champion, scores, new_labels)
+    return _report(work, champion, videos, scores, new_labels)
 
 
 def _newly_labelled(work: Retraining, version: Version, labelled: list[Video]) -> list[Video]:
@@ -123,10 +123,13 @@ def _promote_if_not_worse(work: Retraining, champion: Version, challenger: Versi
 
 
 def _report(
-    work: Retraining, champion: Version, scores: dict[str, Score], new_labels: list[Video]
+    work: Retraining,
+    champion: Version,
+    videos: list[Video],
+    scores: dict[str, Score],
+    new_labels: list[Video],
 ) -> Outcome:
     """Write the page, publish the artifact and log the warnings."""
-    videos = work.videos_with_features()
     trained_on = {video.digest for video in work.folder(champion.key).read_training_set()}
     training = [video for video in videos if video.digest in trained_on]
     new = [video for video in videos if video.digest not in trained_on and not video.held_out]

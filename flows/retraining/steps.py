@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -60,10 +60,14 @@ class Retraining:
 
     def videos_with_features(self) -> list[Video]:
         """The library's videos that have a feature file."""
+        return self.having_features(self.library.videos())
+
+    def having_features(self, videos: Iterable[Video]) -> list[Video]:
+        """Those of these videos that have a feature file; the folder is listed once."""
         features = self.run.workspace.features
         with os.scandir(features) as listing:
             files = {entry.name for entry in listing}
-        return [video for video in self.library.videos() if feature_path(features, video.name).name in files]
+        return [video for video in videos if feature_path(features, video.name).name in files]
 
 
 def import_videos(work: Retraining) -> None:
@@ -100,19 +104,25 @@ def _retry_unreadable(library: Library, just_tried: set[Path]) -> None:
         log.info("%-9s %d of %d unreadable videos can be read now", "recheck", len(again.readable), tried)
 
 
-def extract_features(work: Retraining) -> None:
-    """Extract the features of every available video that has none, and record them in the library."""
-    videos = [video for video in work.library.videos() if not video.problem and video.path.is_file()]
-    EXTRACT(replace(work.run, videos=[video.manifest_record() for video in videos]))
-    for page in in_pages(_with_new_features(work), FEATURE_FILES_AT_ONCE):
+def extract_features(work: Retraining) -> list[Video]:
+    """Extract the features of every available video that has none, and record them in the library.
+
+    Returns all videos that have features.
+    """
+    videos = work.library.videos()
+    available = [video for video in videos if not video.problem and video.path.is_file()]
+    EXTRACT(replace(work.run, videos=[video.manifest_record() for video in available]))
+    videos = work.having_features(videos)
+    for page in in_pages(_with_new_features(work, videos), FEATURE_FILES_AT_ONCE):
         paths = {video.digest: feature_path(work.run.workspace.features, video.name) for video in page}
         work.library.write_features({digest: _summary(path) for digest, path in paths.items()})
+    return videos
 
 
-def _with_new_features(work: Retraining) -> Iterator[Video]:
+def _with_new_features(work: Retraining, videos: Iterable[Video]) -> Iterator[Video]:
     """The videos whose feature file is not recorded as it is now, or not with all that is recorded today."""
     recorded, without_mean = work.library.features(), work.library.without_mean()
-    for video in work.videos_with_features():
+    for video in videos:
         known = recorded.get(video.digest)
         digest = content_digest(feature_path(work.run.workspace.features, video.name))
         if known is None or known.digest != digest or video.digest in without_mean:
@@ -141,12 +151,12 @@ def unreadable_videos(work: Retraining) -> list[tuple[str, str]]:
     ]
 
 
-def score_all_videos(work: Retraining, version: Version) -> dict[str, Score]:
-    """Score every video by a version, in its score files and in the library; returns the scores by digest.
+def score_all_videos(work: Retraining, version: Version, videos: Sequence[Video]) -> dict[str, Score]:
+    """Score videos with features by a version, in its score files and in the library; the scores by digest.
 
     A score file is read only if the recorded score is that of other features.
     """
-    folder, videos = work.folder(version.key), work.videos_with_features()
+    folder = work.folder(version.key)
     records = [VideoRecord(video.name, video.path, (NORMAL,), "test") for video in videos]
     INFER(folder.run(work.run, records))
     recorded, features = work.library.scores(version.key), work.library.features()

@@ -150,6 +150,13 @@ def test_of_very_many_videos_a_sample_is_compared(monkeypatch: pytest.MonkeyPatc
     assert np.array_equal(again.training_V, sampled.training_V)
 
 
+def test_some_thousand_videos_give_a_p_value_without_a_warning() -> None:
+    """SciPy's exact p-value overflows there; tests treat warnings as errors."""
+    random = np.random.default_rng(0)
+    found = drift._two_sample_test(random.random(5000), random.random(1000), "greater")
+    assert 0 < found.pvalue < 1
+
+
 def test_different_scores_are_a_drift_if_they_are_significant() -> None:
     random = np.random.default_rng(0)
     training = random.uniform(0, 0.3, 50).tolist()
