@@ -149,7 +149,9 @@ def _extract(
 ) -> list[Failure]:
     with stage_progress("extract", "snippets") as report:
         progress = extraction_progress(report)
-        result = extract_videos(records, workspace.features, config, runtime, progress, encoder=encoder)
+        result = extract_videos(
+            records, workspace.features, config, runtime, progress, encoder=encoder, retry=True
+        )
     return result.failures
 
 

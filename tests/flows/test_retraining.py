@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from flows.library.database import URL_VARIABLE
 from flows.library.library import Library
 from flows.library.records import find_video
 from flows.pipeline.prefect_flows import extract_train_eval
+from flows.retraining import steps
 from flows.retraining.flow import retrain_on_new_footage
 from flows.workspace.inputs import configure_workspace
 from flows.workspace.locks import BusyError
@@ -123,10 +125,13 @@ def test_from_the_first_training_to_a_rollback(
     assert "cumulative" in page
     assert not re.search(r"(src|href)=.https?:", page)
 
-    # Without changes, the stages are cached.
+    # Without changes, the stages are cached, and neither features nor scores of videos are read.
     features = written(root)
     caplog.clear()
-    retrain_on_new_footage(root)
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "read_features", lambda path: pytest.fail(f"{path} was read"))
+        patch.setattr(steps, "read_scores", lambda path: pytest.fail(f"{path} was read"))
+        retrain_on_new_footage(root)
     assert sum(line.endswith("(Cached)") for line in caplog.messages) == 2
     assert written(root) == features
 
@@ -144,7 +149,15 @@ def test_from_the_first_training_to_a_rollback(
     rows_csv = [f"{name},{label}" for name, label in place.labels.items() if name != "new-fire-0"]
     csv_path.write_text("\n".join(["video,labels", *rows_csv[:3]]) + "\n")
     assert dsanet("label", "import", csv_path, "--out", root, "--by", "ada")[0] == 0
+    with closing(sqlite3.connect(root / "library.db")) as database, database:  # as an earlier version left it
+        database.execute("UPDATE features SET mean = NULL")
+        database.execute("UPDATE scores SET made_from = NULL")
     outcome = retrain_on_new_footage(root)  # three new labels, the minimum is four
+    with Library.open(root) as library:
+        assert library.without_mean() == set()
+        assert {digest: one.made_from for digest, one in library.scores(first.key).items()} == {
+            digest: one.digest for digest, one in library.features().items()
+        }
     assert (outcome.newly_labelled, len(Registry(root).versions())) == (3, 1)
 
     # Enough labels: a challenger is trained on old and new footage, and promoted.
