@@ -71,6 +71,7 @@ class BagFile:
                 index.seek(0)
                 self._entries[:] = np.frombuffer(index.read(), ENTRY)
         except BaseException:
+            self.remove()
             self.close()
             raise
         if hasattr(os, "posix_fadvise"):  # a bag's neighbours in the file are not read soon
