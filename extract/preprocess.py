@@ -9,6 +9,7 @@ Shape suffixes: N images, H height, W width, C = 3 channels (RGB).
 """
 
 from dataclasses import replace
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -156,9 +157,14 @@ def _resized_size(height: int, width: int, resize: Resize) -> tuple[int, int]:
 
 def normalise(images_NCHW: Tensor, dtype: torch.dtype) -> Tensor:
     """(N, 3, H, W) uint8 -> CLIP's normalised values in `dtype`."""
-    mean = torch.tensor(_MEAN, device=images_NCHW.device).view(3, 1, 1)
-    std = torch.tensor(_STD, device=images_NCHW.device).view(3, 1, 1)
+    mean, std = _statistics(images_NCHW.device)
     return ((images_NCHW.float() / 255 - mean) / std).to(dtype)
+
+
+@cache
+def _statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    # Copied to a GPU once: such a copy waits for the device, and so for the batch that it is computing.
+    return torch.tensor(_MEAN, device=device).view(3, 1, 1), torch.tensor(_STD, device=device).view(3, 1, 1)
 
 
 def _on_cpu(images: Tensor) -> bool:

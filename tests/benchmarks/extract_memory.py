@@ -21,9 +21,10 @@ import psutil
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from extract import engine, pictures
+from extract import extraction, pictures
 from extract.batches import EmbeddingBatches, Indices
 from extract.config import ExtractConfig, ExtractRuntime
+from extract.engine import extract_videos
 from extract.pictures import Pictures
 from tests.benchmarks.extract_footage import scene
 from tests.extract.numbered_clips import NumberEncoder, make_clip, records_of
@@ -50,7 +51,7 @@ class WholePictures(EmbeddingBatches):
         if self._whole:
             owners, picks, frames = zip(*self._whole, strict=True)
             self._whole = []
-            together = Pictures(torch.stack(frames), engine.ExtractConfig().views)
+            together = Pictures(torch.stack(frames), ExtractConfig().views)
             del frames
             images = self._encoder.preprocess(together.frames_NHWC, together.views)
             embeddings = self._encoder.embed(images.flatten(0, 1)).numpy()
@@ -61,14 +62,14 @@ class WholePictures(EmbeddingBatches):
 def extract(folder: Path, batch: int, whole: bool) -> None:
     """One extraction, in a process of its own."""
     if whole:
-        engine.EmbeddingBatches = WholePictures
+        extraction.EmbeddingBatches = WholePictures
         pictures._WHOLE_UP_TO = 10**9
     encoder = NumberEncoder()
     encoder.batch_size = batch
     videos = records_of(*sorted(folder.glob("*.mp4")))
     with tempfile.TemporaryDirectory() as out:
         config = ExtractConfig(snippet_length=1)
-        result = engine.extract_videos(videos, Path(out), config, ExtractRuntime(), encoder=encoder)
+        result = extract_videos(videos, Path(out), config, ExtractRuntime(), encoder=encoder)
     assert len(result.extracted) == len(videos), result.failures
 
 
