@@ -160,8 +160,9 @@ def parse_features(path: Path, image: bytes) -> VideoFeatures:
             )
         _check_shapes(features)
     except (KeyError, ValueError, TypeError, AttributeError, OSError, RuntimeError) as error:
-        reason = f"is not a feature file of schema {SCHEMA_VERSION}: {error}"
-        raise FeatureFileError(f"{path} {reason}", path) from error
+        raise FeatureFileError(
+            f"{path} is not a feature file of schema {SCHEMA_VERSION}: {error}", path
+        ) from error
     return features
 
 
@@ -224,8 +225,9 @@ def _check_image(path: Path, image: bytes) -> None:
     if not image.startswith(_MAGIC):
         raise FeatureFileError(_not_a_feature_file(path), path)
     if image[:_BLOCK_BYTES] != _user_block(image):
-        reason = "is damaged: its checksum does not match; extract the video again"
-        raise FeatureFileError(f"{path} {reason}", path)
+        raise FeatureFileError(
+            f"{path} is damaged: its checksum does not match; extract the video again", path
+        )
 
 
 def _check_shapes(features: VideoFeatures) -> None:
