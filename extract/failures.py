@@ -32,6 +32,8 @@ class Failure:
     size: int | None = None
     """Bytes of the file; None if there was no file."""
     mtime_ns: int | None = None
+    ctime_ns: int | None = None
+    """Time of its last change, which no copying tool sets back."""
     attempts: int = 0
     """Failed tries of this file with these settings."""
     tried_at: datetime | None = None
@@ -124,6 +126,7 @@ def _failure(row: Row) -> Failure:
         frame=_number(row["frame"]),
         size=_number(row["size"]),
         mtime_ns=_number(row["mtime_ns"]),
+        ctime_ns=_number(row["ctime_ns"]),
         attempts=_number(row["attempts"]) or 0,
         tried_at=_time(row["tried_at"]),
         next_at=_time(row["next_at"]),

@@ -25,7 +25,7 @@ class Outcomes:
     ) -> None:
         self._files = {record.name: file_stamp(record.path) for record in todo}
         """State of each video before it is decoded."""
-        file_bytes = {name: size or 0 for name, (size, _) in self._files.items()}
+        file_bytes = {name: size or 0 for name, (size, *_) in self._files.items()}
         self._features_dir = features_dir
         self._failures = failures
         self._progress = ProgressTracker(on_progress, file_bytes, already_done)

@@ -21,8 +21,8 @@ from extract.manifest import VideoRecord
 from extract.retry_times import next_try
 from extract.store import feature_path
 
-FileStamp = tuple[int | None, int | None]
-"""Size in bytes and modification time in ns of a file; None without one."""
+FileStamp = tuple[int | None, int | None, int | None]
+"""Size in bytes, modification time and change time in ns of a file; None without one."""
 
 _DECODERS = ("av", "decord", "decord2", "torchcodec")
 """Distributions whose versions decide whether a video can be decoded."""
@@ -34,12 +34,12 @@ def now() -> datetime:
 
 
 def file_stamp(path: Path) -> FileStamp:
-    """Size and modification time of a file, to see later whether it has changed."""
+    """Size and times of a file, to see later whether it has changed."""
     try:
         status = path.stat()
     except OSError:
-        return None, None
-    return status.st_size, status.st_mtime_ns
+        return None, None, None
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def settings_digest(config: ExtractConfig, runtime: ExtractRuntime) -> str:
@@ -144,7 +144,7 @@ class FailureLog:
 
 def _is_same_try(failure: Failure, file: FileStamp, tried_with: str) -> bool:
     """True if another try would be of the same file, with the same settings and decoders."""
-    return (failure.size, failure.mtime_ns) == file and failure.tried_with == tried_with
+    return (failure.size, failure.mtime_ns, failure.ctime_ns) == file and failure.tried_with == tried_with
 
 
 def _is_waiting(failure: Failure, at: datetime) -> bool:

@@ -150,7 +150,10 @@ def test_problems_lists_and_recheck_tries_again(
     assert "a frame is damaged" in out
     assert "next run" in out
     waiting = Failure(
-        "camera", inbox / "camera.mp4", "a frame is damaged", 3, 9, 9, 2, now(), now() + timedelta(9)
+        *("camera", inbox / "camera.mp4", "a frame is damaged"),
+        attempts=2,
+        tried_at=now(),
+        next_at=now() + timedelta(days=9),
     )
     write_failures(root / "features", [waiting])
     assert f"{waiting.next_at:%Y-%m-%d %H:%M}" in dsanet("library", "problems", "--out", root)[1]
