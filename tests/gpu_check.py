@@ -141,19 +141,19 @@ def checks(device: str) -> list[Check]:
     rates = [RATES, f"--device={device}", "--clips=16"]
     found = [
         Check("tests", 120, [*pytest, *gpu_tests()]),
-        Check("extraction, 320×240", 45, [*rates, "--frames=3200"]),
-        Check("extraction, 1080p", 60, [*rates, "--frames=960", *large]),
-        Check("DSANet against the rewrite", 75, [SPEED, f"--device={device}", "--batch=64", "--repeats=2"]),
-        Check("detectors in bf16", 40, [PRECISION, f"--device={device}", "--batch=32", "--repeats=5"]),
+        Check("extraction, 320×240", 40, [*rates, "--frames=3200"]),
+        Check("extraction, 1080p", 50, [*rates, "--frames=960", *large]),
+        Check("DSANet against the rewrite", 70, [SPEED, f"--device={device}", "--batch=64", "--repeats=2"]),
+        Check("detectors in bf16", 35, [PRECISION, f"--device={device}", "--batch=32", "--repeats=5"]),
     ]
     if importlib.util.find_spec("torchcodec"):
         nvdec = [*rates, "--frames=960", *large, "--crops", "1", "--decoder=nvdec"]
-        found.insert(3, Check("extraction, 1080p, NVDEC", 45, nvdec))
+        found.insert(3, Check("extraction, 1080p, NVDEC", 40, nvdec))
     return [
         *found,
         Check(
             "DSANet compiled",
-            60,
+            55,
             [
                 PRECISION,
                 f"--device={device}",

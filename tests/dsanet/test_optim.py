@@ -66,3 +66,26 @@ def test_the_pair_gives_sgnm_an_optimiser_of_its_own() -> None:
     ]
     (alone,) = build_optimizers(model, TrainConfig(), steps_per_epoch=5)
     assert [alone.rate(step) for step in (0, 19)] == [7e-5, 7e-5]
+
+
+def test_parameters_updated_together_have_the_bits_of_single_updates() -> None:
+    random = torch.Generator().manual_seed(0)
+    together = [
+        torch.nn.Parameter(torch.randn(shape, generator=random)) for shape in ((3, 5), (7,), (2, 1, 4))
+    ]
+    alone = [parameter.detach().clone() for parameter in together]
+    moments = [[torch.zeros_like(parameter) for _ in range(3)] for parameter in alone]
+    optimizer = StableAdamW(together, lr=0.1, weight_decay=0.01)
+    for step in range(1, 6):
+        for parameter, single, (mean, square, largest) in zip(together, alone, moments, strict=True):
+            # The last ones are out of proportion, so that their rate is divided by the RMS.
+            grad = torch.randn(single.shape, generator=random) * (100 if step > 3 else 1)
+            parameter.grad = grad.clone()
+            mean.lerp_(grad, 1 - 0.9)
+            square.mul_(0.999).addcmul_(grad, grad, value=1 - 0.999)
+            torch.maximum(largest, square, out=largest)
+            scale = largest.sqrt().div_(math.sqrt(1 - 0.999**step)).add_(1e-10)
+            rms = float((grad / scale).square().mean().sqrt())
+            single.mul_(1 - 0.1 * 0.01).addcdiv_(mean, scale, value=-0.1 / (1 - 0.9**step) / max(1.0, rms))
+        optimizer.step()
+    assert all(torch.equal(parameter, single) for parameter, single in zip(together, alone, strict=True))

@@ -3,12 +3,14 @@
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from flows.cli import main as cli
-from tests.flows.commands import Dsanet
 from tests.flows.tiny import tiny_footage
+
+if TYPE_CHECKING:
+    from tests.flows.commands import Dsanet
 
 
 @pytest.fixture(scope="session")
@@ -18,8 +20,10 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def dsanet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Dsanet:
+def dsanet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> "Dsanet":
     """Run the command in this process; returns exit code, standard output and standard error."""
+    # Imported here, as `Dsanet` above: a machine that runs only `make gpu-check` has no typer.
+    from flows.cli import main as cli
 
     def run(*arguments: str | Path) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["dsanet", *map(str, arguments)])
