@@ -45,9 +45,11 @@ def opened_bags(lists: Sequence[BagList], folder: Path) -> Iterator[list[Bags]]:
     Raises FeatureFileError for a damaged file: here if the bags fit in memory, else when its bags are needed.
     """
     videos = sum(len(listed.names) for listed in lists)
-    if videos <= IN_MEMORY_VIDEOS and sum(map(_bytes_needed, lists)) <= IN_MEMORY_BYTES:
+    size = sum(map(_bytes_needed, lists))
+    if videos <= IN_MEMORY_VIDEOS and size <= IN_MEMORY_BYTES:
         yield [Bags(listed, MemoryBags(listed)) for listed in lists]
         return
+    log.info("%-9s %.1f GB of bags are read from disk", "train", size / 1e9)
     count = max(1, min(_MOST_PROCESSES, joblib.cpu_count() - 1))
     with ExitStack() as stack:
         files = _open_files(lists, folder)

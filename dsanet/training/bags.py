@@ -9,6 +9,7 @@ B bags, V videos, T snippets, D width, C classes (column 0 of the labels = norma
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ from extract.errors import InputError
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord
 from extract.store import feature_path, read_meta
+
+log = logging.getLogger(__name__)
 
 _VALIDATION_STREAM, _SAMPLER_STREAM = 1, 2
 _HEADERS_ALONE = 4000
@@ -187,6 +190,7 @@ def _all_facts(paths: Sequence[Path]) -> Iterator[FileFacts]:
     if len(paths) <= _HEADERS_ALONE:
         yield from read_facts(paths)
         return
+    log.info("%-9s reading the headers of %d feature files", "train", len(paths))
     count = joblib.cpu_count()
     with ReaderProcesses(count) as processes, ThreadPoolExecutor(count, "headers") as threads:
         absolute = [path.absolute() for path in paths]

@@ -189,7 +189,7 @@ def test_a_disk_that_is_full_later_ends_the_storing_and_not_the_training(
     listed: BagList, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with opened(listed, tmp_path) as bags, caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, "dsanet"), opened(listed, tmp_path) as bags:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4 * LENGTH * 1024, hard))  # for new processes too
         try:
             assert same(bags)
