@@ -77,8 +77,8 @@ def train(
 
     Raises:
         FileNotFoundError: A feature file is missing.
-        FeatureFileError: A feature file is damaged (a ValueError); raised before the first step if the bags fit in
-            memory, else when the file is first needed.
+        FeatureFileError: A feature file is damaged (a ValueError); raised before the first step if the bags
+            fit in memory, else when the file is first needed.
         ValueError: The videos are unsuitable, for example all normal, or `start_from` does not fit.
         NonFiniteLossError: A loss term is NaN or infinite.
 
