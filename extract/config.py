@@ -177,7 +177,10 @@ class ExtractRuntime(StrictModel):
         description="decoder processes; default: one per CPU core that this process may use",
     )
     batch_size: int | None = Field(
-        default=None, ge=1, le=4096, description="images per batch; default: 2 on a CPU, 256 on a GPU"
+        default=None,
+        ge=1,
+        le=4096,
+        description="images per batch; default: 2 on a CPU, in bf16 4, and at most 32; on a GPU 256",
     )
     decoder: Literal["auto", "pyav", "decord", "torchcodec", "nvdec"] = Field(
         default="auto",

@@ -187,6 +187,11 @@ def test_a_cpu_computes_in_bf16_where_it_can_and_where_that_changes_nothing(enco
     assert torch.equal(ours[4:], low.encode(pictures[4:])[:, 0])
 
 
+def test_a_batch_on_a_cpu_is_bounded() -> None:
+    assert load_encoder("random", "cpu", "fp32", batch_size=4096).batch_size == 32
+    assert load_encoder("random", "cpu", "fp32", batch_size=8).batch_size == 8
+
+
 def test_weights_that_lose_their_embeddings_in_bf16_stay_in_float32() -> None:
     class Tower(nn.Module):
         def __init__(self, offset: float) -> None:
