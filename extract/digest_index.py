@@ -26,7 +26,7 @@ same tick of the file system's clock."""
 _VERSION = 1
 _APPLICATION = 0x64736E69
 _PENDING_ROWS, _PENDING_S = 2000, 5.0
-_BUSY_TIMEOUT_S = 10.0
+_BUSY_TIMEOUT_S = 2.0
 _SCHEMA = f"""
     CREATE TABLE IF NOT EXISTS files (
         path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, inode INTEGER, ctime_ns INTEGER,

@@ -26,7 +26,8 @@ from extract.store import (
     write_image,
 )
 
-_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES)
+"""No file, or none that this process can reach."""
 
 
 class FeatureIndex:
@@ -131,6 +132,8 @@ class FeatureIndex:
             status = path.stat()
         except FileNotFoundError:
             return source.sha256
+        except OSError:  # the extraction meets the same error and lists it
+            return None
         known = self.known_digest(path)
         if known is not None or self._digests.has(path):
             return known.sha256 if known is not None else None
