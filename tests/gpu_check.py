@@ -153,7 +153,7 @@ def checks(device: str) -> list[Check]:
         *found,
         Check(
             "DSANet compiled",
-            55,
+            100,
             [
                 PRECISION,
                 f"--device={device}",
