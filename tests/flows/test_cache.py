@@ -195,7 +195,7 @@ def test_a_record_is_used_only_for_the_outputs_that_it_names(
     assert count(stage(version=2)) == 1
     assert count(stage(name="other")) == 1
     assert count(stage(inputs=lambda run: 1)) == 1
-    again = "stage: output files are missing or changed; running the stage again"
+    again = "stage: its output is incomplete or has changed; running the stage again"
     assert caplog.messages.count(again) == 2
 
 
