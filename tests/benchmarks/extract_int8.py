@@ -4,8 +4,8 @@
 
 A trial that is not in the product. The MLPs' linear layers are torch's static int8 kernels (engine x86): one
 scale for each output of the weights and one for each layer's activations, measured on two pictures. The rest
-is in bfloat16. Prints milliseconds an image, best of the repeats, which take turns, and the least cosine of an
-embedding to that in float32. The weights are random: trained ones have larger outliers.
+is in bfloat16. Prints milliseconds an image, best of the repeats, which take turns, and the least cosine of
+an embedding to that in float32. The weights are random: trained ones have larger outliers.
 """
 
 import argparse
