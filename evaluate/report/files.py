@@ -1,4 +1,4 @@
-"""The files of a report folder. No imports: a finished report is found without the libraries that make one."""
+"""The files of a report folder. Without imports: a finished report is found without what makes one."""
 
 METRICS_FILE = "metrics.json"
 PAGE_FILE = "index.html"

@@ -195,7 +195,7 @@ def _decode_video(
         _send_pictures(reader, picks, pictures, heartbeat)
     except VideoError as error:
         if not job.partial:
-            raise _with_way_on(error, job) from error
+            raise _with_way_on(error, job) from error.__cause__  # not from itself: chains of causes end
         damage = error
     sha256 = digest(heartbeat)
     _require_unchanged(job.path, status)

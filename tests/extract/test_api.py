@@ -14,8 +14,8 @@ from tests.extract.numbered_clips import make_clip
 PARAMETERS = {
     "ExtractConfig": "*, snippet_length, frame_pick, mean_frames, frame_offset, keep_last, resize, "
     "resampling, antialias, colour, crops, crop, normalise, weights, precision",
-    "ExtractRuntime": "*, device, workers, batch_size, decoder, timeout_s, partial, verify",
-    "extract_videos": "records, features_dir, config, runtime, on_progress, *, encoder",
+    "ExtractRuntime": "*, device, devices, workers, batch_size, decoder, timeout_s, partial, verify",
+    "extract_videos": "records, features_dir, config, runtime, on_progress, *, encoder, retry",
     "load_encoder": "weights, device='auto', precision='auto', batch_size=None",
     "probe": "path, tick",
     "read_features": "path",
@@ -59,6 +59,7 @@ def test_optional_parameters_have_their_defaults() -> None:
     }
     assert runtime.model_dump() == {
         "device": "auto",
+        "devices": None,
         "workers": None,
         "batch_size": None,
         "decoder": "auto",

@@ -13,8 +13,8 @@ from flows.pipeline.score import score_videos
 from flows.retraining.flow import retrain_on_new_footage
 
 SIGNATURES = {
-    extract_train_eval: ["workspace", "source", "config", "refresh"],
-    retrain_on_new_footage: ["workspace", "retrain", "force", "new_registry"],
+    extract_train_eval: ["workspace", "source", "config", "refresh", "retry"],
+    retrain_on_new_footage: ["workspace", "retrain", "force", "new_registry", "retry"],
     score_videos: ["videos", "model", "out", "threshold", "release", "weights", "runtime"],
 }
 
