@@ -4,7 +4,9 @@ A number is drawn as 4 × 4 dark or bright cells over a moving background: one b
 compression, scaling and odd sizes.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -68,7 +70,8 @@ def make_clip(
     `ticks` are the timestamps of the frames in units of `time_base`; by default, the frame rate is constant.
     """
     base = time_base or Fraction(1, rate)
-    with av.open(str(path), "w", format=container, options=container_options or {}) as output:
+    opened = av.open(str(path), "w", format=container, options=container_options or {})
+    with _priority_kept(), opened as output:
         stream = output.add_stream(codec, rate=rate, options=options or {})
         stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
         stream.codec_context.time_base = base
@@ -81,6 +84,22 @@ def make_clip(
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
     return path
+
+
+@contextmanager
+def _priority_kept() -> Iterator[None]:
+    """Undo what SVT-AV1 does to the thread of a root user: it gets the highest real-time priority.
+
+    Every process that it starts later would inherit that, and together they would starve each other.
+    """
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 def remux(
