@@ -5,7 +5,8 @@ Shape suffixes: N pictures, D = 512 values of an embedding.
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,8 @@ Embeddings = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 
 
-class Piece(NamedTuple, Generic[Owner]):
+@dataclass(frozen=True)
+class Piece(Generic[Owner]):
     """Successive pictures of one owner in a batch."""
 
     owner: Owner
@@ -77,9 +79,10 @@ class EmbeddingBatches(Generic[Owner]):
             pieces, fetch = self._in_flight.popleft()
             embeddings_NCD = fetch().reshape(-1, self._crops, FEATURE_DIM)
             start = 0
-            for owner, picks in pieces:
-                yield owner, picks, embeddings_NCD[start : start + len(picks)]
-                start += len(picks)
+            for piece in pieces:
+                stop = start + len(piece.picks)
+                yield piece.owner, piece.picks, embeddings_NCD[start:stop]
+                start = stop
 
     def _fill(self, images: Tensor) -> None:
         if self._images is None:
