@@ -224,7 +224,10 @@ def _full_decode_reason(container: InputContainer, stream: VideoStream, table: P
     pts = table.pts[table.shown]
     if codec not in _ONE_FRAME_PER_PACKET:
         return f"{codec} packets are not frames"
-    if stream.codec_context.field_order not in _PROGRESSIVE:
+    order = getattr(stream.codec_context, "field_order", None)
+    if order is None:
+        return "this PyAV does not tell interlaced video: a packet may be a field"  # before 18
+    if order not in _PROGRESSIVE:
         return "interlaced: a packet may be a field"
     if container.format.name == "avi" and codec not in INTRA_ONLY:
         return "AVI has no presentation timestamps"
