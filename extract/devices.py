@@ -10,7 +10,6 @@ import contextlib
 import logging
 import signal
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import joblib
 
+from extract.child_process import start_module
 from extract.config import EncoderFingerprint, ExtractConfig, ExtractRuntime
 from extract.errors import InputError
 from extract.manifest import VideoRecord
@@ -26,14 +26,13 @@ from extract.outcomes import Outcomes
 
 log = logging.getLogger(__name__)
 
-_IMPORT_ROOT = Path(__file__).parents[1]
 _REPORT_INTERVAL_S = 0.5
 _STOP_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a process needs to know before its first video."""
+    """The folder and settings of the extraction, sent to a process before its first video."""
 
     features_dir: Path
     config: ExtractConfig
@@ -102,12 +101,8 @@ class _DeviceProcess:
         """The videos that it is extracting."""
         self.connection, theirs = Pipe()
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "extract.device_process", str(theirs.fileno())],
-                pass_fds=[theirs.fileno(), lock],
-                cwd=_IMPORT_ROOT,  # `-m` searches the working directory first
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C reaches the parent only
+            self._process = start_module(
+                "extract.device_process", theirs.fileno(), inherited=[lock], numpy_threads=True
             )
         self.connection.send(setup)
 
@@ -269,6 +264,6 @@ class DeviceProcesses:
         while self._idle and self._todo:
             self._idle.pop(0).give(self._todo.popleft())
         if not any(process.held for process in self._processes):
-            for process in self._idle:  # nothing is left, and nobody can leave a video to them
+            for process in self._idle:  # no video is on the list, and none can come back from a process
                 process.give(None)
             self._idle.clear()

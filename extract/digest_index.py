@@ -49,6 +49,11 @@ class _Entry:
     note: str
 
 
+def is_settled(status: os.stat_result) -> bool:
+    """True if the file's last change is so old that a later one shows in its times."""
+    return time.time_ns() - status.st_ctime_ns > SETTLED_NS
+
+
 class DigestIndex:
     """The index `folder/.index.sqlite`. Paths below `folder` are stored relative to it: it may be moved.
 

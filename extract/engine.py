@@ -99,8 +99,7 @@ def extract_videos(
             outcomes.report(force=True)
             if todo:
                 require_decoder(runtime.decoder)
-                # The largest file first: started last, it would leave the other decoders idle.
-                devices.extract(sorted(todo, key=lambda record: -record.file_bytes), outcomes)
+                devices.extract(outcomes.largest_first(todo), outcomes)
             outcomes.finish()
         return ExtractResult(sorted(outcomes.extracted), reused, failures.failures, outcomes.timing)
 
@@ -114,7 +113,7 @@ def _devices(
     encoder: FrameEncoder | None,
     lock: int,
 ) -> Iterator[OneDevice | DeviceProcesses]:
-    """What extracts: this process on one device, or a process for each of several."""
+    """The devices of an extraction: one, used by this process, or several, each with a process of its own."""
     selected = selected_devices(runtime) if encoder is None else []
     if len(selected) > 1:
         with DeviceProcesses(selected, features_dir, config, runtime, lock) as processes:

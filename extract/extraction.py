@@ -124,31 +124,19 @@ class OneDevice:
 
         A video is taken when a decoder is free: `videos` may be a generator that waits for others.
         """
-        run = _Extraction(videos, self.index, self.config, self.runtime, self.encoder, account)
-        run.execute()
+        _Extraction(self, videos, account).execute()
 
 
 class _Extraction:
     """One call of `OneDevice.extract`."""
 
-    def __init__(
-        self,
-        videos: Iterable[VideoRecord],
-        index: FeatureIndex,
-        config: ExtractConfig,
-        runtime: ExtractRuntime,
-        encoder: FrameEncoder,
-        account: Account,
-    ) -> None:
-        self._videos = videos
+    def __init__(self, device: OneDevice, videos: Iterable[VideoRecord], account: Account) -> None:
+        self._index, self._config = device.index, device.config
+        self._runtime, self._encoder = device.runtime, device.encoder
+        self._videos, self._account = videos, account
         self._records: dict[str, VideoRecord] = {}
         """The videos taken so far."""
-        self._index = index
-        self._config = config
-        self._runtime = runtime
-        self._encoder = encoder
-        self._account = account
-        self._batches: EmbeddingBatches[_OpenVideo] = EmbeddingBatches(encoder, config.views)
+        self._batches: EmbeddingBatches[_OpenVideo] = EmbeddingBatches(device.encoder, device.config.views)
         self._open: dict[str, _OpenVideo] = {}
         self._failed: set[str] = set()
         self._writer = ThreadPoolExecutor(1)

@@ -1,4 +1,4 @@
-"""What is known of feature files and of videos without reading them: their digests and metadata.
+"""Digests and metadata of feature files, and digests of videos, for which the files are not read again.
 
 Everything is taken from the files when it is first asked for, and kept in the folder's digest index.
 """
@@ -7,13 +7,12 @@ import errno
 import hashlib
 import os
 import stat
-import time
 from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from extract.digest_index import SETTLED_NS, DigestIndex
+from extract.digest_index import DigestIndex, is_settled
 from extract.errors import MissingFileError
 from extract.source import FileState, KnownDigest, SourceInfo, file_digest, file_state, video_state
 from extract.store import (
@@ -171,7 +170,7 @@ class FeatureIndex:
         """Record the digest unless the file was changed since, or just before, it was read."""
         after = _status(path)
         unchanged = after is not None and file_state(after) == file_state(before)
-        if unchanged and time.time_ns() - before.st_ctime_ns > SETTLED_NS:
+        if unchanged and is_settled(before):
             self._digests.remember(path, state, sha256, note)
 
 

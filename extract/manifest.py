@@ -29,14 +29,6 @@ class VideoRecord:
     split: str
     """`train`, `val`, `test` or `audit`; retraining reports figures on `audit`, and nothing else uses it."""
 
-    @property
-    def file_bytes(self) -> int:
-        """Size of the video file; 0 if it can't be read, which the decoder reports."""
-        try:
-            return self.path.stat().st_size
-        except OSError:
-            return 0
-
 
 @dataclass(frozen=True)
 class ImportedDataset:

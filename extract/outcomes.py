@@ -1,4 +1,4 @@
-"""What becomes of the videos of a run: counted, reported as progress, and listed in `failures.csv`."""
+"""The outcomes of the videos of a run: counted, reported as progress, and listed in `failures.csv`."""
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -25,13 +25,17 @@ class Outcomes:
     ) -> None:
         self._files = {record.name: file_stamp(record.path) for record in todo}
         """State of each video before it is decoded."""
-        file_bytes = {name: size or 0 for name, (size, *_) in self._files.items()}
+        self._file_bytes = {name: size or 0 for name, (size, *_) in self._files.items()}
         self._features_dir = features_dir
         self._failures = failures
-        self._progress = ProgressTracker(on_progress, file_bytes, already_done)
+        self._progress = ProgressTracker(on_progress, self._file_bytes, already_done)
         self.extracted: list[str] = []
         self.timing: dict[str, str] = {}
         """Irregularities of the recordings, for example pauses."""
+
+    def largest_first(self, videos: Iterable[VideoRecord]) -> list[VideoRecord]:
+        """These videos of `todo`, the largest file first: started last, it would keep the run waiting."""
+        return sorted(videos, key=lambda record: self._file_bytes[record.name], reverse=True)
 
     def opened(self, record: VideoRecord, snippets: int) -> None:
         self._progress.video_opened(record.name, snippets)

@@ -44,7 +44,7 @@ class SourceInfo:
 
 
 class FileState(NamedTuple):
-    """What shows that a file has not changed; `ctime_ns` is 0 where it does not count."""
+    """Equal as long as a file has not changed; `ctime_ns` is 0 where a change of it does not count."""
 
     size: int
     mtime_ns: int

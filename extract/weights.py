@@ -1,4 +1,4 @@
-"""Where CLIP's weights come from: the setting `weights`, checked without PyTorch."""
+"""The setting `weights`, the source of CLIP's weights, checked without PyTorch."""
 
 from pathlib import Path
 

@@ -59,7 +59,7 @@ LEVELS = {
             "display",
             "weights",
         },
-        {"lazy", "errors", "retry_times"},
+        {"lazy", "errors", "retry_times", "child_process"},
     ),
     "evaluate": (
         {"report"},

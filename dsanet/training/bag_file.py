@@ -61,7 +61,7 @@ class BagFile:
     def __init__(self, path: Path, count: int, rows: int, width: int) -> None:
         self.path = path
         self._width = width
-        self._slot_bytes = -(-rows * width * 2 // _BLOCK) * _BLOCK
+        self._slot_bytes = bytes_on_disk(rows, width)
         self._entries = np.zeros(count, ENTRY)
         self._data = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:

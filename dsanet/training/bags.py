@@ -61,7 +61,7 @@ class Batch(NamedTuple):
 
 
 class BagSource(Protocol):
-    """Where the features of bags are: in memory or on disk."""
+    """Gives the features of bags, from memory or from disk."""
 
     def fill(self, bags_B: npt.NDArray[np.int64], out_BTD: npt.NDArray[np.float16]) -> npt.NDArray[np.int64]:
         """Write these bags, zero-padded, into `out_BTD`; returns their lengths (B,)."""
@@ -76,7 +76,7 @@ class BagList:
     paths: tuple[Path, ...]
     """Feature files of the videos."""
     facts: tuple[FileFacts, ...]
-    """What the headers of the feature files say."""
+    """Facts from the header of each feature file."""
     labels_VC: npt.NDArray[np.float32]
     """Multi-hot labels of the videos."""
     crops_V: npt.NDArray[np.int64]

@@ -23,7 +23,7 @@ Settings = tuple[tuple[str, str], ...]
 
 
 class FileFacts(NamedTuple):
-    """What the header of a feature file says; its checksum has not been compared."""
+    """Facts from the header of a feature file, whose checksum has not been compared."""
 
     digest: str
     snippets: int
@@ -33,7 +33,7 @@ class FileFacts(NamedTuple):
 
 
 class BagShape(NamedTuple):
-    """How the features of a crop become a bag."""
+    """Number of snippets or segments of a bag."""
 
     length: int
     """Snippets of a bag at most."""

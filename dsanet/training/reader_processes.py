@@ -6,7 +6,6 @@ interpreter without torch (55 MB), in a session of its own, so that Ctrl-C reach
 when its connection is closed, as at the end of the training's process by any cause.
 """
 
-import os
 import queue
 import signal
 import socket
@@ -16,16 +15,15 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
+from extract.child_process import start_module
 from extract.errors import InputError
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
-_IMPORT_ROOT = Path(__file__).parents[2]
 _ATTEMPTS = 3
 """Processes that are tried for one call: one that is killed is replaced."""
 
@@ -80,14 +78,7 @@ class _Process:
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                cwd=_IMPORT_ROOT,  # `-m` searches the working directory first
-                stdin=subprocess.DEVNULL,
-                env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # numpy's threads are never used here
-                start_new_session=True,
-            )
+            self._process = start_module(__name__, theirs.fileno())
         self._connection = Connection(ours.detach())
 
     def call(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:

@@ -1,22 +1,20 @@
 """One decoder process, seen from the process that started it: its connection, its deadline, its death."""
 
 import contextlib
-import os
 import signal
 import socket
 import struct
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from extract.child_process import start_module
 from extract.decode.shared_pictures import SharedMemory, SharedPictures, new_memory
 from extract.decode.worker import (
     Alive,
@@ -31,7 +29,7 @@ from extract.decode.worker import (
 )
 from extract.retry_times import LATER_S, SOON_S
 
-_IMPORT_ROOT = Path(__file__).parents[2]
+_WORKER = "extract.decode.worker"
 _CRASHES = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT")
 """Signals that a decoder brings on itself, probably again on the same file."""
 
@@ -67,7 +65,7 @@ class DecoderProcess:
         self._memory = SharedMemory(new_memory())
         with theirs:
             try:
-                self._process = _start(theirs.fileno(), self._memory.descriptor)
+                self._process = start_module(_WORKER, theirs.fileno(), self._memory.descriptor)
             except BaseException:
                 self._memory.close()
                 raise
@@ -161,18 +159,6 @@ class DecoderProcess:
         hint = ", perhaps out of memory" if name == "SIGKILL" else ""
         wait_s = LATER_S if name in _CRASHES else SOON_S
         return Failed(f"the decoder process was killed by {name}{hint}", first_wait_s=wait_s)
-
-
-def _start(*descriptors: int) -> subprocess.Popen[bytes]:
-    # Not a multiprocessing child, which would import the caller's main module (torch and more) again.
-    return subprocess.Popen(
-        [sys.executable, "-m", "extract.decode.worker", *map(str, descriptors)],
-        pass_fds=descriptors,
-        cwd=_IMPORT_ROOT,  # `-m` searches the working directory first
-        stdin=subprocess.DEVNULL,
-        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # numpy's threads are never used here
-        start_new_session=True,  # so that Ctrl-C reaches the parent only
-    )
 
 
 def _copies(pictures: Pictures) -> list[PictureData]:

@@ -152,7 +152,7 @@ def serve(job: Job | FrameJob | FramesJob, connection: Connection, pictures: Pic
 
 
 def _first_wait_s(error: BaseException) -> float:
-    """How soon a video that failed with this error is tried again.
+    """Seconds after which a video that failed with this error is tried again.
 
     FFmpeg also reports damaged files as I/O errors and lack of memory: these wait, if only for a minute.
     """

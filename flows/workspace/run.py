@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from extract.digest_index import SETTLED_NS
+from extract.digest_index import is_settled
 from extract.errors import InputError, MissingFileError
 from extract.failures import failures_path, read_failures
 from extract.feature_index import FeatureIndex
@@ -133,15 +132,17 @@ def _manifest_records(manifest: Path) -> Sequence[VideoRecord]:
     try:
         status = manifest.stat()
     except OSError:
-        return read_manifest(manifest, needs_no_file=lambda record: True)
-    if time.time_ns() - status.st_ctime_ns <= SETTLED_NS:
-        return read_manifest(manifest, needs_no_file=lambda record: True)
-    return _unchanged_records(manifest, file_state(status))
+        return _all_records(manifest)
+    return _unchanged_records(manifest, file_state(status)) if is_settled(status) else _all_records(manifest)
+
+
+def _all_records(manifest: Path) -> Sequence[VideoRecord]:
+    return tuple(read_manifest(manifest, needs_no_file=lambda record: True))
 
 
 @lru_cache(maxsize=1)
 def _unchanged_records(manifest: Path, state: FileState) -> Sequence[VideoRecord]:
-    return tuple(read_manifest(manifest, needs_no_file=lambda record: True))
+    return _all_records(manifest)
 
 
 def check_trainable(records: Sequence[VideoRecord]) -> None:

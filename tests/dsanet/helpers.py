@@ -1,15 +1,19 @@
 """What the tests of `dsanet/` share: one random CLIP text tower, small models, synthetic features."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import open_clip
+import pytest
 import safetensors.torch
 import torch
 
+import dsanet.detectors.base
 from dsanet.detectors.dsanet.config import ModelConfig
 from dsanet.detectors.dsanet.model import DSANet
 from dsanet.layers.clip_text import TextTower
@@ -159,3 +163,13 @@ TRAINED = {"bag_length": 16, "window": 2, "decoder_layers": 1, "adapter_layers":
 
 def weights_of(checkpoint_dir: Path) -> dict[str, torch.Tensor]:
     return safetensors.torch.load_file(checkpoint_dir / "model.safetensors")
+
+
+@contextmanager
+def copies_of_random_clip() -> Iterator[None]:
+    """Give every detector a copy of the CLIP that the tests share: it takes its text tower to the device."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            dsanet.detectors.base, "build_clip", lambda weights: (deepcopy(random_clip()), "random")
+        )
+        yield

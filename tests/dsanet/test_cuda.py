@@ -1,7 +1,6 @@
 """Training, resuming and inference on a GPU: marked `gpu`, skipped for a card that the machine lacks."""
 
 from collections.abc import Iterator
-from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-import dsanet.detectors.base
 from dsanet.checkpoint import DRAFT
 from dsanet.detectors.config import InferConfig, TextConfig, TrainConfig
 from dsanet.detectors.registry import DETECTORS, build_detector, detector_preset
@@ -20,7 +18,14 @@ from dsanet.training.optim import build_optimizers
 from dsanet.training.resume import read_progress
 from dsanet.training.train import train
 from evaluate.scores import read_scores, score_path
-from tests.dsanet.helpers import CLASSES, Footage, make_footage, padded_bags, random_clip, weights_of
+from tests.dsanet.helpers import (
+    CLASSES,
+    Footage,
+    copies_of_random_clip,
+    make_footage,
+    padded_bags,
+    weights_of,
+)
 
 pytestmark = pytest.mark.gpu
 
@@ -38,11 +43,7 @@ def device(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def one_random_clip() -> Iterator[None]:
-    """Copies of the CLIP that the tests share: a detector takes its text tower to the GPU."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            dsanet.detectors.base, "build_clip", lambda weights: (deepcopy(random_clip()), "random")
-        )
+    with copies_of_random_clip():
         yield
 
 

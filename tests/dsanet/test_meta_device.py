@@ -6,7 +6,6 @@ devices in one operation are found on a machine without a card. `tests/dsanet/te
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-import dsanet.detectors.base
 import dsanet.training.loop
 from dsanet.detectors.base import Detector
 from dsanet.detectors.config import InferConfig, TextConfig, TrainConfig
@@ -25,7 +23,7 @@ from dsanet.layers.transfer import HostCopy
 from dsanet.training.bags import Batch
 from dsanet.training.loop import train_step
 from dsanet.training.optim import StableAdamW, build_optimizers
-from tests.dsanet.helpers import CLASSES, padded_bags, random_clip
+from tests.dsanet.helpers import CLASSES, copies_of_random_clip, padded_bags
 
 META = torch.device("meta")
 CASES = [(name, {}) for name in DETECTORS] + [("dsanet", {"variant": "release"})]
@@ -34,11 +32,7 @@ LENGTHS = ((32, 32, 32, 32), (32, 1, 17, 9))
 
 @pytest.fixture(scope="module", autouse=True)
 def one_random_clip() -> Iterator[None]:
-    """Copies of the CLIP that the tests share: a detector takes its text tower to the device."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            dsanet.detectors.base, "build_clip", lambda weights: (deepcopy(random_clip()), "random")
-        )
+    with copies_of_random_clip():
         yield
 
 

@@ -1,0 +1,29 @@
+"""Processes that run one of our own modules, connected to the process that starts them.
+
+They are not `multiprocessing` children, which would import the caller's main module (torch and more) again.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+_IMPORT_ROOT = Path(__file__).parents[1]
+
+
+def start_module(
+    module: str, *descriptors: int, inherited: Sequence[int] = (), numpy_threads: bool = False
+) -> subprocess.Popen[bytes]:
+    """Start `python -m module`, with the numbers of these file descriptors as arguments.
+
+    `inherited` descriptors stay open in the process too. Without `numpy_threads`, none are started for numpy.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *map(str, descriptors)],
+        pass_fds=[*descriptors, *inherited],
+        cwd=_IMPORT_ROOT,  # `-m` searches the working directory first
+        stdin=subprocess.DEVNULL,
+        env=None if numpy_threads else os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+        start_new_session=True,  # Ctrl-C reaches the parent only
+    )
