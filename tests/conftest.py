@@ -15,6 +15,8 @@ import pytest
 
 from flows.server.prefect_defaults import configure_logging, set_environment_defaults
 from tests.browser import find_browser, running_browser
+from tests.object_store import bucket as bucket
+from tests.object_store import s3 as s3
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

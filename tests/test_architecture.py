@@ -47,6 +47,7 @@ LEVELS = {
         {"feature_index"},
         {"decode", "encoder", "pictures", "store", "failures"},
         {"clip", "preprocess", "manifest", "config", "digest_index"},
+        {"remote"},
         {
             "snippets",
             "views",

@@ -1,0 +1,1 @@
+"""Object stores: workspaces and videos at addresses such as `s3://bucket/prefix`."""
