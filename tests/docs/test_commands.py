@@ -142,6 +142,18 @@ def accept_docker(words: Sequence[str]) -> None:
         accept_dsanet(words[words.index("dsanet") + 1 :])
 
 
+def accept_pip(words: Sequence[str]) -> None:
+    assert words[0] == "install"
+    extras = {extra for word in words[1:] for extra in re.findall(r"\w+", word.partition("[")[2])}
+    declared = (ROOT / "pyproject.toml").read_text().partition("[project.optional-dependencies]")[2]
+    assert all(re.search(rf"^{extra} = ", declared, re.MULTILINE) for extra in extras)
+
+
+def accept_ray(words: Sequence[str]) -> None:
+    scripts = pytest.importorskip("ray.scripts.scripts", reason="Ray is not installed")
+    scripts.cli.commands[words[0]].make_context(words[0], list(words[1:]))
+
+
 def accept_export(words: Sequence[str]) -> None:
     """The names of variables are checked wherever they stand (`test_pages.py`)."""
     assert all(re.fullmatch(r"[A-Z_]+=\S+", word) for word in words)
@@ -152,8 +164,10 @@ PROGRAMS: dict[str, Callable[[Sequence[str]], None]] = {
     "docker": accept_docker,
     "export": accept_export,
     "make": accept_make,
+    "pip": accept_pip,
     "prefect": accept_prefect,
     "python": accept_python,
+    "ray": accept_ray,
     ".venv/bin/python": accept_python,
     ".venv/bin/pytest": accept_pytest,
 }
