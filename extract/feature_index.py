@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from extract.config import StrictModel
 from extract.digest_index import DigestIndex, is_settled
 from extract.errors import MissingFileError
 from extract.source import FileState, KnownDigest, SourceInfo, file_digest, file_state, video_state
@@ -22,11 +23,24 @@ from extract.store import (
     feature_image,
     feature_path,
     parse_features,
+    stored_digest,
     write_image,
 )
 
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES)
 """No file, or none that this process can reach."""
+
+
+class FeatureNote(StrictModel):
+    """Facts about an intact feature file, stored in the index with its digest.
+
+    Notes of earlier versions are the metadata alone: they have no `content_digest` and 0 `snippets`.
+    """
+
+    meta: FeatureMeta
+    content_digest: str = ""
+    """The digest in the file's header (`store.content_digest`)."""
+    snippets: int = 0
 
 
 class FeatureIndex:
@@ -79,9 +93,26 @@ class FeatureIndex:
         status = _status(path)
         if status is None:
             raise MissingFileError(f"no feature file {path}; extract the video first")
-        known = None if again else self._digests.digest(path, file_state(status))
-        meta = _parse_note(self._digests.note(path, known)) if known is not None else None
-        return meta or self._learn(path, status, path.read_bytes())
+        note = None if again else self._note(path, status)
+        return note.meta if note is not None else self._learn(path, status, path.read_bytes())
+
+    def recorded_note(self, name: str) -> FeatureNote | None:
+        """The facts about the feature file of a video, which is not read; None if they are not recorded."""
+        status = _status(self._place(name))
+        note = None if status is None else self._note(self._place(name), status)
+        return note if note is not None and note.content_digest else None
+
+    def complete_note(self, name: str, content_digest: str, snippets: int) -> None:
+        """Add these facts, from the header of a feature file, to its note of an earlier version."""
+        place = self._place(name)
+        status = _status(place)
+        note = None if status is None else self._note(place, status)
+        if status is None or note is None or note.content_digest:
+            return
+        state = file_state(status)
+        if (sha256 := self._digests.digest(place, state)) is not None:
+            note = FeatureNote(meta=note.meta, content_digest=content_digest, snippets=snippets)
+            self._digests.remember(place, state, sha256, note.model_dump_json())
 
     def is_known(self, name: str) -> bool:
         """True if `features_digest` and `read_meta` need not read the file, or there is none."""
@@ -97,7 +128,7 @@ class FeatureIndex:
         path, image = feature_path(self._folder, features.name), feature_image(features)
         write_image(path, image)
         state, digest = file_state(path.stat()), hashlib.sha256(image).hexdigest()
-        self._digests.remember(path, state, digest, features.meta.model_dump_json())
+        self._digests.remember(path, state, digest, _note_text(features, image))
 
     def forget(self, path: Path) -> None:
         """Read a file at its next use, because it turned out to be damaged."""
@@ -105,10 +136,15 @@ class FeatureIndex:
 
     def _learn(self, path: Path, status: os.stat_result, image: bytes) -> FeatureMeta:
         """Record a feature file with these bytes, unless it is damaged (FeatureFileError)."""
-        meta = parse_features(path, image).meta
+        features = parse_features(path, image)
         digest = hashlib.sha256(image).hexdigest()
-        self._remember(path, status, file_state(status), digest, meta.model_dump_json())
-        return meta
+        self._remember(path, status, file_state(status), digest, _note_text(features, image))
+        return features.meta
+
+    def _note(self, path: Path | str, status: os.stat_result) -> FeatureNote | None:
+        """The note on a feature file that is in this state."""
+        known = self._digests.digest(path, file_state(status))
+        return None if known is None else _parse_note(self._digests.note(path, known))
 
     # --- videos ---------------------------------------------------------------------------------------------
 
@@ -185,8 +221,14 @@ def _status(path: Path | str) -> os.stat_result | None:
     return status if stat.S_ISREG(status.st_mode) else None
 
 
-def _parse_note(note: str) -> FeatureMeta | None:
-    try:
-        return FeatureMeta.model_validate_json(note)
-    except ValidationError:  # of a later version
-        return None
+def _note_text(features: VideoFeatures, image: bytes) -> str:
+    digest, snippets = stored_digest(image), len(features.frame_index)
+    return FeatureNote(meta=features.meta, content_digest=digest, snippets=snippets).model_dump_json()
+
+
+def _parse_note(text: str) -> FeatureNote | None:
+    with suppress(ValidationError):
+        return FeatureNote.model_validate_json(text)
+    with suppress(ValidationError):  # else of a later version
+        return FeatureNote(meta=FeatureMeta.model_validate_json(text))
+    return None

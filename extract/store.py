@@ -180,7 +180,12 @@ def content_digest(path: Path) -> str:
         block = file.read(_BLOCK_BYTES)
     if not block.startswith(_MAGIC):
         raise FeatureFileError(_not_a_feature_file(path), path)
-    return block[len(_MAGIC) :].rstrip(b"\0\n").decode("ascii", "replace")
+    return stored_digest(block)
+
+
+def stored_digest(image: bytes) -> str:
+    """`content_digest` of a feature file whose bytes are `image`."""
+    return image[len(_MAGIC) : _BLOCK_BYTES].rstrip(b"\0\n").decode("ascii", "replace")
 
 
 def _hdf5_image(features: VideoFeatures) -> bytes:

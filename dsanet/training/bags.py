@@ -9,27 +9,19 @@ B bags, V videos, T snippets, D width, C classes (column 0 of the labels = norma
 
 import hashlib
 import json
-import logging
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import joblib
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dsanet.training.feature_bags import (
-    BagShape,
-    FileFacts,
-    read_facts,
-    require_same_features,
-)
-from dsanet.training.reader_processes import ReaderProcesses
+from dsanet.training.feature_bags import BagShape, FileFacts, require_same_features
+from dsanet.training.file_facts import all_facts
 from dsanet.training.seeding import generator
 from extract.config import FEATURE_DIM, EncoderFingerprint, ExtractConfig
 from extract.errors import InputError
@@ -37,12 +29,7 @@ from extract.labels import NORMAL
 from extract.manifest import VideoRecord
 from extract.store import feature_path, read_meta
 
-log = logging.getLogger(__name__)
-
 _VALIDATION_STREAM, _SAMPLER_STREAM = 1, 2
-_HEADERS_ALONE = 4000
-"""Files up to which headers are read in this process: others take a third of a second to start."""
-_HEADERS_AT_ONCE = 250
 
 
 class Batch(NamedTuple):
@@ -76,7 +63,7 @@ class BagList:
     paths: tuple[Path, ...]
     """Feature files of the videos."""
     facts: tuple[FileFacts, ...]
-    """Facts from the header of each feature file."""
+    """Facts about each feature file."""
     labels_VC: npt.NDArray[np.float32]
     """Multi-hot labels of the videos."""
     crops_V: npt.NDArray[np.int64]
@@ -160,17 +147,17 @@ def list_bags(
 ) -> BagList:
     """The bags of the videos' feature files, one per crop, or of the first crop only.
 
-    A bag has at most `length` snippets, with `segmented` exactly `length` segments. Only the headers of the
-    files are read. Raises MissingFileError for a missing feature file, FeatureFileError for one that has no
-    readable header, and InputError for a file whose encoder or extraction settings differ from those of the
-    first file (of `like`, if given).
+    A bag has at most `length` snippets, with `segmented` exactly `length` segments. Only the headers of files
+    are read, and only of those that the folder's index does not know. Raises MissingFileError for a missing
+    feature file, FeatureFileError for one that has no readable header, and InputError for a file whose
+    encoder or extraction settings differ from those of the first file (of `like`, if given).
     """
     if not records:
         raise InputError("no videos to train on; the manifest has none in the train split")
     paths = tuple(feature_path(features_dir, record.name) for record in records)
     first = like or read_meta(paths[0])
     encoder, extract = first.encoder, first.extract if isinstance(first, BagList) else first.config
-    facts = tuple(_all_facts(paths))
+    facts = tuple(all_facts([record.name for record in records], features_dir))
     for path in {fact.settings: path for fact, path in zip(facts[::-1], paths[::-1], strict=True)}.values():
         require_same_features(read_meta(path), encoder, extract, path)
     return BagList(
@@ -183,20 +170,6 @@ def list_bags(
         encoder,
         extract,
     )
-
-
-def _all_facts(paths: Sequence[Path]) -> Iterator[FileFacts]:
-    """The facts of the files; of many files by several processes."""
-    if len(paths) <= _HEADERS_ALONE:
-        yield from read_facts(paths)
-        return
-    log.info("%-9s reading the headers of %d feature files", "train", len(paths))
-    count = joblib.cpu_count()
-    with ReaderProcesses(count) as processes, ThreadPoolExecutor(count, "headers") as threads:
-        absolute = [path.absolute() for path in paths]
-        parts = [absolute[i : i + _HEADERS_AT_ONCE] for i in range(0, len(paths), _HEADERS_AT_ONCE)]
-        for facts in threads.map(lambda part: processes.call(read_facts, part), parts):
-            yield from facts
 
 
 class Sampler:

@@ -23,13 +23,13 @@ Settings = tuple[tuple[str, str], ...]
 
 
 class FileFacts(NamedTuple):
-    """Facts from the header of a feature file, whose checksum has not been compared."""
+    """Facts about a feature file, whose checksum has not been compared since they were recorded."""
 
     digest: str
     snippets: int
     crops: int
     settings: Settings
-    """The attributes of its groups `encoder` and `config`."""
+    """The attributes of its groups `encoder` and `config`, in the order of their names."""
 
 
 class BagShape(NamedTuple):
@@ -106,6 +106,11 @@ def require_same_features(
             )
 
 
+def attribute_texts(settings: EncoderFingerprint | ExtractConfig) -> Settings:
+    """The part of `FileFacts.settings` that comes from these settings."""
+    return tuple(sorted((name, str(value)) for name, value in settings.model_dump().items()))
+
+
 def read_facts(paths: Sequence[Path]) -> list[FileFacts]:
     """The facts of these feature files, about 0.3 ms each: only headers are read.
 
@@ -164,5 +169,8 @@ def _attributes(file: h5py.h5f.FileID, group: bytes) -> Settings:
         attribute = h5py.h5a.open(place, index=i)
         value = np.empty(attribute.shape, attribute.dtype)
         attribute.read(value)
-        attributes.append((attribute.name.decode(), str(value)))
+        plain = value.item()
+        attributes.append(
+            (attribute.name.decode(), plain.decode() if isinstance(plain, bytes) else str(plain))
+        )
     return tuple(attributes)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 import torch
 
 import dsanet.training.bag_sources
-import dsanet.training.bags
+import dsanet.training.file_facts
 from dsanet.checkpoint import DRAFT
 from dsanet.detectors.config import TrainConfig
 from dsanet.detectors.registry import detector_preset
@@ -28,9 +29,12 @@ from dsanet.training.loop import TrainProgress
 from dsanet.training.read_ahead import read_ahead
 from dsanet.training.reader_processes import ReaderProcesses
 from dsanet.training.train import train
+from extract.digest_index import SETTLED_NS
 from extract.errors import InputError, MissingFileError
+from extract.feature_index import FeatureIndex
 from extract.manifest import VideoRecord
-from extract.store import FeatureFileError, feature_path
+from extract.source import file_digest, file_state
+from extract.store import FeatureFileError, feature_path, read_meta
 from tests.dsanet.helpers import CLASSES, ENCODER, make_footage, write_video
 
 CPU = torch.device("cpu")
@@ -206,8 +210,8 @@ def test_features_that_do_not_go_together_are_found_in_the_headers_of_many_files
     records: list[VideoRecord], features_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = list_bags(records, features_dir, CLASSES, LENGTH)
-    monkeypatch.setattr(dsanet.training.bags, "_HEADERS_ALONE", 0)
-    monkeypatch.setattr(dsanet.training.bags, "_HEADERS_AT_ONCE", 2)
+    monkeypatch.setattr(dsanet.training.file_facts, "_HEADERS_ALONE", 0)
+    monkeypatch.setattr(dsanet.training.file_facts, "_HEADERS_AT_ONCE", 2)
     by_processes = list_bags(records, features_dir, CLASSES, LENGTH)
     assert (by_processes.facts, by_processes.key) == (before.facts, before.key)
     assert before.facts[2].snippets == SNIPPETS[2]
@@ -218,6 +222,43 @@ def test_features_that_do_not_go_together_are_found_in_the_headers_of_many_files
     feature_path(features_dir, "v3").write_bytes(b"dsanet-features sha256 ")
     with pytest.raises(FeatureFileError, match=r"v3\.h5 is damaged"):
         list_bags(records, features_dir, CLASSES, LENGTH)
+
+
+def test_the_index_gives_the_facts_that_the_headers_give(
+    records: list[VideoRecord], features_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also an index of an earlier version, once the headers have been read for it."""
+    headers: list[str] = []
+    read = dsanet.training.file_facts.read_facts
+    monkeypatch.setattr(
+        dsanet.training.file_facts,
+        "read_facts",
+        lambda paths: headers.extend(path.stem for path in paths) or read(paths),
+    )
+
+    def listed() -> BagList:
+        headers.clear()
+        return list_bags(records, features_dir, CLASSES, LENGTH)
+
+    names, before = [record.name for record in records], listed()
+    assert headers == names
+    time.sleep(1.5e-9 * SETTLED_NS)
+    with closing(FeatureIndex(features_dir)) as index:
+        for name in names[:3]:
+            index.features_digest(name)
+        path = feature_path(features_dir, "v3")
+        note = read_meta(path).model_dump_json()  # as written until November 2026
+        index._digests.remember(path, file_state(path.stat()), file_digest(path), note)
+    for unknown in (["v3", "v4"], ["v4"]):
+        again = listed()
+        assert headers == unknown
+        assert (again.facts, again.key) == (before.facts, before.key)
+    write_video(features_dir, "v1", np.ones((4, CROPS, 512)))
+    assert listed().facts[1].snippets == 4
+    assert headers == ["v1", "v4"]
+    feature_path(features_dir, "v2").unlink()
+    with pytest.raises(MissingFileError, match=r"no feature file .*v2\.h5"):
+        listed()
 
 
 def test_batches_are_read_a_little_ahead_and_an_error_comes_at_its_batch(
