@@ -1,4 +1,6 @@
-"""Entry point of every container: set PREFECT_X from the file PREFECT_X_FILE, then run the command.
+"""Entry point of every container: set a variable X from the file that X_FILE names, then run the command.
+
+X begins with PREFECT_, DSANET_ or PG; the variables of other programs that end in _FILE stay as they are.
 
 A secret given as a file appears in no image, compose file or process list. PostgreSQL's image does the same.
 
@@ -10,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-PREFIX, SUFFIX = "PREFECT_", "_FILE"
+PREFIXES, SUFFIX = ("PREFECT_", "DSANET_", "PG"), "_FILE"
 
 
 def variables_from_files(environment: Mapping[str, str]) -> dict[str, str]:
@@ -18,7 +20,7 @@ def variables_from_files(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name.removesuffix(SUFFIX): Path(path).read_text().strip()
         for name, path in environment.items()
-        if name.startswith(PREFIX) and name.endswith(SUFFIX)
+        if name.startswith(PREFIXES) and name.endswith(SUFFIX)
     }
 
 

@@ -114,7 +114,7 @@ def test_starting_again_keeps_the_running_images() -> None:
         assert (service["image"] in built) == (service.get("pull_policy") == "never"), name
 
 
-@pytest.mark.parametrize("file", ["compose.yaml", "compose.gpu.yaml"])
+@pytest.mark.parametrize("file", sorted(path.name for path in DOCKER.glob("compose*.yaml")))
 def test_compose_files_satisfy_the_compose_specification(file: str) -> None:
     if importlib.util.find_spec("check_jsonschema") is None:
         pytest.skip("check-jsonschema is not installed")
@@ -146,6 +146,10 @@ def test_the_entrypoint_reads_secrets_with_any_characters_from_files(tmp_path: P
     (tmp_path / "secret").write_text(f"{secret}\n")
     path = {"PREFECT_SERVER_DATABASE_PASSWORD_FILE": str(tmp_path / "secret")}
     assert run(DOCKER / "entrypoint.py", sys.executable, "-c", SHOW, **path).stdout == f"{secret}\n"
+    kept = dict.fromkeys(("AWS_SHARED_CREDENTIALS_FILE", "PGPASSWORD_FILE"), str(tmp_path / "secret"))
+    show = "import os; print(os.environ['PGPASSWORD'], 'AWS_SHARED_CREDENTIALS' in os.environ)"
+    shown = run(DOCKER / "entrypoint.py", sys.executable, "-c", show, **kept)
+    assert shown.stdout == f"{secret} False\n"
     (tmp_path / "secret").unlink()
     refused = run(DOCKER / "entrypoint.py", sys.executable, "-c", SHOW, **path)
     assert refused.returncode == 1
