@@ -1,6 +1,7 @@
 """Commands for retraining on new footage: `retrain`, videos and labels that arrive, versions of the model."""
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,14 +96,13 @@ def library_recheck(
     from extract.remembered import end_wait
     from flows.cli.tables import print_failure, print_line
     from flows.library.problems import grouped_by_reason, recheck
-    from flows.library.records import VideoIndex
     from flows.workspace.workspace import Workspace
 
     features = Workspace(out).features
 
     with _open_library(out) as opened:
         if videos:
-            index = VideoIndex(opened.videos())
+            index = opened.index_of(videos)
             chosen = [index.find(one) for one in videos]
             names = {video.name for video in chosen}
         else:
@@ -180,18 +180,24 @@ def label_clear(
 def label_queue(
     out: ExistingOut = DEFAULT_WORKSPACE,
     most: Annotated[int, typer.Option(help="Number of rows to print.", min=1)] = 30,
+    after: Annotated[
+        str | None, typer.Option(help="Begin behind this video, the last one of the page before.")
+    ] = None,
 ) -> None:
     """List the videos without labels: unscored ones, then by decreasing entropy of the champion's score."""
     from flows.cli.output import print_label_queue
+    from flows.cli.tables import print_line
     from flows.library.labels import label_queue
     from flows.workspace.model_registry import Registry
 
     champion = Registry(out).champion()
     with _open_library(out) as opened:
-        items = label_queue(opened, champion.key if champion else None, most)
+        items = label_queue(opened, champion.key if champion else None, most, after)
         count = opened.count_unlabelled()
     print_label_queue(items)
-    print(f"{count} videos without labels")
+    if len(items) == most < count:
+        print_line(f"--after {shlex.quote(items[-1].video.name)} prints the next ones")
+    print(f"{count:,} videos without labels")
 
 
 @models.command("list", epilog="Example: dsanet models list --out ws")

@@ -1,6 +1,8 @@
 """The library's database: SQLite in the workspace, or PostgreSQL by URL; migrated when it is opened."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +10,31 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.orm import Session
 
 from extract.errors import InputError
 
 URL_VARIABLE = "DSANET_LIBRARY_URL"
 FILE_NAME = "library.db"
-DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
+DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 BUSY_TIMEOUT_S = 60
 _MIGRATION_LOCK = 0x64_73_61_6E_65_74  # PostgreSQL advisory lock: "dsanet" in ASCII
+_WRITE_LOCK = _MIGRATION_LOCK + 1
+_POSTGRES_OPTIONS = {
+    "connect_timeout": 10,
+    # A server that vanishes without a word is noticed after a minute and a half, not after hours.
+    "keepalives_idle": 60,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 90_000,
+}
+_NOT_ALLOWED = ("42501", "25006")
+"""PostgreSQL's codes for a missing permission, and for writing to a server that only reads."""
+
+
+class LibraryError(InputError):
+    """The database of the library does not answer, or refuses."""
 
 
 def database_url(root: Path, setting: str = "") -> URL:
@@ -34,10 +52,9 @@ def database_url(root: Path, setting: str = "") -> URL:
             f"{URL_VARIABLE} (or retrain.library) is not a database URL; "
             "expected for example postgresql://user@host/database"
         ) from None
-    url = url.set(drivername=DRIVERS.get(url.drivername, url.drivername))
-    if url.get_backend_name() not in ("sqlite", "postgresql"):
+    if url.get_backend_name() not in DRIVERS:
         raise InputError(f"the library needs sqlite or postgresql, not {url.get_backend_name()}")
-    return url
+    return url.set(drivername=DRIVERS[url.get_backend_name()])
 
 
 def open_database(url: URL) -> Engine:
@@ -45,26 +62,71 @@ def open_database(url: URL) -> Engine:
 
     Raises ValueError if the database cannot be opened or a later version of dsanet has migrated it.
     """
-    sqlite = url.get_backend_name() == "sqlite"
-    engine = create_engine(
-        url, connect_args={"timeout": BUSY_TIMEOUT_S} if sqlite else {"connect_timeout": 10}
-    )
-    if sqlite:
-        _begin_transactions_immediately(engine)
+    engine = _engine(url)
     try:
         with engine.begin() as connection:
             _migrate(connection)
-    except DBAPIError as error:
+    except (DBAPIError, TypeError) as error:  # TypeError: an option of the URL that the driver does not know
         engine.dispose()
-        reason = str(error.orig).strip().splitlines()[0]
-        raise InputError(f"the library at {url.render_as_string()} cannot be opened: {reason}") from None
+        raise InputError(
+            f"the library at {shown(url)} cannot be opened: {_reason(getattr(error, 'orig', error), url)}"
+        ) from None
     except CommandError as error:
         engine.dispose()
         raise InputError(
-            f"the library at {url.render_as_string()} was made by a later version of dsanet ({error}); "
-            "upgrade dsanet"
+            f"the library at {shown(url)} was made by a later version of dsanet ({error}); upgrade dsanet"
         ) from None
     return engine
+
+
+def shown(url: URL) -> str:
+    """The URL for messages: without password, and without options, which may have one too."""
+    return url.set(query={}).render_as_string(hide_password=True)
+
+
+@contextmanager
+def plain_errors(engine: Engine) -> Iterator[None]:
+    """Raise LibraryError, one line without password, for what PostgreSQL's server or the network causes."""
+    try:
+        yield
+    except DBAPIError as error:
+        where = f"the library at {shown(engine.url)}"
+        reason = _reason(error.orig, engine.url)
+        if engine.dialect.name != "postgresql":  # the command line knows SQLite's errors
+            raise
+        if isinstance(error, DataError) or getattr(error.orig, "sqlstate", None) in _NOT_ALLOWED:
+            raise LibraryError(f"{where} refuses a change: {reason}") from None
+        if not isinstance(error, OperationalError | InterfaceError):
+            raise
+        raise LibraryError(
+            f"{where} does not answer any more: {reason}; start the command again when it does, finished "
+            "work is kept"
+        ) from None
+
+
+def lock_writers(session: Session) -> None:
+    """Let other writers wait until the session's transaction ends, as they do in SQLite."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITE_LOCK})
+
+
+def _engine(url: URL) -> Engine:
+    if url.get_backend_name() == "sqlite":
+        engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, hide_parameters=True)
+        _begin_transactions_immediately(engine)
+        return engine
+    options = {name: value for name, value in _POSTGRES_OPTIONS.items() if name not in url.query}
+    # pre_ping: between two uses may lie hours of computing, in which a connection can be lost.
+    return create_engine(url, connect_args=options, pool_pre_ping=True, hide_parameters=True)
+
+
+def _reason(error: object, url: URL) -> str:
+    """The first line of a driver's error."""
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    secrets = [url.password, *(value for name, value in url.query.items() if "password" in name)]
+    for secret in filter(None, secrets):
+        reason = reason.replace(str(secret), "***")
+    return reason
 
 
 def _migrate(connection: Connection) -> None:

@@ -10,7 +10,7 @@ from extract.manifest import VideoRecord
 from extract.store import FeatureFileError
 from flows.library.library import Library
 from flows.library.pages import in_pages
-from flows.library.records import HELD_OUT, FileRecord
+from flows.library.records import HELD_OUT, FileRecord, NewFile
 from flows.workspace.run import recorded_digest
 
 MANIFEST = "manifest"
@@ -55,10 +55,10 @@ def _import_page(
     found = [(record, file) for record, file in files if file is not None]
     with library.transaction():
         known = library.splits(file.digest for _, file in found)
+        new = [(r, f) for r, f in found if f.digest not in known or recorded.get(f.path) != f]
+        library.add_files([NewFile(f, r.name, r.split) for r, f in new], rename_existing=True)
         splits, labels = dict(known), {}
         for record, file in found:
-            if file.digest not in splits or recorded.get(file.path) != file:
-                library.add_file(file, name=record.name, split=record.split, rename_existing=True)
             result.added += file.digest not in splits
             split = splits.setdefault(file.digest, record.split)
             if split in HELD_OUT and split != record.split:

@@ -16,10 +16,13 @@ from extract.manifest import VIDEO_SUFFIXES
 from extract.source import file_digest
 from flows.library.library import Library
 from flows.library.pages import in_pages
-from flows.library.prober import unusable_reason
-from flows.library.records import FileRecord
+from flows.library.prober import Prober
+from flows.library.records import FileRecord, NewFile
 
 Digest = Callable[[Path], str]
+
+RECORDED_AT_ONCE, RECORDED_AFTER_S = 1000, 10.0
+"""Files that are recorded in one transaction, and the longest time that one waits for others."""
 
 
 @dataclass
@@ -42,62 +45,86 @@ def scan(library: Library, inboxes: Sequence[Path], settle_s: float, digest_of: 
     A file is finished if it has not changed for `settle_s` seconds. `digest_of` gives the sha256 of a new
     one; its OSError is a reason why the file cannot be used. Raises FileNotFoundError for a missing folder.
     """
-    result = Scan()
-    for page in in_pages(_video_files(inboxes)):
-        recorded = library.recorded_files(path for path in page if _is_utf8(path))
-        for path in page:
-            _scan_file(library, path, recorded.get(path), settle_s, digest_of, result)
-    return result
+    with Prober() as prober:
+        scanning = _Scanning(library, settle_s, digest_of, prober)
+        for page in in_pages(_video_files(inboxes)):
+            scanning.look_at(page)
+        scanning.record()
+    return scanning.result
 
 
 def _is_utf8(path: Path) -> bool:
     return encodable(str(path)) == str(path)
 
 
-def _scan_file(
-    library: Library,
-    path: Path,
-    recorded: FileRecord | None,
-    settle_s: float,
-    digest_of: Digest,
-    result: Scan,
-) -> None:
-    if not _is_utf8(path):
-        result.unreadable[path] = NOT_UTF8
-        return
-    status = _status(path)
-    if status is None or status.st_size == 0 or time.time() - status.st_ctime < settle_s:
-        result.deferred.append(path)
-    elif recorded is not None and (recorded.size, recorded.mtime_ns) == (status.st_size, status.st_mtime_ns):
-        result.known.append(path)
-    else:
-        _add(library, path, status, digest_of, result)
+class _Scanning:
+    """A scan under way. New files are recorded in groups."""
 
+    def __init__(self, library: Library, settle_s: float, digest_of: Digest, prober: Prober) -> None:
+        self._library, self._settle_s, self._digest_of, self._prober = library, settle_s, digest_of, prober
+        self.result = Scan()
+        self._found: list[NewFile] = []
+        """Files that are not recorded yet."""
+        self._new: set[str] = set()
+        """Digests of those that are new videos."""
+        self._recorded_at = time.monotonic()
 
-def _add(library: Library, path: Path, before: os.stat_result, digest_of: Digest, result: Scan) -> None:
-    """Read a file that is not recorded yet and record it, unless it changes meanwhile."""
-    try:
-        digest = digest_of(path)
-    except FileNotFoundError:  # removed during the scan
-        result.deferred.append(path)
-        return
-    except OSError as error:  # no permission, or the disk fails; tried again by the next scan
-        result.unreadable[path] = f"the file cannot be read: {error.strerror}"
-        return
-    known = library.has_video(digest)
-    problem = "" if known else unusable_reason(path)
-    after = _status(path)
-    if after is None or _changed(before, after):
-        result.deferred.append(path)
-        return
-    file = FileRecord(path, digest, after.st_size, after.st_mtime_ns)
-    name = library.add_file(file, name=path.stem, split="train", problem=problem)
-    if known:
-        result.known.append(path)
-    elif problem:
-        result.unreadable[path] = problem
-    else:
-        result.new.append(name)
+    def look_at(self, page: Sequence[Path]) -> None:
+        """Compare some files with the library, and read those that are new or have changed."""
+        recorded = self._library.recorded_files(path for path in page if _is_utf8(path))
+        for path in page:
+            self._look_at(path, recorded.get(path))
+
+    def _look_at(self, path: Path, recorded: FileRecord | None) -> None:
+        if recorded is None and not _is_utf8(path):
+            self.result.unreadable[path] = NOT_UTF8
+            return
+        status = _status(path)
+        if status is None or status.st_size == 0 or time.time() - status.st_ctime < self._settle_s:
+            self.result.deferred.append(path)
+        elif recorded is not None and (recorded.size, recorded.mtime_ns) == (
+            status.st_size,
+            status.st_mtime_ns,
+        ):
+            self.result.known.append(path)
+        else:
+            self._read(path, status)
+
+    def _read(self, path: Path, before: os.stat_result) -> None:
+        """Read a file that is not recorded yet, to be recorded unless it changes meanwhile."""
+        try:
+            digest = self._digest_of(path)
+        except FileNotFoundError:  # removed during the scan
+            self.result.deferred.append(path)
+            return
+        except OSError as error:  # no permission, or the disk fails; tried again by the next scan
+            self.result.unreadable[path] = f"the file cannot be read: {error.strerror}"
+            return
+        known = digest in self._new or self._library.has_video(digest)
+        problem = "" if known else self._prober.unusable_reason(path)
+        after = _status(path)
+        if after is None or _changed(before, after):
+            self.result.deferred.append(path)
+            return
+        file = FileRecord(path, digest, after.st_size, after.st_mtime_ns)
+        self._found.append(NewFile(file, path.stem, "train", problem))
+        if known:
+            self.result.known.append(path)
+        elif problem:
+            self.result.unreadable[path] = problem
+        else:
+            self._new.add(digest)
+        waited = time.monotonic() - self._recorded_at
+        if len(self._found) >= RECORDED_AT_ONCE or waited > RECORDED_AFTER_S:
+            self.record()
+
+    def record(self) -> None:
+        """Record what was found since the last time."""
+        names = self._library.add_files(self._found)
+        new = zip(names, self._found, strict=True)
+        self.result.new += dict.fromkeys(name for name, one in new if one.file.digest in self._new)
+        self._found, self._new = [], set()
+        self._recorded_at = time.monotonic()
 
 
 def check_inboxes(inboxes: Iterable[Path]) -> None:

@@ -49,7 +49,7 @@ def set_labels(
     current user. Raises ValueError for an unknown or unusable video, a test or audit video and a label that
     is not allowed.
     """
-    video = _find_usable(VideoIndex(library.videos()), reference)
+    video = _find_usable(library.index_of([reference]), reference)
     _refuse_held_out(video)
     parsed = _parse(labels, allowed)
     changed = library.add_labels({video.digest: parsed}, by=by or current_user(), source=COMMAND_LINE)
@@ -62,7 +62,8 @@ def clear_labels(library: Library, references: Iterable[str], *, by: str | None 
     The label history keeps the earlier labels. Raises ValueError for an unknown, a test or an audit video;
     then nothing is changed.
     """
-    videos = VideoIndex(library.videos())
+    references = list(references)
+    videos = library.index_of(references)
     found = [videos.find(reference) for reference in references]
     for video in found:
         _refuse_held_out(video)
@@ -81,7 +82,9 @@ def import_labels(
     one video must have the same labels. Raises FileNotFoundError for a missing file. Test and audit videos
     are skipped.
     """
-    rows, result = _read_rows(csv_path, VideoIndex(library.videos()), allowed), ImportResult()
+    table = list(read_table(csv_path, COLUMNS))
+    videos = library.index_of(row["video"] for row in table)
+    rows, result = _label_rows(table, videos, allowed), ImportResult()
     given = {video.digest: labels for video, labels in rows if not video.held_out}
     with library.transaction():
         changed = library.add_labels(given, by=by or current_user(), source=csv_path.name)
@@ -95,12 +98,16 @@ def import_labels(
     return result
 
 
-def label_queue(library: Library, model: str | None, most: int | None = None) -> list[QueueItem]:
+def label_queue(
+    library: Library, model: str | None, most: int | None = None, after: str | None = None
+) -> list[QueueItem]:
     """The usable videos without labels: first those without a score, then by decreasing entropy of the score.
 
-    `model` is the key of the version whose scores count, None for none; `most` limits the list.
+    `model` is the key of the version whose scores count, None for none; `most` limits the list, which begins
+    behind the video `after` (name, path or digest). Raises ValueError if there is no such video.
     """
-    return [QueueItem(video, score) for video, score in library.unlabelled(model, most)]
+    last = None if after is None else library.find(after)
+    return [QueueItem(video, score) for video, score in library.unlabelled(model, most, last)]
 
 
 def known_classes(library: Library, configured: Collection[str]) -> set[str]:
@@ -116,13 +123,13 @@ def current_user() -> str:
         return "unknown"
 
 
-def _read_rows(
-    csv_path: Path, videos: VideoIndex, allowed: Collection[str] | None
+def _label_rows(
+    table: Iterable[Row], videos: VideoIndex, allowed: Collection[str] | None
 ) -> list[tuple[Video, tuple[str, ...]]]:
-    """Videos and labels of a label file, each video once."""
+    """Videos and labels of the rows of a label file, each video once."""
     labels_of: dict[Video, tuple[str, ...]] = {}
     first: dict[Video, Row] = {}
-    for row in read_table(csv_path, COLUMNS):
+    for row in table:
         try:
             video, labels = _find_usable(videos, row["video"]), _parse(row["labels"], allowed)
         except InputError as error:

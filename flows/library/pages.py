@@ -5,24 +5,34 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, literal_column, select
 from sqlalchemy.orm import Session
 
 from flows.library.records import Video, split_labels
-from flows.library.tables import LabelRow, LocationRow, VideoRow
+from flows.library.tables import LocationRow, VideoRow
 
 Item = TypeVar("Item")
 
 PAGE = 1000
 """Rows of one query."""
 
-VIDEO_COLUMNS = (VideoRow.id, VideoRow.name, VideoRow.digest, VideoRow.split, VideoRow.problem)
-
-_LATEST_LABELS = select(func.max(LabelRow.id)).group_by(LabelRow.video_id)
-HAS_LABELS: ColumnElement[bool] = VideoRow.id.in_(
-    select(LabelRow.video_id).where(LabelRow.id.in_(_LATEST_LABELS), LabelRow.labels != "")
+VIDEO_COLUMNS = (
+    VideoRow.id,
+    VideoRow.name,
+    VideoRow.digest,
+    VideoRow.split,
+    VideoRow.problem,
+    VideoRow.current_labels,
 )
+
+# An index of a part of the rows serves only a query that has the same condition, without parameters.
+_NONE: ColumnElement[str] = literal_column("''")
+HAS_LABELS: ColumnElement[bool] = VideoRow.current_labels != _NONE
 """True for a video whose newest labels are not cleared."""
+USABLE: ColumnElement[bool] = VideoRow.problem == _NONE
+UNUSABLE: ColumnElement[bool] = VideoRow.problem != _NONE
+UNLABELLED: ColumnElement[bool] = (VideoRow.current_labels == _NONE) & USABLE
+"""True for a usable video that waits for labels."""
 
 
 def in_pages(items: Iterable[Item], size: int = PAGE) -> Iterator[list[Item]]:
@@ -30,11 +40,6 @@ def in_pages(items: Iterable[Item], size: int = PAGE) -> Iterator[list[Item]]:
     rest = iter(items)
     while page := list(islice(rest, size)):
         yield page
-
-
-def labels_in_use() -> Select[tuple[str]]:
-    """Query of the different labels that videos have now, joined by `|` as in the table."""
-    return select(LabelRow.labels).where(LabelRow.id.in_(_LATEST_LABELS), LabelRow.labels != "").distinct()
 
 
 def video_page(
@@ -52,13 +57,10 @@ def video_page(
 
 def read_videos(session: Session, rows: Sequence[Any]) -> list[Video]:
     """Videos with their labels and files; `rows` have the VIDEO_COLUMNS, at most a page of them."""
-    ids = [row.id for row in rows]
-    labels: dict[int, str] = {}
     paths: dict[int, list[Path]] = {}
-    found = select(LabelRow.video_id, LabelRow.labels).where(LabelRow.video_id.in_(ids))
-    for video_id, text in session.execute(found.order_by(LabelRow.id)):
-        labels[video_id] = text  # the newest entry is the last
-    files = select(LocationRow.video_id, LocationRow.path).where(LocationRow.video_id.in_(ids))
+    files = select(LocationRow.video_id, LocationRow.path).where(
+        LocationRow.video_id.in_([row.id for row in rows])
+    )
     for video_id, path in session.execute(files.order_by(LocationRow.id.desc())):
         paths.setdefault(video_id, []).append(Path(path))
     return [
@@ -66,7 +68,7 @@ def read_videos(session: Session, rows: Sequence[Any]) -> list[Video]:
             name=row.name,
             digest=row.digest,
             split=row.split,
-            labels=split_labels(labels.get(row.id, "")) or None,
+            labels=split_labels(row.current_labels) or None,
             problem=row.problem,
             paths=tuple(paths.get(row.id, ())),
         )

@@ -31,6 +31,16 @@ class FileRecord:
 
 
 @dataclass(frozen=True)
+class NewFile:
+    """A file to record. New content becomes a video with this name, if it is free, split and problem."""
+
+    file: FileRecord
+    name: str
+    split: str
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Video:
     """One video, identified by its content.
 

@@ -24,7 +24,7 @@ class Results(Transactions):
     def write_features(self, features: Mapping[str, Features]) -> None:
         """Record feature files by the digest of their video."""
         for page in in_pages(features):
-            with self._session() as session:
+            with self._writing() as session:
                 ids = row_ids(session, page)
                 session.execute(delete(FeatureRow).where(FeatureRow.video_id.in_(list(ids.values()))))
                 session.execute(
@@ -64,7 +64,7 @@ class Results(Transactions):
     def write_scores(self, model: str, scores: Mapping[str, Score]) -> None:
         """Record the scores of a model version (its key) by the digest of the video."""
         for page in in_pages(scores):
-            with self._session() as session:
+            with self._writing() as session:
                 ids = row_ids(session, page)
                 session.execute(
                     delete(ScoreRow).where(ScoreRow.video_id.in_(list(ids.values())), ScoreRow.model == model)

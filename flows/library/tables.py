@@ -1,6 +1,6 @@
 """The library's tables. A change here needs a migration (`migrations/`); a test compares the two.
 
-videos     one row per content (sha256): the same file under two names is one video
+videos     one row per content (sha256): the same file under two names is one video; with its newest labels
 locations  the files with that content
 failed_probes  how often a video could not be read, and when it is tried again
 labels     the label history: labels, person, source and time; the newest row holds, rows are never changed
@@ -16,12 +16,14 @@ from sqlalchemy import (
     Dialect,
     Float,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
     String,
     Text,
     TypeDecorator,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -57,6 +59,11 @@ class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=CONSTRAINT_NAMES)
 
 
+def _partial_index(name: str, *columns: str, where: str) -> Index:
+    """An index of the rows with a condition; a query uses it if it has the same condition."""
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+
+
 class VideoRow(Base):
     __tablename__ = "videos"
 
@@ -70,9 +77,17 @@ class VideoRow(Base):
     problem: Mapped[str] = mapped_column(Text, default="")
     """Reason why it cannot be decoded; empty for a usable video."""
     first_seen: Mapped[datetime] = mapped_column(UtcTime, default=now)
+    current_labels: Mapped[str] = mapped_column(Text, default="", server_default=text("''"))
+    """Labels of the newest row of its history: a question for many videos does not read the history."""
 
     labels: Mapped[list["LabelRow"]] = relationship(order_by="LabelRow.id")
     failed_probe: Mapped["FailedProbeRow | None"] = relationship()
+
+    __table_args__ = (
+        _partial_index("ix_videos_unlabelled", "name", where="current_labels = '' AND problem = ''"),
+        _partial_index("ix_videos_labelled", "current_labels", "id", where="current_labels <> ''"),
+        _partial_index("ix_videos_unusable", "id", where="problem <> ''"),
+    )
 
 
 class LocationRow(Base):
@@ -81,6 +96,8 @@ class LocationRow(Base):
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     video_id: Mapped[int] = mapped_column(ForeignKey("videos.id"), index=True)
     path: Mapped[str] = mapped_column(Text, unique=True)
+    file_name: Mapped[str] = mapped_column(Text, index=True, server_default=text("''"))
+    """The last part of the path, by which a video may be named."""
     size: Mapped[int] = mapped_column(BigInteger)
     mtime_ns: Mapped[int] = mapped_column(BigInteger)
     """Modification time. While it and the size stay the same, the content counts as unchanged."""
@@ -124,12 +141,14 @@ class FeatureRow(Base):
     mean: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
     """Mean feature over snippets and crops, (D,) little-endian float32; NULL in rows of earlier versions."""
 
+    __table_args__ = (_partial_index("ix_features_without_mean", "video_id", where="mean IS NULL"),)
+
 
 class ScoreRow(Base):
     __tablename__ = "scores"
 
     video_id: Mapped[int] = mapped_column(ForeignKey("videos.id"), primary_key=True)
-    model: Mapped[str] = mapped_column(String(16), primary_key=True, index=True)
+    model: Mapped[str] = mapped_column(String(16), primary_key=True)
     """Key of the model version, the name of its folder below `models/`."""
     anomaly: Mapped[float] = mapped_column(Float)
     """Anomaly score of the video: mean over the top snippets, in [0, 1]."""
@@ -139,3 +158,5 @@ class ScoreRow(Base):
     scored_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
     made_from: Mapped[str | None] = mapped_column(String(64))
     """Digest of the content of the feature file that was scored; NULL in rows of earlier versions."""
+
+    __table_args__ = (Index("ix_scores_model_entropy", "model", "surprise", "video_id"),)

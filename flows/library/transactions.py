@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 from typing_extensions import Self
 
-from flows.library.database import database_url, open_database
+from flows.library.database import database_url, lock_writers, open_database, plain_errors
 
 
 class Transactions:
@@ -35,8 +35,12 @@ class Transactions:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Make the calls inside one transaction. Other processes wait for it: keep it short."""
-        with Session(self._engine) as session, session.begin():
+        """Make the calls inside one transaction. Other processes wait for it: keep it short.
+
+        Raises LibraryError if PostgreSQL does not answer any more.
+        """
+        with self._new_session() as session:
+            lock_writers(session)
             self._current = session
             try:
                 yield
@@ -45,8 +49,21 @@ class Transactions:
 
     @contextmanager
     def _session(self) -> Iterator[Session]:
+        """The open transaction, else a new one. Raises as `transaction`."""
         if self._current is not None:
             yield self._current
             return
-        with Session(self._engine) as session, session.begin():
+        with self._new_session() as session:
+            yield session
+
+    @contextmanager
+    def _writing(self) -> Iterator[Session]:
+        """`_session` for changes, which processes make in turn."""
+        with self._session() as session:
+            lock_writers(session)
+            yield session
+
+    @contextmanager
+    def _new_session(self) -> Iterator[Session]:
+        with plain_errors(self._engine), Session(self._engine) as session, session.begin():
             yield session
