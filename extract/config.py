@@ -150,6 +150,8 @@ class ExtractConfig(StrictModel):
 
         `weights` and `precision` are ignored: they only locate an encoder, its fingerprint identifies it.
         """
+        if self == other:  # the usual case, and a copy takes most of the time
+            return True
         return self == other.model_copy(update={"weights": self.weights, "precision": self.precision})
 
 
@@ -193,6 +195,13 @@ class ExtractRuntime(StrictModel):
         allow_inf_nan=False,
         description="seconds without a frame after which a decoder is killed and its video listed as failed",
     )
+    cache_gb: float = Field(
+        default=20.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="gigabytes of the local disk for copies of videos in an object store; a larger video is "
+        "copied alone",
+    )
     partial: bool = Field(default=False, description="keep the snippets before the damage of a damaged video")
     verify: bool = Field(
         default=False, description="compare the digest of each finished video, not only its size and mtime"
@@ -220,4 +229,4 @@ class EncoderFingerprint(StrictModel):
         """
         if PUBLISHED in (self.weights_digest, other.weights_digest):
             return self.architecture == other.architecture
-        return self == other.model_copy(update={"precision": self.precision})
+        return self == other or self == other.model_copy(update={"precision": self.precision})

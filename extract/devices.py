@@ -159,14 +159,18 @@ class DeviceProcesses:
         lock: int,
     ) -> None:
         """`lock` is the descriptor of the feature folder's lock."""
-        cores = max(1, (runtime.workers or joblib.cpu_count()) // len(devices))
+        shares = {
+            "devices": None,
+            "workers": max(1, (runtime.workers or joblib.cpu_count()) // len(devices)),
+            "cache_gb": runtime.cache_gb / len(devices),
+        }
         self._processes = [
             _DeviceProcess(
                 device,
                 Setup(
                     features_dir.absolute(),
                     config,
-                    runtime.model_copy(update={"device": device, "devices": None, "workers": cores}),
+                    runtime.model_copy(update=shares | {"device": device}),
                 ),
                 lock,
             )

@@ -7,6 +7,7 @@ no result.
 
 import os
 import sqlite3
+import struct
 import threading
 import time
 import zlib
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from extract.remote.path import AnyPath, RemotePath
 from extract.source import FileState
 
 INDEX_FILE = ".index.sqlite"
@@ -27,6 +29,9 @@ _VERSION = 1
 _APPLICATION = 0x64736E69
 _PENDING_ROWS, _PENDING_S = 2000, 5.0
 _BUSY_TIMEOUT_S = 2.0
+_MOST_KEPT = 500_000
+"""Digests kept in memory, about 0.3 kB each: a stage asks for each several times."""
+_STATE = struct.Struct("4q")
 _SCHEMA = f"""
     CREATE TABLE IF NOT EXISTS files (
         path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, inode INTEGER, ctime_ns INTEGER,
@@ -71,23 +76,31 @@ class DigestIndex:
         self._kept = 0
         """Pending rows that could not be written; they are tried again with as many new ones."""
         self._flushed = time.monotonic()
+        self._found: dict[bytes, bytes] = {}
+        """State and sha256, packed, of rows that were read."""
 
     def __del__(self) -> None:
         self._disconnect()
 
-    def digest(self, path: Path | str, state: FileState) -> str | None:
+    def digest(self, path: AnyPath | str, state: FileState) -> str | None:
         """The recorded sha256 of a file that still has this state."""
         key = self._key(path)
         with self._lock:
             if key in self._pending:
                 entry = self._pending[key]
                 return entry.sha256 if entry is not None and entry.state == state else None
+            packed = _STATE.pack(*state)
+            found = self._found.get(key)
+            if found is not None and found.startswith(packed):
+                return found[_STATE.size :].hex()
             row = self._query(lambda connection: connection.execute(_FIND, (key,)).fetchone())
-        if row is None or row[:4] != state or row[5] != _checksum(key, *row[:5]):
-            return None
-        return str(row[4].hex())
+            if row is None or row[:4] != state or row[5] != _checksum(key, *row[:5]):
+                return None
+            if len(self._found) < _MOST_KEPT:
+                self._found[key] = packed + row[4]
+            return str(row[4].hex())
 
-    def has(self, path: Path | str) -> bool:
+    def has(self, path: AnyPath | str) -> bool:
         """True if the file is recorded, in whatever state."""
         key = self._key(path)
         with self._lock:
@@ -95,7 +108,7 @@ class DigestIndex:
                 return self._pending[key] is not None
             return self._query(lambda connection: connection.execute(_FIND, (key,)).fetchone()) is not None
 
-    def note(self, path: Path | str, sha256: str) -> str:
+    def note(self, path: AnyPath | str, sha256: str) -> str:
         """The text that was recorded with this content of the file, empty if there is none."""
         key = self._key(path)
         with self._lock:
@@ -105,18 +118,22 @@ class DigestIndex:
             row = self._query(lambda connection: connection.execute(_FIND_NOTE, (key,)).fetchone())
         return str(row[0]) if row is not None and row[1] == _checksum(key, row[0], sha256) else ""
 
-    def remember(self, path: Path | str, state: FileState, sha256: str, note: str = "") -> None:
+    def remember(self, path: AnyPath | str, state: FileState, sha256: str, note: str = "") -> None:
         """Record the digest of a file in this state, and a text about its content."""
         self._put(path, _Entry(state, sha256, note))
 
-    def forget(self, path: Path | str) -> None:
+    def forget(self, path: AnyPath | str) -> None:
         """Remove what is recorded of a file: the next use reads it."""
-        if self.has(path):
-            self._put(path, None)
-
-    def _put(self, path: Path | str, entry: _Entry | None) -> None:
         with self._lock:
-            self._pending[self._key(path)] = entry
+            self._found.pop(self._key(path), None)
+            if self.has(path):
+                self._put(path, None)
+
+    def _put(self, path: AnyPath | str, entry: _Entry | None) -> None:
+        with self._lock:
+            key = self._key(path)
+            self._pending[key] = entry
+            self._found.pop(key, None)
             old = time.monotonic() - self._flushed > _PENDING_S
             if old or len(self._pending) - self._kept >= _PENDING_ROWS:
                 self.flush()
@@ -135,6 +152,7 @@ class DigestIndex:
         with self._lock:
             self.flush()
             self._disconnect()
+            self._found.clear()
 
     def _write(self, connection: sqlite3.Connection) -> bool:
         kept = [(key, entry) for key, entry in self._pending.items() if entry is not None]
@@ -200,7 +218,9 @@ class DigestIndex:
             self._connection.close()
         self._connection = None
 
-    def _key(self, path: Path | str) -> bytes:
+    def _key(self, path: AnyPath | str) -> bytes:
+        if isinstance(path, RemotePath):
+            return path.address.encode()
         key = os.fsencode(path)
         if not key.startswith(b"/"):
             key = os.fsencode(Path(path).absolute())

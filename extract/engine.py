@@ -21,6 +21,8 @@ from extract.manifest import VideoRecord, check_name
 from extract.outcomes import Outcomes
 from extract.progress import ExtractProgress
 from extract.remembered import FailureLog, waiting_failures
+from extract.remote.listings import one_listing
+from extract.remote.path import list_folders
 from extract.reuse import are_up_to_date, is_imported, locked_feature_folder
 from extract.store import feature_path
 
@@ -36,6 +38,7 @@ class ExtractResult:
     """Irregularities of extracted recordings by the video's name, for example pauses."""
 
 
+@one_listing()
 def extract_videos(
     records: Sequence[VideoRecord],
     features_dir: Path,
@@ -80,6 +83,7 @@ def extract_videos(
         ExtractResult(extracted=['video'], reused=[], failures=[])
     """
     _check_names(records)
+    list_folders(record.path for record in records)
     with (
         _sigterm_as_exit(),
         locked_feature_folder(features_dir) as lock,

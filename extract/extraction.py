@@ -10,7 +10,7 @@ gives the same bytes as an uninterrupted one.
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from extract.decode.pool import DecoderPool, Received
 from extract.decode.worker import Failed, Finished, Job, Opened
 from extract.encoder import FrameEncoder
 from extract.feature_index import FeatureIndex
+from extract.fetched_videos import FetchedVideos, source_of
 from extract.manifest import VideoRecord
 from extract.pictures import PictureReceiver, Pictures
 from extract.retry_times import AT_ONCE_S, SOON_S
@@ -133,7 +134,9 @@ class _Extraction:
     def __init__(self, device: OneDevice, videos: Iterable[VideoRecord], account: Account) -> None:
         self._index, self._config = device.index, device.config
         self._runtime, self._encoder = device.runtime, device.encoder
-        self._videos, self._account = videos, account
+        self._workers = device.runtime.workers or joblib.cpu_count()
+        self._videos = FetchedVideos(videos, device.runtime.cache_gb, self._workers)
+        self._account = account
         self._records: dict[str, VideoRecord] = {}
         """The videos taken so far."""
         self._batches: EmbeddingBatches[_OpenVideo] = EmbeddingBatches(device.encoder, device.config.views)
@@ -145,27 +148,30 @@ class _Extraction:
     def execute(self) -> None:
         with self._writer:
             self._extract_all()
+        self._videos.raise_error()
 
     def _extract_all(self) -> None:
-        workers = self._runtime.workers or joblib.cpu_count()
         receiver = PictureReceiver(self._config.views, self._encoder.device)
         timeout_s = self._runtime.timeout_s
-        with DecoderPool(self._jobs(), workers, timeout_s, _QUEUE_BYTES, receiver) as decoders:
+        pool = DecoderPool(self._jobs(), self._workers, timeout_s, _QUEUE_BYTES, receiver)
+        with pool as decoders, self._videos:
             for item in decoders.messages(_MESSAGE_TIMEOUT_S):
                 if item is None:  # decoding is slow at the moment: do not hold back a partial batch
                     self._embed_pending()
                 else:
                     name, message = item
                     self._handle(self._records[name], message)
+                    if isinstance(message, Finished | Failed):
+                        self._videos.release(name)
                 self._collect_writes(wait=False)
                 self._account.report()
             self._embed_pending()
             self._collect_writes(wait=True)
 
-    def _jobs(self) -> Iterator[tuple[str, Job]]:
-        for record in self._videos:
+    def _jobs(self) -> Iterator[tuple[str, Job | Failed]]:
+        for record, file in self._videos:
             self._records[record.name] = record
-            yield record.name, self._job(record.path.absolute())
+            yield record.name, file if isinstance(file, Failed) else self._job(file)
 
     def _job(self, path: Path) -> Job:
         runtime = self._runtime
@@ -184,8 +190,9 @@ class _Extraction:
             for _ in self._batches.add(video, message.picks, message.pictures):
                 self._take_results(keep_in_flight=1)
         elif isinstance(message, Finished):
-            self._open[record.name].finished = message
-            self._index.remember_video(record.path, message.source)
+            source = source_of(record, message.source)
+            self._open[record.name].finished = replace(message, source=source)
+            self._index.remember_video(record.path, source)
             self._write_if_complete(self._open[record.name])
         else:
             self._open.pop(record.name, None)

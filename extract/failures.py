@@ -15,6 +15,7 @@ from pathlib import Path
 from extract.atomic import write_atomically
 from extract.display import encodable
 from extract.errors import InputError
+from extract.remote.path import AnyPath, RemotePath, as_path
 from extract.tables import Row, read_table
 
 
@@ -26,7 +27,7 @@ class Failure:
     """
 
     name: str
-    path: Path
+    path: AnyPath
     reason: str
     frame: int | None = None
     size: int | None = None
@@ -114,14 +115,14 @@ def _csv_row(failure: Failure) -> str:
 def _cell(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
-    return encodable(str(value)) if isinstance(value, str | Path) else value
+    return encodable(str(value)) if isinstance(value, str | Path | RemotePath) else value
 
 
 def _failure(row: Row) -> Failure:
     """Raises ValueError for a value of the wrong type."""
     return Failure(
         name=row["name"],
-        path=Path(row["path"]),
+        path=as_path(row["path"]),
         reason=row["reason"],
         frame=_number(row["frame"]),
         size=_number(row["size"]),

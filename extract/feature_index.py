@@ -12,9 +12,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from extract.atomic import write_atomically
 from extract.config import StrictModel
 from extract.digest_index import DigestIndex, is_settled
 from extract.errors import MissingFileError
+from extract.remote.cache import local_copy
+from extract.remote.path import AnyPath, RemotePath
 from extract.source import FileState, KnownDigest, SourceInfo, file_digest, file_state, video_state
 from extract.store import (
     FeatureFileError,
@@ -55,7 +58,7 @@ class FeatureIndex:
 
     # --- any file -------------------------------------------------------------------------------------------
 
-    def digest(self, path: Path) -> str | None:
+    def digest(self, path: AnyPath) -> str | None:
         """sha256 of a file's bytes, None if there is no file. Raises OSError if it cannot be read."""
         status = _status(path)
         if status is None:
@@ -64,7 +67,8 @@ class FeatureIndex:
         known = self._digests.digest(path, state)
         if known is not None:
             return known
-        digest = file_digest(path)
+        with local_copy(path) as file:
+            digest = file_digest(file)
         self._remember(path, status, state, digest)
         return digest
 
@@ -130,6 +134,16 @@ class FeatureIndex:
         state, digest = file_state(path.stat()), hashlib.sha256(image).hexdigest()
         self._digests.remember(path, state, digest, _note_text(features, image))
 
+    def accept(self, name: str, image: bytes) -> None:
+        """Write a feature file that was made elsewhere; it need not be read again.
+
+        Raises FeatureFileError for bytes that are damaged, without writing them, and OSError.
+        """
+        path = feature_path(self._folder, name)
+        note = _note_text(parse_features(path, image), image)
+        write_atomically(path, image)
+        self._digests.remember(path, file_state(path.stat()), hashlib.sha256(image).hexdigest(), note)
+
     def forget(self, path: Path) -> None:
         """Read a file at its next use, because it turned out to be damaged."""
         self._digests.forget(path)
@@ -148,7 +162,7 @@ class FeatureIndex:
 
     # --- videos ---------------------------------------------------------------------------------------------
 
-    def known_digest(self, path: Path) -> KnownDigest | None:
+    def known_digest(self, path: AnyPath) -> KnownDigest | None:
         """The digest of a video that has the size, modification time and inode of the last reading."""
         status = _status(path)
         if status is None:
@@ -157,7 +171,7 @@ class FeatureIndex:
         sha256 = self._digests.digest(path, state)
         return None if sha256 is None else KnownDigest(state, sha256)
 
-    def recorded_digest(self, path: Path, source: SourceInfo) -> str | None:
+    def recorded_digest(self, path: AnyPath, source: SourceInfo) -> str | None:
         """sha256 of a video that has features, whose feature file says `source`; None if it must be read.
 
         The feature file's digest counts for a video that is gone, and for one with its size and time that has
@@ -177,14 +191,18 @@ class FeatureIndex:
         self._digests.remember(path, video_state(status), source.sha256)
         return source.sha256
 
-    def read_video(self, path: Path) -> str:
-        """sha256 of a video, which is read. Raises OSError."""
+    def read_video(self, path: AnyPath) -> str:
+        """sha256 of a video, which is read, and fetched before if it is in a store.
+
+        Raises OSError, and StoreError for a store that refuses or does not answer.
+        """
         status = path.stat()
-        digest = file_digest(path)
+        with local_copy(path) as file:
+            digest = file_digest(file)
         self._remember(path, status, video_state(status), digest)
         return digest
 
-    def remember_video(self, path: Path, source: SourceInfo) -> None:
+    def remember_video(self, path: AnyPath, source: SourceInfo) -> None:
         """Record the digest of a video that was read elsewhere, unless it has changed since."""
         status = _status(path)
         if status is not None and (status.st_size, status.st_mtime_ns) == (source.size, source.mtime_ns):
@@ -201,7 +219,7 @@ class FeatureIndex:
         self._digests.close()
 
     def _remember(
-        self, path: Path, before: os.stat_result, state: FileState, sha256: str, note: str = ""
+        self, path: AnyPath, before: os.stat_result, state: FileState, sha256: str, note: str = ""
     ) -> None:
         """Record the digest unless the file was changed since, or just before, it was read."""
         after = _status(path)
@@ -210,10 +228,14 @@ class FeatureIndex:
             self._digests.remember(path, state, sha256, note)
 
 
-def _status(path: Path | str) -> os.stat_result | None:
+def _status(path: AnyPath | str) -> os.stat_result | None:
     """The state of a file; None if there is none, or something that is no file."""
     try:
+        if isinstance(path, RemotePath):
+            return path.stat()
         status = os.stat(path)  # noqa: PTH116 - asked for every file of a run: a Path costs more than the call
+    except MissingFileError:  # no object of a store
+        return None
     except OSError as error:
         if error.errno in _NO_FILE:
             return None

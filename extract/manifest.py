@@ -11,7 +11,9 @@ from extract.atomic import write_atomically
 from extract.display import encodable, printable
 from extract.errors import InputError, MissingFileError
 from extract.labels import NORMAL, XD_VIOLENCE_CODES
-from extract.tables import Row, listed_path, path_resolver, read_lines, read_table
+from extract.remote.listings import one_listing
+from extract.remote.path import AnyPath, list_folders
+from extract.tables import Row, list_folder, listed_path, path_resolver, read_lines, read_table, stored_path
 
 SPLITS = ("train", "val", "test", "audit")
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
@@ -23,7 +25,7 @@ class VideoRecord:
 
     name: str
     """Unique in its data set; also the stem of its feature and score files."""
-    path: Path
+    path: AnyPath
     labels: tuple[str, ...]
     """Lower-case class names; (`normal`,) for a video without anomalies."""
     split: str
@@ -38,16 +40,18 @@ class ImportedDataset:
     missing: list[str]
 
 
+@one_listing()
 def read_manifest(
-    path: Path, *, needs_no_file: Callable[[VideoRecord], bool] = lambda record: False
+    path: AnyPath, *, needs_no_file: Callable[[VideoRecord], bool] = lambda record: False
 ) -> list[VideoRecord]:
     """Read a CSV with the columns path, labels (joined by `|`), split and, optionally, name.
 
-    Relative paths are relative to the manifest's folder; `name` defaults to the stem of the path; other
-    columns are ignored. Encodings, delimiters and headings are those of `extract.tables`.
+    Paths may be addresses of objects in a store; relative ones are relative to the manifest's folder. `name`
+    defaults to the stem of the path; other columns are ignored. Encodings, delimiters and headings are those
+    of `extract.tables`.
 
     Args:
-        path: The manifest.
+        path: The manifest, a file or an object in a store.
         needs_no_file: Returns True for a video that may be missing, because its features exist, for example.
 
     Raises:
@@ -60,10 +64,10 @@ def read_manifest(
     rows = read_table(path, ("path", "labels", "split"), ("name",))
     if not rows:
         raise InputError(f"{path} lists no videos")
-    records = []
+    records, base = [], list_folder(path)
     for row in rows:
         try:
-            records.append(_parse_row(row, path.parent))
+            records.append(_parse_row(row, base))
         except InputError as error:
             raise InputError(f"{row.where}: {error}") from error
     _refuse_duplicates(rows, records)
@@ -82,9 +86,8 @@ def write_manifest(path: Path, records: Iterable[VideoRecord]) -> None:
     writer = csv.writer(text)
     writer.writerow(["path", "labels", "split", "name"])
     for record in records:
-        video = record.path.resolve()
-        stored = video.relative_to(base) if video.is_relative_to(base) else video
-        writer.writerow([stored.as_posix(), "|".join(record.labels), record.split, record.name])
+        stored = stored_path(base, record.path.resolve())
+        writer.writerow([stored, "|".join(record.labels), record.split, record.name])
     try:
         write_atomically(path, text.getvalue().encode())
     except UnicodeEncodeError as error:
@@ -152,7 +155,7 @@ def import_xd_violence(lists: Path, videos: Path) -> ImportedDataset:
     return _locate_videos(entries, videos)
 
 
-def _parse_row(row: Row, base: Path) -> VideoRecord:
+def _parse_row(row: Row, base: AnyPath) -> VideoRecord:
     if not row["path"]:
         raise InputError("path is empty")
     path = listed_path(base, row["path"])
@@ -180,11 +183,11 @@ def _refuse_duplicates(rows: Sequence[Row], records: Sequence[VideoRecord]) -> N
 def _refuse_missing_files(
     rows: Sequence[Row], records: Sequence[VideoRecord], needs_no_file: Callable[[VideoRecord], bool]
 ) -> None:
-    missing = [
-        f"{row.where}: no file at {record.path}"
-        for row, record in zip(rows, records, strict=True)
-        if not record.path.is_file() and not needs_no_file(record)
+    needed = [
+        (row, record.path) for row, record in zip(rows, records, strict=True) if not needs_no_file(record)
     ]
+    list_folders(path for _, path in needed)
+    missing = [f"{row.where}: no file at {path}" for row, path in needed if not path.is_file()]
     if missing:
         more = f" (and {len(missing) - 1} more rows without a file)" if len(missing) > 1 else ""
         raise InputError(f"{missing[0]}{more}; correct the path, or delete the row")

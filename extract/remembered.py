@@ -18,6 +18,7 @@ from extract.decode.worker import Failed
 from extract.errors import InputError
 from extract.failures import Failure, append_failure, read_failures, write_failures
 from extract.manifest import VideoRecord
+from extract.remote.path import AnyPath
 from extract.retry_times import next_try
 from extract.store import feature_path
 
@@ -33,7 +34,7 @@ def now() -> datetime:
     return datetime.now(timezone.utc).replace(microsecond=0)
 
 
-def file_stamp(path: Path) -> FileStamp:
+def file_stamp(path: AnyPath) -> FileStamp:
     """Size and times of a file, to see later whether it has changed."""
     try:
         status = path.stat()

@@ -11,11 +11,9 @@ from extract.config import EncoderFingerprint, ExtractConfig, ExtractRuntime
 from extract.errors import InputError
 from extract.feature_index import FeatureIndex
 from extract.manifest import VideoRecord
+from extract.remote.path import AnyPath
 from extract.source import SourceInfo
 from extract.store import IMPORTED, FeatureFileError, FeatureMeta
-
-_GROUP = 64
-"""Videos that one task of a thread checks: a task costs more than the check of a video that is known."""
 
 
 def are_up_to_date(
@@ -25,15 +23,20 @@ def are_up_to_date(
     fingerprint: EncoderFingerprint,
     runtime: ExtractRuntime,
 ) -> list[bool]:
-    """`is_up_to_date` of every video. Files are read by several threads."""
+    """`is_up_to_date` of every video. Several threads read those that the index does not know."""
 
     def check(record: VideoRecord) -> bool:
         return is_up_to_date(record, index, config, fingerprint, runtime)
 
+    unknown = [record for record in records if runtime.verify or not _is_known(record, index)]
     with ThreadPoolExecutor() as pool:
-        groups = (records[start : start + _GROUP] for start in range(0, len(records), _GROUP))
-        checked = pool.map(lambda group: [check(record) for record in group], groups)
-        return [done for group in checked for done in group]
+        done = dict(zip((record.name for record in unknown), pool.map(check, unknown), strict=True))
+    return [done[record.name] if record.name in done else check(record) for record in records]
+
+
+def _is_known(record: VideoRecord, index: FeatureIndex) -> bool:
+    """True if neither the feature file nor the video need be read."""
+    return index.is_known(record.name) and index.known_digest(record.path) is not None
 
 
 def is_up_to_date(
@@ -82,7 +85,7 @@ def _is_imported(meta: FeatureMeta, record: VideoRecord) -> bool:
     return meta.decoder == IMPORTED and not record.path.exists()
 
 
-def _is_unchanged(video: Path, source: SourceInfo, index: FeatureIndex, *, verify: bool) -> bool:
+def _is_unchanged(video: AnyPath, source: SourceInfo, index: FeatureIndex, *, verify: bool) -> bool:
     """True if the video has the recorded digest; it is read if the digest is not known, or with `verify`.
 
     True for a video that is gone, too: there is nothing to compare with, and nothing to extract again.

@@ -18,7 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from extract.errors import InputError, MissingFileError
+from extract.remote.path import AnyPath, RemotePath, as_path
+from extract.remote.store import is_remote
 
+FOLDER_SUFFIX = ".folder"
 DELIMITERS = (",", ";", "\t")
 _MARKS = (  # UTF-32 first: its little-endian mark begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -50,7 +53,7 @@ class Row:
 
 
 def read_table(
-    path: Path, required: Sequence[str], optional: Sequence[str] = (), *, exact: bool = False
+    path: AnyPath, required: Sequence[str], optional: Sequence[str] = (), *, exact: bool = False
 ) -> list[Row]:
     """The rows of a CSV file with these columns, without the blank ones.
 
@@ -73,17 +76,43 @@ def read_table(
     return list(table.rows(required, optional))
 
 
-def listed_path(folder: Path, text: str) -> Path:
-    """A path that a table names, relative to `folder`; `\\` counts as `/` where no file has that name."""
+def listed_path(folder: AnyPath, text: str) -> AnyPath:
+    """A path that a table names, relative to `folder`; `\\` counts as `/` where no file has that name.
+
+    An address is an object in a store, in whatever folder the table is. Raises InputError for an invalid one.
+    """
+    if is_remote(text):
+        return as_path(text)
+    if text.startswith("/"):
+        folder = Path("/")  # on this machine, even if the table is not
     path = folder / text
     return path if "\\" not in text or path.exists() else folder / text.replace("\\", "/")
 
 
-def path_resolver() -> Callable[[Path], Path]:
+def list_folder(path: AnyPath) -> AnyPath:
+    """The folder that relative paths in a list count from: its own, or of a copy that of the original.
+
+    The copies of manifest and annotations in an object store's workspace have a file beside them that says it.
+    """
+    if isinstance(path, Path) and (named := path.with_name(path.name + FOLDER_SUFFIX)).is_file():
+        return as_path(named.read_text(encoding="utf-8").removesuffix("\n"))
+    return path.parent
+
+
+def stored_path(folder: Path, path: AnyPath) -> str:
+    """The path as a table in `folder` names it: relative to it for files below it. Both are resolved."""
+    if isinstance(path, Path) and path.is_relative_to(folder):
+        path = path.relative_to(folder)
+    return path.as_posix()
+
+
+def path_resolver() -> Callable[[AnyPath], AnyPath]:
     """A function like `Path.resolve` for many files in few folders: each folder is resolved once."""
     folders: dict[str, str] = {}
 
-    def resolve(path: Path) -> Path:
+    def resolve(path: AnyPath) -> AnyPath:
+        if not isinstance(path, Path):
+            return path
         folder, name = os.path.split(path)
         if name in ("", "..") or path.is_symlink():
             return path.resolve()
@@ -94,7 +123,7 @@ def path_resolver() -> Callable[[Path], Path]:
     return resolve
 
 
-def read_lines(path: Path) -> list[tuple[str, str]]:
+def read_lines(path: AnyPath) -> list[tuple[str, str]]:
     """Location (`list.txt, line 3`) and text of each line that is not blank, without the spaces around it.
 
     Raises MissingFileError without a file, and InputError for one that cannot be read as text.
@@ -105,7 +134,7 @@ def read_lines(path: Path) -> list[tuple[str, str]]:
     ]
 
 
-def read_text(path: Path) -> str:
+def read_text(path: AnyPath) -> str:
     """The text of a file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
 
     Raises MissingFileError without a file, and InputError, naming the line, for one in another encoding.
@@ -113,7 +142,7 @@ def read_text(path: Path) -> str:
     if not path.is_file():
         raise MissingFileError(f"no file {path}; expected a text file")
     try:
-        with path.open("rb") as file:
+        with io.BytesIO(path.read_bytes()) if isinstance(path, RemotePath) else path.open("rb") as file:
             data = file.read(_HEAD_BYTES)
             encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
             if encoding.startswith("utf-8"):
@@ -132,11 +161,11 @@ def read_text(path: Path) -> str:
     return text
 
 
-def _where(path: Path, line: int) -> str:
+def _where(path: AnyPath, line: int) -> str:
     return f"{path}, line {line}"
 
 
-def _refuse_nul(path: Path, data: bytes) -> None:
+def _refuse_nul(path: AnyPath, data: bytes) -> None:
     position = data.find(b"\0")
     if position >= 0:
         line = _lines_begun(data[:position].decode(errors="ignore"))
@@ -157,7 +186,7 @@ def _without_hint(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _with_columns(
-    path: Path, text: str, delimiters: Sequence[str], required: Sequence[str], exact: bool
+    path: AnyPath, text: str, delimiters: Sequence[str], required: Sequence[str], exact: bool
 ) -> "_Table":
     """The table read with the delimiter that gives the required columns."""
     columns: list[str] = []
@@ -176,7 +205,7 @@ def _with_columns(
     raise InputError(_missing_columns(path, columns, required))
 
 
-def _missing_columns(path: Path, columns: Sequence[str], required: Sequence[str]) -> str:
+def _missing_columns(path: AnyPath, columns: Sequence[str], required: Sequence[str]) -> str:
     expected = f"expected the columns {', '.join(required)}, separated by commas, in the first line"
     if not columns:
         return f"{path} is empty; {expected}"
@@ -189,7 +218,7 @@ def _missing_columns(path: Path, columns: Sequence[str], required: Sequence[str]
 class _Table:
     """A file read with one delimiter, after its headings."""
 
-    path: Path
+    path: AnyPath
     delimiter: str
     columns: list[str]
     """Headings in lower case with `_` between words; empty strings for unnamed columns."""
@@ -197,7 +226,7 @@ class _Table:
     records: Iterator[tuple[int, list[str]]]
 
     @classmethod
-    def begin(cls, path: Path, text: str, delimiter: str, exact: bool) -> "_Table":
+    def begin(cls, path: AnyPath, text: str, delimiter: str, exact: bool) -> "_Table":
         records = _records(path, text, delimiter, exact)
         line, headings = next(records, (1, []))
         columns = headings if exact else [re.sub(r"[\s_-]+", "_", name.casefold()) for name in headings]
@@ -225,7 +254,7 @@ class _Table:
             yield Row(where, line, dict.fromkeys((*required, *optional), "") | values)
 
 
-def _records(path: Path, text: str, delimiter: str, exact: bool) -> Iterator[tuple[int, list[str]]]:
+def _records(path: AnyPath, text: str, delimiter: str, exact: bool) -> Iterator[tuple[int, list[str]]]:
     """Line and values of each record that is not blank."""
     lines = io.StringIO(text, newline="")  # line ends as they are: the reader counts \r, \n and \r\n
     reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=not exact)

@@ -26,11 +26,13 @@ MAY_IMPORT = {
         "extract.errors",
         "extract.tables",
         "extract.display",
+        "extract.remote",
     ),
     "dsanet": ("extract", "evaluate"),
     "flows": ("extract", "evaluate", "dsanet"),
 }
-"""Allowed imports of each package; the modules of `extract` in it import at most `extract.errors`."""
+"""Allowed imports of each package; the modules of `extract` in it need only the standard library,
+and `extract.remote` fsspec once an address is used."""
 
 THIRD_PARTY_FORBIDDEN = {
     "extract": {"prefect"},
@@ -43,10 +45,11 @@ LEVELS = {
         {"engine", "inspect", "match", "device_process"},
         {"devices"},
         {"outcomes", "extraction"},
-        {"reuse", "batches", "remembered"},
+        {"reuse", "batches", "remembered", "fetched_videos"},
         {"feature_index"},
         {"decode", "encoder", "pictures", "store", "failures"},
         {"clip", "preprocess", "manifest", "config", "digest_index"},
+        {"tables"},
         {"remote"},
         {
             "snippets",
@@ -56,7 +59,6 @@ LEVELS = {
             "labels",
             "atomic",
             "progress",
-            "tables",
             "display",
             "weights",
         },

@@ -98,9 +98,10 @@ class JobList:
     """Jobs, each with a key, handed out one by one to several threads.
 
     They are taken from the iterable when a thread is free: it may be a generator that asks others for work.
+    A `Failed` in the place of a job is its result.
     """
 
-    def __init__(self, jobs: Iterable[tuple[str, Job]]) -> None:
+    def __init__(self, jobs: Iterable[tuple[str, Job | Failed]]) -> None:
         self._jobs = iter(jobs)
         self._lock = threading.Lock()
         self.unfinished: set[str] = set()
@@ -108,7 +109,7 @@ class JobList:
         self.exhausted = False
         """True if no job is left to be handed out."""
 
-    def next(self) -> tuple[str, Job] | None:
+    def next(self) -> tuple[str, Job | Failed] | None:
         """The next job, or None if none is left."""
         with self._lock:
             job = next(self._jobs, None)
@@ -127,7 +128,7 @@ class DecoderPool(Generic[Prepared]):
 
     def __init__(
         self,
-        jobs: Iterable[tuple[str, Job]],
+        jobs: Iterable[tuple[str, Job | Failed]],
         count: int,
         timeout_s: float,
         queue_bytes: int,
@@ -229,7 +230,7 @@ class _Lane(threading.Thread, Generic[Prepared]):
         if process := self._process:
             process.kill()
 
-    def _next_job(self) -> tuple[str, Job] | None:
+    def _next_job(self) -> tuple[str, Job | Failed] | None:
         job = self._jobs.next()
         if job is None:
             self._deliveries.wake()  # the consumer may be waiting for a message of this thread
@@ -237,9 +238,9 @@ class _Lane(threading.Thread, Generic[Prepared]):
             self.key = job[0]
         return job
 
-    def _decode(self, key: str, job: Job) -> None:
+    def _decode(self, key: str, job: Job | Failed) -> None:
         try:
-            for message in self._running_process().decode(job):
+            for message in (job,) if isinstance(job, Failed) else self._running_process().decode(job):
                 self._put(key, message)
         except QueueStopped:
             raise

@@ -30,11 +30,23 @@ _ADDRESS = re.compile(r"([a-z][a-z0-9+]*):/{1,2}(?!/)(.*)", re.DOTALL)
 """With one slash too, which is what `Path` leaves of two."""
 _FINAL = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
 _FINAL_ERRNO = (errno.EINVAL, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_MISTAKES = (
+    "ParamValidationError",
+    "ProfileNotFound",
+    "NoRegionError",
+    "InvalidRegionError",
+    "ConfigParseError",
+)
+"""Errors of botocore about an address or the user's configuration."""
 _S3_OPTIONS = {"config_kwargs": {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 2}}}
 
 
 class StoreError(InputError):
     """A store that refuses, or that has not answered for a long time."""
+
+
+class RefusedError(StoreError):
+    """A store that refuses access to an object or to everything."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +105,21 @@ class Store:
         start = {name: name.find(prefix) + len(prefix) for name in infos if prefix in name}
         return {name[at:]: _state(infos[name]) for name, at in start.items()}
 
+    def entries(self) -> dict[str, ObjectState]:
+        """The objects directly below the address, by name, from one listing; none if nothing is there."""
+
+        def entries() -> list[dict[str, Any]]:
+            self._files.invalidate_cache()
+            found: list[dict[str, Any]] = self._files.ls(self._root, detail=True)
+            return found
+
+        try:
+            infos = self._ask(entries)
+        except FileNotFoundError:
+            return {}
+        names = {info["name"].rpartition("/")[2]: info for info in infos if info["type"] == "file"}
+        return {name: _state(info) for name, info in names.items() if name}
+
     def state(self, key: str) -> ObjectState | None:
         """The state of one object; None if there is none."""
 
@@ -115,11 +142,19 @@ class Store:
             raise MissingFileError(f"no object {self.address}/{key}") from None
         return content
 
-    def download(self, key: str, path: Path) -> None:
-        """Copy an object to a file, which appears when it is complete. Raises MissingFileError, OSError."""
+    def download(self, key: str, path: Path, tick: Callable[[], None] = lambda: None) -> None:
+        """Copy an object to a file, which appears when it is complete. Raises MissingFileError, OSError.
+
+        `tick` is called before every try and after every piece, and ends the download if it raises.
+        """
         part = part_path(path)
+
+        def copy() -> None:
+            tick()
+            self._files.get_file(self._path(key), str(part), callback=_callback(tick))
+
         try:
-            self._ask(lambda: self._files.get_file(self._path(key), str(part)))
+            self._ask(copy)
             part.replace(path)
         except FileNotFoundError:
             raise MissingFileError(f"no object {self.address}/{key}") from None
@@ -127,10 +162,17 @@ class Store:
             part.unlink(missing_ok=True)
         sync_folder(path.parent)
 
-    def upload(self, path: Path, key: str) -> None:
-        """Write or replace an object by the content of a file. Raises OSError if the file cannot be read."""
+    def upload(self, path: Path, key: str) -> ObjectState:
+        """Write or replace an object by the content of a file; returns its new state.
+
+        Raises OSError if the file cannot be read.
+        """
         content_of = str(path.resolve(strict=True))
         self._write(lambda: self._files.put_file(content_of, self._path(key)))
+        written = self.state(key)
+        if written is None:
+            raise StoreError(f"{self.address}/{key} is gone just after it was written")
+        return written
 
     def write(self, key: str, content: bytes) -> None:
         """Write or replace an object."""
@@ -141,8 +183,7 @@ class Store:
         try:
             self._write(lambda: self._files.pipe_file(self._path(key), content, mode="create"))
         except FileExistsError:
-            # Also where the answer to a first try was lost on its way.
-            return self.read(key) == content
+            return self._holds(key, content)  # also where the answer to a first try was lost on its way
         return True
 
     @property
@@ -159,8 +200,14 @@ class Store:
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            return self.read(key) == content  # changed by the first try, whose answer was lost
+            return self._holds(key, content)  # changed by the first try, whose answer was lost
         return True
+
+    def _holds(self, key: str, content: bytes) -> bool:
+        try:
+            return self.read(key) == content
+        except MissingFileError:
+            return False
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is none."""
@@ -214,7 +261,7 @@ class Store:
     def _refuse_if_final(self, error: Exception) -> None:
         """Raise what another try would not change; refused rights and missing credentials as StoreError."""
         if isinstance(error, PermissionError):
-            raise StoreError(
+            raise RefusedError(
                 f"{self.address}: access is refused ({_line(error)}); check the credentials and their rights"
             ) from None
         if "Credentials" in type(error).__name__:
@@ -222,8 +269,21 @@ class Store:
                 f"{self.address}: no credentials; set them as the store's own tools expect them (for s3: "
                 "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws)"
             ) from None
+        if isinstance(error, NotImplementedError) or type(error).__name__ in _MISTAKES:
+            raise StoreError(f"{self.address} cannot be used: {_line(error)}") from None
         if not _may_pass(error):
             raise error
+
+
+def _callback(tick: Callable[[], None]) -> Any:
+    """fsspec's way to call a function after every piece of a download."""
+    from fsspec import Callback
+
+    class Ticking(Callback):  # type: ignore[misc]  # fsspec has no types
+        def relative_update(self, inc: int = 1) -> None:
+            tick()
+
+    return Ticking()
 
 
 def _may_pass(error: Exception) -> bool:
@@ -240,7 +300,9 @@ def _line(error: Exception) -> str:
 def _state(info: dict[str, Any]) -> ObjectState:
     changed = info.get("LastModified") or info.get("created") or info.get("mtime") or 0
     seconds = changed.timestamp() if isinstance(changed, datetime) else float(changed)
-    return ObjectState(int(info["size"]), int(seconds * 1e9), str(info.get("ETag") or ""))
+    tag = str(info.get("ETag") or "")
+    # Some stores tell parts of a second in a listing only; beside a tag they are not needed.
+    return ObjectState(int(info["size"]), int(seconds) * 10**9 if tag else int(seconds * 1e9), tag)
 
 
 def _not_installed(protocol: str) -> InputError:
