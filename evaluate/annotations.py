@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from extract.atomic import write_atomically
 from extract.errors import InputError
 from extract.labels import NORMAL, XD_VIOLENCE_CODES
-from extract.tables import Row, listed_path, read_table
+from extract.remote.path import AnyPath, as_path
+from extract.tables import Row, list_folder, listed_path, read_table, stored_path
 
 COLUMNS = ("path", "label", "start_frame", "end_frame")
 USED_FOR = "used_for"
@@ -127,39 +128,40 @@ def describe_segments(segments: Sequence[Segment]) -> str:
 class AnnotationFile:
     """The content of an annotations file: one entry per annotated video."""
 
-    path: Path
-    segments: dict[Path, list[Segment]]
+    path: AnyPath
+    segments: dict[AnyPath, list[Segment]]
     """Segments by absolute path of the video, in the order of their rows."""
-    first_rows: dict[Path, tuple[int, str]]
+    first_rows: dict[AnyPath, tuple[int, str]]
     """Line of the first row of each video, and the path as it is written there."""
-    repeated: dict[Path, int]
+    repeated: dict[AnyPath, int]
     """Number of rows that repeat an earlier row, by video."""
-    overlapping: dict[Path, int]
+    overlapping: dict[AnyPath, int]
     """Number of rows that were merged with an overlapping one of the same label, by video."""
-    frames: dict[Path, list[Segment]] = field(default_factory=dict)
+    frames: dict[AnyPath, list[Segment]] = field(default_factory=dict)
     """Segments that define the frame labels of a video, where some rows of it have the column `used_for`."""
 
 
-def read_annotations(csv_path: Path) -> dict[Path, list[Segment]]:
+def read_annotations(csv_path: AnyPath) -> dict[AnyPath, list[Segment]]:
     """Segments by video path: `AnnotationFile.segments` of `read_annotation_file`."""
     return read_annotation_file(csv_path).segments
 
 
-def read_annotation_file(csv_path: Path) -> AnnotationFile:
+def read_annotation_file(csv_path: AnyPath) -> AnnotationFile:
     """Read a CSV with the columns path, label, start_frame, end_frame (exclusive) and, optionally, used_for.
 
-    Paths in the file are absolute or relative to its folder; keys are absolute paths with links resolved. A
+    Paths in the file are absolute, addresses, or relative to its folder; keys have links resolved. A
     repeated row counts once, and overlapping segments of one label of a video become one segment. Videos of
     XD-Violence keep overlapping segments, because the published mAP counts each. Raises InputError, naming
     the line, for a file that `read_table` refuses, and AnnotationError for empty paths, and invalid frames or
     labels.
     """
-    rows: dict[Path, list[tuple[Segment, str]]] = {}
-    first_rows: dict[Path, tuple[int, str]] = {}
+    rows: dict[AnyPath, list[tuple[Segment, str]]] = {}
+    first_rows: dict[AnyPath, tuple[int, str]] = {}
+    folder = list_folder(csv_path)
     for row in read_table(csv_path, COLUMNS, (USED_FOR,)):
         if not row["path"]:
             raise AnnotationError(f"{row.where}: empty path")
-        video = listed_path(csv_path.parent, row["path"]).resolve()
+        video = listed_path(folder, row["path"]).resolve()
         first_rows.setdefault(video, (row.line, row["path"]))
         rows.setdefault(video, []).append(_parse_row(row))
     given = {
@@ -205,8 +207,8 @@ def merge_overlaps(segments: Iterable[Segment]) -> list[Segment]:
 
 
 def _fewer(
-    before: Mapping[Path, Sequence[Segment]], after: Mapping[Path, Sequence[Segment]]
-) -> dict[Path, int]:
+    before: Mapping[AnyPath, Sequence[Segment]], after: Mapping[AnyPath, Sequence[Segment]]
+) -> dict[AnyPath, int]:
     """Number of segments that each video has lost; videos without a loss are left out."""
     return {video: lost for video in before if (lost := len(before[video]) - len(after[video]))}
 
@@ -238,8 +240,8 @@ def video_stem(name: str) -> str:
 
 def write_annotations(
     csv_path: Path,
-    annotations: Mapping[Path | str, Sequence[Segment]],
-    frames: Mapping[Path | str, Sequence[Segment]] | None = None,
+    annotations: Mapping[AnyPath | str, Sequence[Segment]],
+    frames: Mapping[AnyPath | str, Sequence[Segment]] | None = None,
 ) -> None:
     """Write a CSV for `read_annotations`; paths below the CSV's folder are stored relative to it.
 
@@ -251,8 +253,7 @@ def write_annotations(
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow([*COLUMNS, USED_FOR] if frames else COLUMNS)
     for video, segments in annotations.items():
-        path = Path(video).resolve()
-        stored = (path.relative_to(base) if path.is_relative_to(base) else path).as_posix()
+        stored = stored_path(base, as_path(video).resolve())
         uses: dict[str, Sequence[Segment]] = {"": segments}
         if frames and video in frames:
             uses = {"segments": segments, "frames": frames[video]}

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Protocol
 
 from evaluate.annotations import AnnotationFile, Segment, VideoTruth, describe_segments
 from extract.display import shortened
 from extract.errors import InputError
 from extract.labels import NORMAL
-from extract.tables import path_resolver
+from extract.remote.path import AnyPath
+from extract.tables import list_folder, path_resolver, stored_path
 
 SIMILARITY = 0.6
 """Least similarity of two stems (0 to 1, difflib's ratio) for one to be named as the nearest of the other."""
@@ -22,7 +22,7 @@ class LabelledVideo(Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def path(self) -> Path: ...
+    def path(self) -> AnyPath: ...
     @property
     def labels(self) -> tuple[str, ...]: ...
 
@@ -79,7 +79,7 @@ def _contradiction(video: LabelledVideo, annotations: AnnotationFile) -> str:
     )
 
 
-def _merged(annotations: AnnotationFile, by_path: Mapping[Path, LabelledVideo]) -> Iterator[str]:
+def _merged(annotations: AnnotationFile, by_path: Mapping[AnyPath, LabelledVideo]) -> Iterator[str]:
     for counts, what in (
         (annotations.repeated, "repeated row(s), each counted once"),
         (annotations.overlapping, "row(s) merged with an overlapping one of the same label"),
@@ -89,7 +89,7 @@ def _merged(annotations: AnnotationFile, by_path: Mapping[Path, LabelledVideo]) 
             yield f"{sum(counts.values())} {what} ({shortened(names)})"
 
 
-def _unmatched(annotations: AnnotationFile, by_path: Mapping[Path, LabelledVideo]) -> Iterator[str]:
+def _unmatched(annotations: AnnotationFile, by_path: Mapping[AnyPath, LabelledVideo]) -> Iterator[str]:
     unknown = [path for path in annotations.first_rows if path not in by_path]
     if unknown:
         # A typing error leaves a video of the manifest without annotations: those are compared first.
@@ -105,21 +105,19 @@ def _unmatched(annotations: AnnotationFile, by_path: Mapping[Path, LabelledVideo
         )
 
 
-def _name_unmatched(path: Path, annotations: AnnotationFile, candidates: Sequence[Sequence[Path]]) -> str:
+def _name_unmatched(
+    path: AnyPath, annotations: AnnotationFile, candidates: Sequence[Sequence[AnyPath]]
+) -> str:
     line, written = annotations.first_rows[path]
     nearest = next((found for paths in candidates if (found := _nearest(path, paths))), None)
-    hint = f"; nearest in the manifest: {_relative(nearest, annotations.path.parent)}" if nearest else ""
+    folder = list_folder(annotations.path)
+    hint = f"; nearest in the manifest: {stored_path(folder.resolve(), nearest)}" if nearest else ""
     return f"{written} (line {line}{hint})"
 
 
-def _nearest(path: Path, candidates: Sequence[Path]) -> Path | None:
+def _nearest(path: AnyPath, candidates: Sequence[AnyPath]) -> AnyPath | None:
     """The path with the same file name, or else with the most similar stem; None if none is similar."""
     same_name = next((candidate for candidate in candidates if candidate.name == path.name), None)
     by_stem = {candidate.stem: candidate for candidate in candidates}
     found = get_close_matches(path.stem, by_stem, n=1, cutoff=SIMILARITY)
     return same_name or (by_stem[found[0]] if found else None)
-
-
-def _relative(path: Path, folder: Path) -> str:
-    base = folder.resolve()
-    return str(path.relative_to(base) if path.is_relative_to(base) else path)

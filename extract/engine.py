@@ -22,7 +22,7 @@ from extract.outcomes import Outcomes
 from extract.progress import ExtractProgress
 from extract.remembered import FailureLog, waiting_failures
 from extract.remote.listings import one_listing
-from extract.remote.path import list_folders
+from extract.remote.path import read_listings
 from extract.reuse import are_up_to_date, is_imported, locked_feature_folder
 from extract.store import feature_path
 
@@ -48,6 +48,7 @@ def extract_videos(
     *,
     encoder: FrameEncoder | None = None,
     retry: bool = False,
+    on_written: Callable[[Path], None] | None = None,
 ) -> ExtractResult:
     """Extract the features of videos: writes `features_dir/NAME.h5` per video, and `failures.csv`.
 
@@ -63,6 +64,7 @@ def extract_videos(
         on_progress: Called with the state of the run at most twice a second.
         encoder: Replaces the encoder that `config` and `runtime` select.
         retry: Try all failed videos now.
+        on_written: Called with the path of each new feature file. An error of it ends the run.
 
     Returns:
         The names of the videos extracted and reused, and the failures with their reasons, those included
@@ -83,7 +85,7 @@ def extract_videos(
         ExtractResult(extracted=['video'], reused=[], failures=[])
     """
     _check_names(records)
-    list_folders(record.path for record in records)
+    read_listings(record.path for record in records)
     with (
         _sigterm_as_exit(),
         locked_feature_folder(features_dir) as lock,
@@ -99,7 +101,8 @@ def extract_videos(
             _require_sources(todo, features_dir)
             reused = [record.name for record, up_to_date in zip(records, done, strict=True) if up_to_date]
             failures = FailureLog(features_dir, config, runtime, records, waiting)
-            outcomes = Outcomes(todo, len(records) - len(todo), features_dir, failures, on_progress)
+            finished = len(records) - len(todo)
+            outcomes = Outcomes(todo, finished, features_dir, failures, on_progress, on_written)
             outcomes.report(force=True)
             if todo:
                 require_decoder(runtime.decoder)

@@ -93,12 +93,15 @@ class FeatureIndex:
 
         With `again` it is read now. Raises FileNotFoundError, or FeatureFileError for a damaged file.
         """
-        path = feature_path(self._folder, name)
-        status = _status(path)
+        place = self._place(name)
+        status = _status(place)
         if status is None:
-            raise MissingFileError(f"no feature file {path}; extract the video first")
-        note = None if again else self._note(path, status)
-        return note.meta if note is not None else self._learn(path, status, path.read_bytes())
+            raise MissingFileError(f"no feature file {place}; extract the video first")
+        note = None if again else self._note(place, status)
+        if note is not None:
+            return note.meta
+        path = feature_path(self._folder, name)
+        return self._learn(path, status, path.read_bytes())
 
     def recorded_note(self, name: str) -> FeatureNote | None:
         """The facts about the feature file of a video, which is not read; None if they are not recorded."""

@@ -12,7 +12,7 @@ from extract.display import encodable, printable
 from extract.errors import InputError, MissingFileError
 from extract.labels import NORMAL, XD_VIOLENCE_CODES
 from extract.remote.listings import one_listing
-from extract.remote.path import AnyPath, list_folders
+from extract.remote.path import AnyPath, read_listings
 from extract.tables import Row, list_folder, listed_path, path_resolver, read_lines, read_table, stored_path
 
 SPLITS = ("train", "val", "test", "audit")
@@ -186,7 +186,7 @@ def _refuse_missing_files(
     needed = [
         (row, record.path) for row, record in zip(rows, records, strict=True) if not needs_no_file(record)
     ]
-    list_folders(path for _, path in needed)
+    read_listings(path for _, path in needed)
     missing = [f"{row.where}: no file at {path}" for row, path in needed if not path.is_file()]
     if missing:
         more = f" (and {len(missing) - 1} more rows without a file)" if len(missing) > 1 else ""

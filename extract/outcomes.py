@@ -22,12 +22,14 @@ class Outcomes:
         features_dir: Path,
         failures: FailureLog,
         on_progress: Callable[[ExtractProgress], None] | None,
+        on_written: Callable[[Path], None] | None = None,
     ) -> None:
         self._files = {record.name: file_stamp(record.path) for record in todo}
         """State of each video before it is decoded."""
         self._file_bytes = {name: size or 0 for name, (size, *_) in self._files.items()}
         self._features_dir = features_dir
         self._failures = failures
+        self._on_written = on_written
         self._progress = ProgressTracker(on_progress, self._file_bytes, already_done)
         self.extracted: list[str] = []
         self.timing: dict[str, str] = {}
@@ -50,6 +52,8 @@ class Outcomes:
             self.timing[record.name] = timing
         self._progress.footage_done(duration_s)
         self._progress.video_written()
+        if self._on_written is not None:
+            self._on_written(feature_path(self._features_dir, record.name))
 
     def failed(self, record: VideoRecord, failed: Failed) -> None:
         """A video gets no features: list it, and remove features of an earlier content."""

@@ -92,16 +92,16 @@ def listed_path(folder: AnyPath, text: str) -> AnyPath:
 def list_folder(path: AnyPath) -> AnyPath:
     """The folder that relative paths in a list count from: its own, or of a copy that of the original.
 
-    The copies of manifest and annotations in an object store's workspace have a file beside them that says it.
+    A copy in an object store's workspace has a file beside it that says it.
     """
     if isinstance(path, Path) and (named := path.with_name(path.name + FOLDER_SUFFIX)).is_file():
         return as_path(named.read_text(encoding="utf-8").removesuffix("\n"))
     return path.parent
 
 
-def stored_path(folder: Path, path: AnyPath) -> str:
+def stored_path(folder: AnyPath, path: AnyPath) -> str:
     """The path as a table in `folder` names it: relative to it for files below it. Both are resolved."""
-    if isinstance(path, Path) and path.is_relative_to(folder):
+    if isinstance(path, Path) and isinstance(folder, Path) and path.is_relative_to(folder):
         path = path.relative_to(folder)
     return path.as_posix()
 

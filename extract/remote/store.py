@@ -64,6 +64,13 @@ def is_remote(place: Path | str) -> bool:
     return _ADDRESS.fullmatch(str(place)) is not None
 
 
+def absolute_place(place: Path, base: Path | None = None) -> Path:
+    """An address as it is, a path absolute; a relative one counts from `base`, or from the current folder."""
+    if is_remote(place):
+        return place
+    return place.absolute() if base is None else base / place
+
+
 def address_of(place: Path | str) -> str:
     """The address without a slash at its end. Raises InputError if it has no bucket, or credentials."""
     match = _ADDRESS.fullmatch(str(place))

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from extract.remote.path import as_path
+from flows.cli.options import PATH
+
 app = typer.Typer()
 
 
@@ -15,7 +18,12 @@ app = typer.Typer()
 def import_dataset(
     dataset: Annotated[str, typer.Argument(help="ucf-crime or xd-violence.")],
     lists: Annotated[Path, typer.Option(help="Folder with the official lists and annotations.")],
-    videos: Annotated[Path, typer.Option(help="Folder with the videos, searched recursively.")],
+    videos: Annotated[
+        Path,
+        typer.Option(
+            parser=as_path, metavar=PATH, help="Folder with the videos, or its address; searched recursively."
+        ),
+    ],
     out: Annotated[
         Path, typer.Option(help="Manifest to write; annotations and missing names are written beside it.")
     ],
@@ -69,7 +77,7 @@ def import_features(
     from flows.workspace.feature_import import import_into_workspace, use_imported, workspace_of
 
     workspace = workspace_of(out)
-    with stage_progress("import", "videos") as report:
+    with workspace.kept_open(), stage_progress("import", "videos") as report:
         imported = import_into_workspace(
             workspace,
             arrays,
@@ -94,7 +102,12 @@ def import_annotations(
     annotations: Annotated[
         Path, typer.Argument(help="An official file, JSON, frame labels (.npy), or a folder of them.")
     ],
-    manifest: Annotated[Path, typer.Option(help="Manifest M.csv; M.annotations.csv is written beside it.")],
+    manifest: Annotated[
+        Path,
+        typer.Option(
+            parser=as_path, metavar=PATH, help="Manifest M.csv; M.annotations.csv is written beside it."
+        ),
+    ],
     out: Annotated[
         Path | None, typer.Option(help="Workspace with features, for the lengths of videos that are gone.")
     ] = None,
@@ -103,7 +116,8 @@ def import_annotations(
     from flows.pipeline.listed_videos import annotate
     from flows.workspace.workspace import Workspace
 
-    path, count = annotate(manifest, annotations, Workspace(out or manifest.parent).features)
+    workspace = Workspace(out or manifest.parent).with_feature_files()
+    path, count = annotate(manifest, annotations, workspace.features)
     print(f"{count} videos annotated; {path}")
 
 
@@ -121,8 +135,10 @@ def import_weights(
 ) -> None:
     """Convert the authors' released weights to a checkpoint. No code in the file is executed."""
     from dsanet.checkpoint import import_weights
+    from flows.workspace.workspace import checkpoint_place
 
-    print(f"checkpoint  {import_weights(weights, preset, out, detector)}")
+    with checkpoint_place(out) as folder:
+        print(f"checkpoint  {import_weights(weights, preset, folder, detector)}")
 
 
 def _report_missing(names: list[str], manifest: Path) -> None:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from extract.remote.path import as_path
+
 app = typer.Typer()
 features = typer.Typer(help="Inspect feature files; find out how features were made.", no_args_is_help=True)
 app.add_typer(features, name="features", epilog="Example: dsanet features verify ws/features")
@@ -49,7 +51,12 @@ def features_match(
         Path, typer.Argument(help="Folder of VIDEO__CROP.npy or of feature files, a workspace, or one file.")
     ],
     videos: Annotated[
-        list[Path], typer.Argument(help="Videos of the same names, and folders that are searched for them.")
+        list[Path],
+        typer.Argument(
+            parser=as_path,
+            metavar="VIDEOS...",
+            help="Videos of the same names, and folders that are searched for them; videos may be addresses.",
+        ),
     ],
     weights: Annotated[
         list[str] | None,
@@ -90,7 +97,8 @@ def features_match(
 
 def _feature_folder(folder: Path) -> Path:
     """`features/` of a workspace, or the folder itself."""
-    from flows.workspace.workspace import Workspace
+    from flows.workspace.workspace import Workspace, local_folder
 
+    folder = local_folder(folder, feature_files=True)
     inside = Workspace(folder).features
     return inside if inside.is_dir() else folder

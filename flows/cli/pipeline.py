@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from extract.remote.path import as_path
 from flows.cli.options import (
     Annotations,
     Detector,
@@ -38,7 +39,8 @@ def demo(
     from flows.workspace.workspace import Workspace
 
     use_private_home()  # a home that cannot be written is refused before the footage is made
-    with undone_if_refused(Workspace(out)):
+    workspace = Workspace(out)
+    with workspace.kept_open(), undone_if_refused(workspace):
         prepare_demo(out, weights, seed)
         run_pipeline(out)
     print_metrics(out)
@@ -182,7 +184,10 @@ def evaluate(
 
 @app.command(epilog="Example: dsanet score camera1.mp4 camera2.mkv --model ws")
 def score(
-    videos: Annotated[list[Path], typer.Argument(help="Video files.")],
+    videos: Annotated[
+        list[Path],
+        typer.Argument(parser=as_path, metavar="VIDEOS", help="Video files, or their addresses."),
+    ],
     model: Annotated[
         str,
         typer.Option(
@@ -210,11 +215,12 @@ def score(
     from flows.cli.output import print_scored
     from flows.pipeline.score import score_videos
     from flows.workspace.model_reference import checkpoint_folder
+    from flows.workspace.workspace import local_folder
 
     result = score_videos(
         videos, checkpoint_folder(model), out, threshold=threshold, release=release, weights=weights
     )
-    print_scored(result.videos, result.failures, result.notes, out)
+    print_scored(result.videos, result.failures, result.notes, local_folder(out))
     raise typer.Exit(0 if result.videos else 1)
 
 
@@ -225,8 +231,9 @@ def compare(
 ) -> None:
     """Write a page that compares several runs: one table, and their curves in one chart."""
     from evaluate.report.compare import compare_runs
+    from flows.workspace.workspace import local_folder
 
-    compare_runs(runs, out)
+    compare_runs([local_folder(run) for run in runs], out)
     print(f"comparison  {out}")
 
 

@@ -29,7 +29,7 @@ def run_pipeline(out: Path, refresh: StageName | None = None, *, retry: bool = F
 
     check_run(Run.load(out))
     with _prefect_server():
-        extract_train_eval(Workspace(out).root, refresh=refresh, retry=retry)
+        extract_train_eval(Workspace(out).place, refresh=refresh, retry=retry)
 
 
 def run_stage(name: StageName, out: Path, refresh: bool, **parameters: object) -> None:
@@ -48,7 +48,7 @@ def run_stage(name: StageName, out: Path, refresh: bool, **parameters: object) -
     elif name == "evaluate":
         ground_truth(run, [record for record in run.records if record.split == "test"])
     with _prefect_server():
-        getattr(prefect_flows, name)(Workspace(out).root, refresh=refresh, **parameters)
+        getattr(prefect_flows, name)(Workspace(out).place, refresh=refresh, **parameters)
 
 
 def run_retraining(out: Path, force: bool, new_registry: bool = False, retry: bool = False) -> "Outcome":
@@ -60,7 +60,7 @@ def run_retraining(out: Path, force: bool, new_registry: bool = False, retry: bo
     check_inboxes(Run.load(out).config.retrain.inboxes)
     with _prefect_server():
         return retrain_on_new_footage(
-            Workspace(out).root, force=force, new_registry=new_registry, retry=retry
+            Workspace(out).place, force=force, new_registry=new_registry, retry=retry
         )
 
 

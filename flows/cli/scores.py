@@ -5,6 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from extract.remote.path import as_path
+from flows.cli.options import PATH
+
 app = typer.Typer()
 
 
@@ -20,12 +23,17 @@ def import_scores(
         ),
     ],
     manifest: Annotated[
-        Path, typer.Option(help="A manifest, or a published list with the columns path,label.")
+        Path,
+        typer.Option(
+            parser=as_path, metavar=PATH, help="A manifest, or a published list with the columns path,label."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Workspace folder; gets scores/ and workspace.json.")],
     annotations: Annotated[
         Path | None,
         typer.Option(
+            parser=as_path,
+            metavar=PATH,
             help="Annotations: M.annotations.csv (default, beside M.csv), or published ones (file, folder)."
         ),
     ] = None,
@@ -71,6 +79,7 @@ def import_scores(
     from evaluate.foreign_scores.rules import ImportRules
     from evaluate.foreign_scores.scale import parse_classes
     from extract.display import shortened
+    from extract.remote.store import address_of, is_remote
     from flows.cli.tables import print_line, print_note
     from flows.pipeline.import_scores import import_scores
 
@@ -91,7 +100,7 @@ def import_scores(
         print_note(f"{len(result.unknown)} files of no video in the manifest: {shortened(result.unknown)}")
     if result.missing:
         print_note(f"{len(result.missing)} test videos without scores: {shortened(result.missing)}")
-    print_line(f"{result.videos} videos imported; next: dsanet evaluate --out {out}")
+    print_line(f"{result.videos} videos imported; next: dsanet evaluate --out {address_of(out) if is_remote(out) else out}")
 
 
 @app.command(epilog="Example: dsanet leaderboard ws ws-rtfm ws-vadclip --out leaderboard.html")
@@ -109,8 +118,10 @@ def leaderboard(
     from flows.cli.leaderboard_table import print_leaderboard
     from flows.pipeline.stages.evaluate import read_truths
     from flows.workspace.run import Run
+    from flows.workspace.workspace import local_folder
 
-    evaluated = read_runs(runs)
+    local_folder(runs[0], feature_files=True)  # the ground truth is that of its videos
+    evaluated = read_runs([local_folder(run) for run in runs])
     first = Run.load(evaluated[0].scores.parent)
     settings = first.config.evaluate
     table = build_leaderboard(

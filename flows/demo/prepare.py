@@ -5,13 +5,14 @@ from pathlib import Path
 from flows.demo.footage import make_footage
 from flows.pipeline.progress import stage_progress
 from flows.workspace.inputs import configure_workspace
+from flows.workspace.workspace import Workspace
 
 
 def prepare_demo(out: Path, weights: str, seed: int) -> None:
     """Generate the footage in `out/footage-SEED`, keeping existing clips, and write `out/workspace.json`."""
     with stage_progress("footage", "clips") as report:
         manifest, annotations = make_footage(
-            out / f"footage-{seed}",
+            Workspace(out).root / f"footage-{seed}",
             seed=seed,
             normal=16,
             per_event=6,

@@ -33,7 +33,6 @@ from flows.pipeline.stages.device import device_in_use
 from flows.pipeline.stages.evaluate import read_truths
 from flows.workspace.config import PipelineConfig, override, with_detector
 from flows.workspace.run import Run, digest_of
-from flows.workspace.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +114,7 @@ def bench(
     ]
     for config in configs:
         check_run(replace(run, inputs=run.inputs.model_copy(update={"config": config})))
-    folder = run.workspace.root / ("bench-shuffled" if shuffle_labels else "bench")
+    folder = "bench-shuffled" if shuffle_labels else "bench"
     with run.workspace.locked():
         log.info("%-9s %s", "extract", EXTRACT.work(run))
         check_frames(run)
@@ -133,7 +132,7 @@ def bench(
         seed=evaluation.seed,
     )
     title = f"{run.inputs.title}, shuffled training labels" if shuffle_labels else run.inputs.title
-    return rows, write_standings(folder / table, title, rows, DEFAULT)
+    return rows, write_standings(run.workspace.root / folder / table, title, rows, DEFAULT)
 
 
 def _run_entry(
@@ -141,7 +140,7 @@ def _run_entry(
     entry: BenchmarkEntry,
     config: PipelineConfig,
     seeds: int,
-    folder: Path,
+    folder: str,
     shuffle_labels: bool,
 ) -> BenchmarkRun:
     runs = [_seeded_run(run, entry, config, seed, folder, shuffle_labels) for seed in range(seeds)]
@@ -157,11 +156,10 @@ def _run_entry(
 
 
 def _seeded_run(
-    run: Run, entry: BenchmarkEntry, config: PipelineConfig, seed: int, folder: Path, shuffle_labels: bool
+    run: Run, entry: BenchmarkEntry, config: PipelineConfig, seed: int, folder: str, shuffle_labels: bool
 ) -> Run:
     """The run of one entry and seed, in its own workspace with the feature files of `run`."""
-    workspace = Workspace(folder / entry.name / f"seed-{seed}")
-    workspace.features = run.workspace.features
+    workspace = run.workspace.part(f"{folder}/{entry.name}/seed-{seed}")
     title = f"{run.inputs.title}: {entry.name}, seed {seed}"
     seeded = override(config, [f"train.seed={seed}"])
     return replace(

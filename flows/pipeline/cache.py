@@ -75,7 +75,9 @@ class Stage:
         Raises whatever `inputs` and `work` raise.
         """
         try:
-            return self._run(run, refresh)
+            result = self._run(run, refresh)
+            run.workspace.synchronise()
+            return result
         except FeatureFileError as error:
             if error.path is not None:
                 run.index.forget(error.path)  # so that the next extraction replaces it

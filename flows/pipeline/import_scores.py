@@ -64,7 +64,7 @@ def import_scores(
         InputError: A file is invalid, a test video has no scores, lengths do not fit, scores are out of
             range, or the workspace has a model.
     """
-    workspace = Workspace(out)
+    workspace = Workspace(out).with_feature_files()
     listed = read_listed_videos(manifest)
     check_testable(listed.records)
     _refuse_detector(workspace, listed.records)
@@ -108,7 +108,7 @@ def _refuse_detector(workspace: Workspace, records: Sequence[VideoRecord]) -> No
     names = [record.name for record in records]
     scored = any(score_path(workspace.scores, name).is_file() for name in names)
     if (workspace.model / INFO_FILE).is_file() or (scored and import_record(workspace, names) is None):
-        raise InputError(f"{workspace.root} has a model or scores of its own; give another folder to --out")
+        raise InputError(f"{workspace.name} has a model or scores of its own; give another folder to --out")
 
 
 def _origin(scores: Path, class_scores: Path | None, affix: str) -> str:

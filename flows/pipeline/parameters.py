@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from extract.remote.store import absolute_place
 from flows.server.deployments import PREFECT_YAML
 from flows.workspace.config import PipelineConfig
 from flows.workspace.inputs import Source, resolve_inputs
@@ -16,7 +17,9 @@ RUN_FOLDER = PREFECT_YAML.parent
 
 def check_parameters(parameters: dict[str, Any], default_workspace: Path) -> None:
     """Raises what the run would raise at its start: a missing workspace or file, an invalid setting."""
-    workspace = Workspace(RUN_FOLDER / str(parameters.get("workspace", default_workspace)))
+    workspace = Workspace(
+        absolute_place(Path(str(parameters.get("workspace", default_workspace))), RUN_FOLDER)
+    )
     source, config = _source(parameters.get("source")), _settings(parameters)
     if source is None and not config:
         workspace.read_inputs()
@@ -41,4 +44,5 @@ def _source(given: Any) -> Source | None:
     except ValidationError:
         return None
     paths = source.model_dump(include={"manifest", "annotations"}, exclude_none=True)
-    return source.model_copy(update={name: RUN_FOLDER / path for name, path in paths.items()})
+    places = {name: absolute_place(path, RUN_FOLDER) for name, path in paths.items()}
+    return source.model_copy(update=places)

@@ -21,6 +21,7 @@ from dsanet.detectors.config import InferConfig
 from dsanet.detectors.registry import AnyDetectorConfig
 from evaluate.config import EvaluateConfig
 from extract.config import ExtractConfig, ExtractRuntime
+from extract.remote.listings import one_listing
 from flows.pipeline.cache import Stage, StageResult
 from flows.pipeline.checks import check_frames, check_run, warn_of_unlearned_classes
 from flows.pipeline.stages import EVALUATE, EXTRACT, INFER, STAGES, TRAIN
@@ -49,7 +50,7 @@ def run_name() -> str:
     if source is not None and (source.title or source.manifest):
         title = source.title or source.manifest.stem
     else:
-        title = workspace.read_inputs().title if workspace.inputs_file.is_file() else workspace.root.name
+        title = workspace.read_inputs().title if workspace.inputs_file.is_file() else workspace.place.name
     return f"{flow_run.flow_name} {title} {date.today()}"
 
 
@@ -68,6 +69,7 @@ def locked_workspace(
     with (
         logs_sent_to_server(),
         workspace.locked(wait=deployment.id is not None),
+        one_listing(),
         undone_if_refused(workspace),
     ):
         yield workspace
@@ -217,7 +219,7 @@ def _load_run(workspace: Workspace, source: Source | None, config: Settings | No
     """The run of the workspace, after writing the given parameters to `workspace.json`."""
     inputs = _inputs(workspace, source, config)
     if source is not None or config is not None:
-        workspace.write_inputs(inputs)
+        inputs = workspace.write_inputs(inputs)
     return Run(workspace, inputs)
 
 

@@ -110,8 +110,7 @@ def reproduce(
             config=config,
             title=title,
         )
-        workspace.write_inputs(inputs)
-        reports = _run(experiment, Run(workspace, inputs))
+        reports = _run(experiment, Run(workspace, workspace.write_inputs(inputs)))
     notes = [note for note in (annotations_note, _missing_note(imported)) if note]
     return Reproduction(_figures(reports), reports, notes)
 
@@ -146,7 +145,7 @@ def _check(experiment: Experiment, config: PipelineConfig, workspace: Workspace,
     elif experiment.seeds > 1:
         raise InputError("several seeds are for trainings; leave out --weights, or --seeds")
     if workspace.inputs_file.is_file() and (there := workspace.read_inputs().title) != title:
-        raise InputError(f"{workspace.root} holds another experiment ({there}); give another --out")
+        raise InputError(f"{workspace.name} holds another experiment ({there}); give another --out")
 
 
 def _lists(experiment: Experiment, found: Dataset) -> list[Path]:
@@ -194,8 +193,7 @@ def _seeded(run: Run, seed: int) -> Run:
 
 
 def _sub_run(run: Run, folder: str, settings: Sequence[str] = ()) -> Run:
-    workspace = Workspace(run.workspace.root / folder)
-    workspace.features = run.workspace.features
+    workspace = run.workspace.part(folder)
     title = f"{run.inputs.title}, {folder.replace('/', ' ').replace('-', ' ')}"
     inputs = run.inputs.model_copy(update={"config": override(run.config, settings), "title": title})
     return replace(run, workspace=workspace, inputs=inputs)

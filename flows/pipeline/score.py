@@ -25,7 +25,7 @@ from extract.manifest import VideoRecord
 from extract.store import feature_path, read_meta
 from flows.pipeline.progress import extraction_progress, stage_progress
 from flows.pipeline.stages.device import device_in_use
-from flows.workspace.workspace import Workspace
+from flows.workspace.workspace import Workspace, local_folder
 
 
 @dataclass(frozen=True)
@@ -85,23 +85,26 @@ def score_videos(
         >>> [(video.scores.name, len(video.intervals)) for video in result.videos]  # doctest: +ELLIPSIS
         [('video', ...)]
     """
+    model = local_folder(model)
     model = model if (model / INFO_FILE).is_file() else Workspace(model).model
     info = load_checkpoint(model).info  # the weights too: a damaged file is found before the extraction
     config = info.extract.model_copy(update={"weights": weights} if weights else {})
     workspace, runtime = Workspace(out), runtime or ExtractRuntime()
     records = _make_records(videos)
-    with device_in_use(runtime.device):
-        encoder = _load_encoder(config, runtime, info)
-        failures = _extract(records, workspace, config, runtime, encoder)
-        failed = {failure.name for failure in failures}
-        names = [record.name for record in records if record.name not in failed]
-        if names:
-            infer(names, workspace.features, model, workspace.scores, info.infer, device=runtime.device)
-    scores = [read_scores(score_path(workspace.scores, name)) for name in names]
-    scored = [ScoredVideo(video, anomalous_intervals(video, threshold, release)) for video in scores]
-    if scored:
-        _write_intervals(out / "intervals.csv", scored)
-        save_timeline(out / "timeline.png", scores, [video.intervals for video in scored], threshold)
+    with workspace.kept_open():
+        with device_in_use(runtime.device):
+            encoder = _load_encoder(config, runtime, info)
+            failures = _extract(records, workspace, config, runtime, encoder)
+            failed = {failure.name for failure in failures}
+            names = [record.name for record in records if record.name not in failed]
+            if names:
+                infer(names, workspace.features, model, workspace.scores, info.infer, device=runtime.device)
+        scores = [read_scores(score_path(workspace.scores, name)) for name in names]
+        scored = [ScoredVideo(video, anomalous_intervals(video, threshold, release)) for video in scores]
+        if scored:
+            _write_intervals(workspace.root / "intervals.csv", scored)
+            intervals = [video.intervals for video in scored]
+            save_timeline(workspace.root / "timeline.png", scores, intervals, threshold)
     timing = {name: read_meta(feature_path(workspace.features, name)).source.timing for name in names}
     return ScoreResult(scored, failures, (*info.notes, *timing_lines(timing)))
 

@@ -17,6 +17,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from extract.errors import InputError
+from extract.remote.store import absolute_place
 from flows.server.connection import server_answers
 from flows.server.deployments import PREFECT_YAML, declared_deployments
 from flows.server.home import check_writable
@@ -127,7 +128,7 @@ def _check_unchanged(
     if port is not None and running.url != _url(port):
         raise InputError(f"Prefect's server already runs at {running.url}, not on port {port}; {advice}")
     used = running.workspace if running.is_running(WORKER) else None
-    if workspace is not None and used is not None and used != workspace.absolute():
+    if workspace is not None and used is not None and used != absolute_place(workspace):
         raise InputError(
             f"the worker already runs with --out {used}; use `dsanet trigger --out {workspace}`, or {advice}"
         )
@@ -141,7 +142,7 @@ def _environment(services: Services, database_url: str | None, workspace: Path |
     environment = os.environ | {
         "PREFECT_API_URL": services.api,
         "PREFECT_WORKER_QUERY_SECONDS": "2",
-        WORKSPACE_VARIABLE: str(workspace.absolute()),
+        WORKSPACE_VARIABLE: str(absolute_place(workspace)),
         "PREFECT_LOGGING_LEVEL": "INFO",  # in the log files; `dsanet` sets CRITICAL for its terminal
         RECORD_VARIABLE: str(services_file()),
     }

@@ -16,6 +16,7 @@ from evaluate.annotations import (
 )
 from extract.display import shortened
 from extract.labels import NORMAL
+from extract.remote.path import AnyPath
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ class MeasuredVideo:
     """A video of the manifest with its length, which some annotations need."""
 
     name: str
-    path: Path
+    path: AnyPath
     labels: tuple[str, ...]
     n_frames: int | None = None
     """None where it is not known."""
@@ -53,7 +54,9 @@ def add_annotations(manifest: Path, videos: Sequence[MeasuredVideo], found: Impo
     return path
 
 
-def _kept(path: Path, replaced: set[Path]) -> tuple[dict[Path | str, Segments], dict[Path | str, Segments]]:
+def _kept(
+    path: Path, replaced: set[AnyPath]
+) -> tuple[dict[AnyPath | str, Segments], dict[AnyPath | str, Segments]]:
     """Segments, and frames of their own, of the file's other videos."""
     if not path.is_file():
         return {}, {}

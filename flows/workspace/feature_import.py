@@ -17,6 +17,7 @@ from dsanet.released_features import (
 from evaluate.annotation_formats import import_annotations
 from extract.config import EncoderFingerprint
 from extract.manifest import VideoRecord, read_manifest
+from extract.remote.store import absolute_place
 from extract.store import feature_path, read_meta
 from flows.workspace.annotations_file import MeasuredVideo, add_annotations
 from flows.workspace.inputs import configure_workspace
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 def workspace_of(out: Path) -> Workspace:
     """The workspace of `out`, which is the workspace itself or its folder `features`."""
-    return Workspace(out.absolute().parent if out.name == "features" else out)
+    return Workspace(absolute_place(out).parent if out.name == "features" else out)
 
 
 def import_into_workspace(
@@ -68,7 +69,7 @@ def use_imported(
     """Make the imported videos the workspace's, unless it has another manifest."""
     known = workspace.read_inputs().manifest if workspace.inputs_file.is_file() else imported.manifest
     if known in (imported.manifest, imported.manifest.absolute()):
-        configure_workspace(workspace.root, imported.manifest, preset=preset, title=title)
+        configure_workspace(workspace.place, imported.manifest, preset=preset, title=title)
     else:
         log.warning("the workspace keeps its manifest %s; give --manifest %s", known, imported.manifest)
 

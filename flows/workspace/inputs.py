@@ -18,8 +18,10 @@ from extract.config import StrictModel
 from extract.display import require_utf8
 from extract.errors import InputError, MissingFileError
 from extract.manifest import VideoRecord, read_manifest
+from extract.remote.path import AnyPath
 from extract.store import feature_path
 from flows.workspace.config import DEFAULT_PRESET, PipelineConfig, merge_settings, override, preset_config
+from flows.workspace.path_field import PathField
 from flows.workspace.workspace import Workspace, WorkspaceInputs, default_annotations
 
 
@@ -29,10 +31,10 @@ class Source(StrictModel):
     Without a manifest, or with the workspace's own, the fields that are left out keep their value there.
     """
 
-    manifest: Path | None = Field(
+    manifest: PathField | None = Field(
         None, description="CSV with the columns path, labels, split; default: the workspace's"
     )
-    annotations: Path | None = Field(
+    annotations: PathField | None = Field(
         None,
         description="CSV with the columns path, label, start_frame, end_frame; "
         "default: M.annotations.csv beside M.csv",
@@ -67,8 +69,8 @@ def _completed_by(source: Source, previous: WorkspaceInputs | None) -> Source:
 
 def configure_workspace(
     out: Path,
-    manifest: Path | None = None,
-    annotations: Path | None = None,
+    manifest: AnyPath | None = None,
+    annotations: AnyPath | None = None,
     preset: str | None = None,
     weights: str | None = None,
     settings: Sequence[str] | None = None,
@@ -97,19 +99,31 @@ def configure_workspace(
 @contextmanager
 def configured_workspace(
     out: Path,
-    manifest: Path | None = None,
-    annotations: Path | None = None,
+    manifest: AnyPath | None = None,
+    annotations: AnyPath | None = None,
     preset: str | None = None,
     weights: str | None = None,
     settings: Sequence[str] | None = None,
 ) -> Iterator[None]:
     """`configure_workspace` for the command inside; undone if the command is refused (InputError)."""
     workspace = Workspace(out)
+    with workspace.kept_open():
+        yield from _configured(workspace, manifest, annotations, preset, weights, settings)
+
+
+def _configured(
+    workspace: Workspace,
+    manifest: AnyPath | None,
+    annotations: AnyPath | None,
+    preset: str | None,
+    weights: str | None,
+    settings: Sequence[str] | None,
+) -> Iterator[None]:
     before = _content(workspace)
     if manifest is not None and manifest.is_file():
         # An invalid one is refused before the folder is created.
         read_manifest(manifest, needs_no_file=lambda record: _is_processed(workspace, record))
-    configure_workspace(out, manifest, annotations, preset, weights, settings)
+    configure_workspace(workspace.place, manifest, annotations, preset, weights, settings)
     written = _content(workspace)
     try:
         yield
@@ -159,7 +173,9 @@ def _complete(source: Source, config: PipelineConfig) -> WorkspaceInputs:
     assert source.manifest is not None  # a workspace without one has been refused
     annotations = source.annotations or default_annotations(source.manifest)
     for path in (source.manifest, annotations):
-        if path is not None and not require_utf8(path.absolute()).is_file():
+        if isinstance(path, Path):
+            require_utf8(path.absolute())
+        if path is not None and not path.is_file():
             raise MissingFileError(f"no file {path}; give --manifest and --annotations paths of CSV files")
     return WorkspaceInputs(
         manifest=source.manifest.absolute(),

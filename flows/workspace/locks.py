@@ -39,7 +39,7 @@ class Holder(BaseModel):
     since: AwareDatetime
 
     def __str__(self) -> str:
-        age = timedelta(seconds=int((_now() - self.since).total_seconds()))
+        age = timedelta(seconds=max(0, int((now() - self.since).total_seconds())))  # clocks differ
         return f"process {self.pid} on {self.host} since {self.since:%Y-%m-%d %H:%M:%S} ({age} ago)"
 
 
@@ -113,7 +113,7 @@ def _lock(file: IO[str], name: str, wait: bool, advice: str) -> None:
             logged = time.monotonic()
         time.sleep(SECONDS_BETWEEN_TRIES)
     file.truncate(0)
-    file.write(Holder(pid=os.getpid(), host=socket.gethostname(), since=_now()).model_dump_json())
+    file.write(Holder(pid=os.getpid(), host=socket.gethostname(), since=now()).model_dump_json())
     file.flush()
 
 
@@ -133,5 +133,6 @@ def _holder(file: IO[str]) -> str:
         return "another process"
 
 
-def _now() -> datetime:
+def now() -> datetime:
+    """The present time, with its zone."""
     return datetime.now().astimezone()

@@ -12,10 +12,11 @@ from pathlib import Path
 from dsanet.checkpoint_info import WEIGHTS_FILE, CheckpointError, read_info
 from extract.display import printable
 from extract.errors import InputError, MissingFileError
+from extract.remote.store import is_remote
 from flows.workspace.model_registry import MODEL_FOLDER, REPORT_FOLDER, Registry
 from flows.workspace.registered_versions import Version
 from flows.workspace.versions import VersionFolder
-from flows.workspace.workspace import Workspace
+from flows.workspace.workspace import Workspace, local_folder
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +34,10 @@ def checkpoint_folder(reference: str) -> Path:
     if Path(reference).exists():
         return Path(reference)
     root, _, name = reference.rpartition("@")
+    if is_remote(reference) and not root:
+        return local_folder(Path(reference))
     workspace = Path(root or os.environ.get("DSANET_WORKSPACE", "workspace"))
-    if not workspace.is_dir():
+    if not is_remote(workspace) and not workspace.is_dir():
         raise InputError(
             f"no workspace or checkpoint folder {printable(reference)!r}, and no workspace {workspace} that "
             "could have a version of this name; give the path of a workspace, or WORKSPACE@VERSION"

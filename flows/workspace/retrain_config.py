@@ -1,12 +1,12 @@
 """Settings of retraining: inboxes, when a challenger is trained, the gate, and the drift warning."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from extract.config import StrictModel
 from extract.errors import InputError
+from flows.workspace.path_field import PathField
 
 Figure = Literal[
     "auc", "ap", "anomaly_auc", "map_corrected", "map_published", "video_auc", "video_ap",
@@ -52,7 +52,9 @@ class DriftConfig(StrictModel):
 class RetrainConfig(StrictModel):
     """Settings of the flow `retrain-on-new-footage`."""
 
-    inboxes: tuple[Path, ...] = Field((), description="folders that are scanned for new footage")
+    inboxes: tuple[PathField, ...] = Field(
+        (), description="folders, or addresses in an object store, that are scanned for new footage"
+    )
     settle_s: float = Field(60, ge=0, description="seconds since a file's last change before it is taken")
     min_new_labels: int = Field(
         10, ge=1, description="newly labelled videos since the champion's training that start a challenger"

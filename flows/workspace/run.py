@@ -17,6 +17,7 @@ from extract.failures import failures_path, read_failures
 from extract.feature_index import FeatureIndex
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord, read_manifest
+from extract.remote.path import AnyPath
 from extract.source import FileState, file_state
 from extract.store import FeatureFileError, feature_path
 from flows.workspace.config import PipelineConfig
@@ -40,7 +41,7 @@ class Run:
     @classmethod
     def load(cls, root: Path) -> "Run":
         """The run that `root/workspace.json` describes. Raises what `Workspace.read_inputs` raises."""
-        workspace = Workspace(root)
+        workspace = Workspace(root).with_feature_files()
         return cls(workspace, workspace.read_inputs())
 
     def with_config(self, **sections: BaseModel) -> "Run":
@@ -70,7 +71,7 @@ class Run:
             self._indexes[features] = FeatureIndex(features)
         return self._indexes[features]
 
-    def digest(self, path: Path) -> str | None:
+    def digest(self, path: AnyPath) -> str | None:
         """sha256 of a file's bytes, None if there is no file. Only a new or changed file is read."""
         return self.index.digest(path)
 
@@ -112,7 +113,7 @@ class Run:
             )
         return (
             f"no features of any {kind} video in {features}; "
-            f"run `dsanet extract --out {self.workspace.root}` first"
+            f"run `dsanet extract --out {self.workspace.name}` first"
         )
 
     def _feature_files(self) -> set[str]:
@@ -127,7 +128,7 @@ class Run:
         return feature_path(self.workspace.features, record.name).is_file()
 
 
-def _manifest_records(manifest: Path) -> Sequence[VideoRecord]:
+def _manifest_records(manifest: AnyPath) -> Sequence[VideoRecord]:
     """The videos of a manifest, also those whose file is gone; read once as long as the file is unchanged."""
     try:
         status = manifest.stat()
@@ -136,12 +137,12 @@ def _manifest_records(manifest: Path) -> Sequence[VideoRecord]:
     return _unchanged_records(manifest, file_state(status)) if is_settled(status) else _all_records(manifest)
 
 
-def _all_records(manifest: Path) -> Sequence[VideoRecord]:
+def _all_records(manifest: AnyPath) -> Sequence[VideoRecord]:
     return tuple(read_manifest(manifest, needs_no_file=lambda record: True))
 
 
 @lru_cache(maxsize=1)
-def _unchanged_records(manifest: Path, state: FileState) -> Sequence[VideoRecord]:
+def _unchanged_records(manifest: AnyPath, state: FileState) -> Sequence[VideoRecord]:
     return _all_records(manifest)
 
 

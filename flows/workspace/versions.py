@@ -38,7 +38,7 @@ class VersionFolder(Workspace):
     """Paths below `models/KEY/` of a workspace."""
 
     def __init__(self, workspace: Workspace, key: str) -> None:
-        super().__init__(workspace.root / "models" / key)
+        super().__init__(workspace.root / "models" / key, workspace.copy)
         self.features = workspace.features
         self.training_file = self.root / "training.json"
 

@@ -54,6 +54,7 @@ def _work(run: Run) -> str:
             run.config.runtime,
             on_progress=extraction_progress(report),
             retry=run.retry,
+            on_written=run.workspace.file_written,
         )
     read_failed_videos(run)
     for line in timing_lines(result.timing):
