@@ -4,12 +4,13 @@
     python tests/benchmarks/train_from_disk.py --detector mil-ranking --files 100 --links 1000 --no-memory
 
 Makes feature files of random numbers, then trains a few steps on them: from memory; from disk as in the first
-epoch, in which feature files are read and their bags stored; and once more from the bag file, as in all
-later epochs. The batches are the same, and the losses are compared bit by bit. Each training is a process of
-its own, and the three take turns. A figure is the best repeat: the mean time of the steps after the first
-one, their CPU time with that of the processes that read, which other programs change less, and the seconds
-from the call of `train` to the end of the first step, model included. Peak memory is that of the training's
-process (VmHWM: pages of files that it maps count) plus that of the processes that read for it (Linux only).
+epoch, in which feature files are read and their bags stored, without and with the folder's index, which an
+extraction writes; and once more from the bag file, as in all later epochs. The batches are the same, and the
+losses are compared bit by bit. Each training is a process of its own, and they take turns. A figure is the
+best repeat: the mean time of the steps after the first one, their CPU time with that of the processes that
+read, which other programs change less, and the seconds from the call of `train` to the end of the first step,
+model included. Peak memory is that of the training's process (VmHWM: pages of files that it maps count) plus
+that of the processes that read for it (Linux only).
 
 With `--links 1000` every file stands under 1000 names, so that 100 files of 2.6 MB stand for 100,000 videos
 with 256 GB of features: names, headers, order and bag file are as large as with real ones, the bytes read
@@ -24,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -37,11 +39,15 @@ from dsanet.detectors.config import TextConfig, TrainConfig
 from dsanet.detectors.registry import DETECTORS, detector_preset
 from dsanet.training.loop import TrainProgress
 from dsanet.training.train import train
+from extract.digest_index import INDEX_FILE
+from extract.feature_index import FeatureIndex
 from extract.manifest import VideoRecord
+from extract.source import file_state
 from extract.store import feature_path
 from tests.dsanet.helpers import write_video
 
-MEMORY, FIRST, LATER = "memory", "disk, first epoch", "disk, later epochs"
+MEMORY, HEADERS = "memory", "disk, first epoch, no index"
+FIRST, LATER = "disk, first epoch", "disk, later epochs"
 
 
 class EnoughError(Exception):
@@ -54,6 +60,19 @@ def make_features(folder: Path, files: int, links: int, snippets: int, crops: in
         write_video(folder, name(i, 0), random.normal(size=(snippets, crops, 512)))
         for link in range(1, links):
             os.link(feature_path(folder, name(i, 0)), feature_path(folder, name(i, link)))
+    fill_index(folder, files, links)
+
+
+def fill_index(folder: Path, files: int, links: int) -> None:
+    """Record all files, of which only one of each content is read."""
+    time.sleep(0.2)  # only files whose last change is that old are remembered
+    with closing(FeatureIndex(folder)) as index:
+        for i in range(files):
+            digest = index.features_digest(name(i, 0))
+            note = index._digests.note(feature_path(folder, name(i, 0)), digest)
+            for link in range(1, links):
+                path = feature_path(folder, name(i, link))
+                index._digests.remember(path, file_state(path.stat()), digest, note)
 
 
 def name(file: int, link: int) -> str:
@@ -107,10 +126,16 @@ def peak() -> int:
 
 
 def measured(arguments: argparse.Namespace, kind: str) -> list:
-    if kind == FIRST:
+    if kind in (FIRST, HEADERS):
         shutil.rmtree(arguments.folder / "out" / DRAFT, ignore_errors=True)
+    index, aside = arguments.folder / "features" / INDEX_FILE, arguments.folder / "index"
+    if kind == HEADERS:
+        index.rename(aside)
     command = [sys.executable, __file__, *sys.argv[1:], "--folder", str(arguments.folder), "--child", kind]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    if kind == HEADERS:
+        aside.rename(index)
+    return json.loads(done.stdout)
 
 
 def main() -> None:
@@ -131,7 +156,7 @@ def main() -> None:
     if arguments.child:
         measure(arguments)
         return
-    kinds = [FIRST, LATER] if arguments.no_memory else [MEMORY, FIRST, LATER]
+    kinds = [*([] if arguments.no_memory else [MEMORY]), HEADERS, FIRST, LATER]
     with tempfile.TemporaryDirectory() as folder:
         arguments.folder = Path(folder)
         make_features(

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from extract import digest_index
 from extract.digest_index import INDEX_FILE, DigestIndex
 from extract.source import FileState, digest_in_background, file_digest, file_state
 
@@ -60,6 +61,26 @@ def test_a_digest_holds_for_one_state_of_the_file(field: str, tmp_path: Path) ->
         index.close()
 
 
+def test_a_row_is_read_once_and_again_after_it_was_forgotten_or_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(tmp_path).close()
+    index = DigestIndex(tmp_path)
+    assert known(index, tmp_path) == [0, 1, 2]
+    (tmp_path / INDEX_FILE).unlink()
+    index._disconnect()
+    assert known(index, tmp_path) == [0, 1, 2]
+    index.forget(tmp_path / "0")
+    index.remember(tmp_path / "1", STATE, digest(7))
+    assert index.digest(tmp_path / "0", STATE) is None
+    assert index.digest(tmp_path / "1", STATE) == digest(7)
+    assert index.digest(tmp_path / "2", STATE._replace(ctime_ns=5)) is None
+    index.close()
+    assert known(index, tmp_path) == []
+    monkeypatch.setattr(digest_index, "_MOST_KEPT", 0)
+    assert index.digest(tmp_path / "1", STATE) == digest(7)
+
+
 def test_a_new_content_replaces_the_old_one_and_forgetting_removes_it(tmp_path: Path) -> None:
     index = filled(tmp_path)
     index.remember(tmp_path / "1", STATE, digest(7))
@@ -88,7 +109,8 @@ def test_names_of_any_bytes_and_inodes_of_64_bits(tmp_path: Path) -> None:
     name = os.fsdecode(b"\xff\xfe.mp4")
     path = tmp_path / name
     path.write_bytes(b"content")
-    state = file_state(os.stat_result((0, (1 << 64) - 1, 0, 1, 0, 0, 7, 0, 0, 0)))
+    times = {"st_mtime_ns": 5, "st_ctime_ns": 6}
+    state = file_state(os.stat_result((0, (1 << 64) - 1, 0, 1, 0, 0, 7, 0, 0, 0), times))
     index = DigestIndex(tmp_path)
     index.remember(path, state, digest(1))
     index.close()
