@@ -140,7 +140,7 @@ def as_path(place: AnyPath | str) -> AnyPath:
     return RemotePath(address)
 
 
-def list_folders(paths: Iterable[AnyPath]) -> None:
+def read_listings(paths: Iterable[AnyPath]) -> None:
     """List the folders of the objects among these, several at a time, inside of `one_listing`.
 
     Without it, each is listed when the first of its objects is asked for.

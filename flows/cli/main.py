@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from extract.remote.listings import one_listing
 from flows.cli import bench, data, features, library, pipeline, reproduce, scores, server
 from flows.cli.errors import end
 
@@ -35,6 +36,7 @@ for group in (pipeline, reproduce, bench, data, features, library, scores, serve
 
 @app.callback()
 def configure(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and Prefect's log.")] = False,
 ) -> None:
     """Set the environment's defaults and logging, before a subcommand imports Prefect."""
@@ -42,6 +44,7 @@ def configure(
 
     set_environment_defaults()
     configure_logging(debug=debug)
+    context.with_resource(one_listing())
 
 
 def main() -> None:

@@ -5,7 +5,11 @@ from typing import Annotated
 
 import typer
 
+from extract.remote.path import as_path
+
 DEFAULT_WORKSPACE = Path("workspace")
+PATH = "<path>"
+"""Placeholder of a path or address in the help."""
 
 Out = Annotated[
     Path, typer.Option(help="Workspace folder; gets features/, model/, scores/, report/ and workspace.json.")
@@ -16,12 +20,19 @@ ExistingOut = Annotated[
 ]
 Manifest = Annotated[
     Path | None,
-    typer.Option(help="CSV with the columns path,labels,split. Default: the workspace's manifest."),
+    typer.Option(
+        parser=as_path,
+        metavar=PATH,
+        help="CSV with the columns path,labels,split. Default: the workspace's manifest.",
+    ),
 ]
 Annotations = Annotated[
     Path | None,
     typer.Option(
-        help="CSV with the columns path,label,start_frame,end_frame. Default: M.annotations.csv beside M.csv."
+        parser=as_path,
+        metavar=PATH,
+        help="CSV with the columns path,label,start_frame,end_frame. "
+        "Default: M.annotations.csv beside M.csv.",
     ),
 ]
 Preset = Annotated[

@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from evaluate.annotations import Segment, write_annotations
 from extract.manifest import VideoRecord, write_manifest
+from extract.remote.path import AnyPath
 
 WIDTH, HEIGHT, FPS = 320, 240, 30
 HORIZON, KERB = 110, 150  # rows: lower edge of the windows' area, upper edge of the road
@@ -70,7 +71,7 @@ def make_footage(
                 draft.rename(path)
             on_clip(done, len(plans))
     records = [VideoRecord(p.name, videos / f"{p.name}.mp4", (p.label,), p.split) for p in plans]
-    truth: dict[Path | str, list[Segment]] = {
+    truth: dict[AnyPath | str, list[Segment]] = {
         videos / f"{p.name}.mp4": [Segment(p.label, *p.event)] for p in plans if p.event and p.split == "test"
     }
     manifest, annotations = out / "manifest.csv", out / "manifest.annotations.csv"

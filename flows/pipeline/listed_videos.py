@@ -15,6 +15,7 @@ from evaluate.ground_truth import match_annotations
 from extract.errors import InputError, MissingFileError
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord, read_manifest, write_manifest
+from extract.remote.path import AnyPath, RemotePath
 from extract.tables import Row, read_table
 from flows.pipeline.video_lengths import video_lengths
 from flows.workspace.annotations_file import MeasuredVideo, add_annotations
@@ -30,7 +31,7 @@ MANIFEST, ANNOTATIONS = "manifest.csv", "manifest.annotations.csv"
 class ListedVideos:
     """The videos of a manifest or list, in its order."""
 
-    path: Path
+    path: AnyPath
     records: list[VideoRecord]
     rows: dict[str, Row]
     """First row of each video, by name."""
@@ -38,7 +39,7 @@ class ListedVideos:
     """False for a list, which has neither splits nor valid paths."""
 
 
-def read_listed_videos(path: Path) -> ListedVideos:
+def read_listed_videos(path: AnyPath) -> ListedVideos:
     """The videos of a manifest or of a list with the columns path and label; no video file is needed.
 
     The videos of a list without splits are test videos. Raises MissingFileError without a file, and
@@ -52,6 +53,8 @@ def read_listed_videos(path: Path) -> ListedVideos:
         return ListedVideos(
             path, records, {one.name: row for one, row in zip(records, table, strict=True)}, True
         )
+    if isinstance(path, RemotePath):
+        raise InputError(f"{path} is no manifest (columns path, labels, split); download the list first")
     listed = read_lists([path], "test")
     if not listed:
         raise InputError(f"{path} lists no videos")
@@ -111,7 +114,7 @@ def _measured(
 
 def read_footage(
     listed: ListedVideos,
-    annotations: Path | None,
+    annotations: AnyPath | None,
     workspace: Workspace,
     n_frames: Mapping[str, int | None],
 ) -> Footage:
@@ -132,12 +135,14 @@ def read_footage(
     return Footage(Source(manifest=manifest, annotations=workspace.root / ANNOTATIONS), listed, found)
 
 
-def annotations_of(source: Path, tests: Sequence[MeasuredVideo]) -> ImportedAnnotations:
+def annotations_of(source: AnyPath, tests: Sequence[MeasuredVideo]) -> ImportedAnnotations:
     """Annotations of the test videos in any format, or of a folder with a data set's official files.
 
     Raises MissingFileError without `source`, and InputError for an invalid one, or one that annotates none of
     the videos.
     """
+    if isinstance(source, RemotePath):
+        raise InputError(f"{source} is no CSV of this project; other annotations must be downloaded first")
     official = _official_data_set(source)
     found = read_official_annotations(official, source)[0] if official else import_annotations(source, tests)
     if not any(found.segments.get(one.name) or one.name in found.frames for one in tests):
@@ -145,12 +150,14 @@ def annotations_of(source: Path, tests: Sequence[MeasuredVideo]) -> ImportedAnno
     return found
 
 
-def annotate(manifest: Path, source: Path, features: Path) -> tuple[Path, int]:
+def annotate(manifest: AnyPath, source: AnyPath, features: Path) -> tuple[Path, int]:
     """Write `M.annotations.csv` beside the manifest `M.csv` from annotations in another format.
 
     `features` is the folder of the feature files, which tell the lengths of videos that are gone. Returns the
     path of the file and the number of videos in it. Raises as `annotations_of` and `read_listed_videos`.
     """
+    if isinstance(manifest, RemotePath):
+        raise InputError(f"annotations can't be written beside {manifest}; download the manifest first")
     listed = read_listed_videos(manifest)
     if not listed.is_manifest:
         raise InputError(f"{manifest} is a list, no manifest; `dsanet import-features` reads lists")

@@ -14,6 +14,8 @@ from evaluate.foreign_scores.lengths import SNIPPET
 from evaluate.foreign_scores.rules import VideoLength
 from extract.errors import InputError
 from extract.manifest import VIDEO_SUFFIXES, VideoRecord
+from extract.remote.cache import local_copy
+from extract.remote.path import AnyPath
 from extract.store import FeatureFileError, feature_path, read_meta
 from extract.tables import Row
 
@@ -68,9 +70,14 @@ def _from_features(path: Path) -> VideoLength | None:
     return VideoLength(meta.source.n_frames, meta.source.fps, imported)
 
 
-def _from_file(path: Path) -> VideoLength:
+def _from_file(path: AnyPath) -> VideoLength:
     if not path.is_file():
         return VideoLength()
+    with local_copy(path) as file:
+        return _from_local_file(file)
+
+
+def _from_local_file(path: Path) -> VideoLength:
     suffix = path.suffix.lower()
     if suffix == ".h5":
         try:
