@@ -169,8 +169,8 @@ class ExtractRuntime(StrictModel):
     device: str = Field(default="auto", description="`auto`, `cpu`, `cuda` or `cuda:1`")
     devices: Literal["all"] | tuple[str, ...] | None = Field(
         default=None,
-        description="devices of this machine that share an extraction, one process each, in place of "
-        "`device`: `all` CUDA cards, or a list",
+        description="devices of this machine that share an extraction or a training, one process each, in "
+        "place of `device`: `all` CUDA cards, or a list",
     )
     workers: int | None = Field(
         default=None,

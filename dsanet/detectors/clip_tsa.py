@@ -26,6 +26,7 @@ from dsanet.detectors.settings.clip_tsa import CLIPTSAConfig as CLIPTSAConfig
 from dsanet.layers.bag_losses import anomalous_and_normal, smoothness
 from dsanet.layers.dilated import DilatedBank
 from dsanet.layers.ragged import prefix_mask
+from dsanet.layers.split_batch import BatchNorm1d, Dropout
 from dsanet.layers.transfer import to_device
 
 
@@ -98,7 +99,7 @@ class Aggregation(nn.Module):
         self.scales = DilatedBank(width, part, dilations)
         self.narrow, self.non_local = nn.Linear(width, part), NonLocalBlock(part)
         self.fuse = nn.Conv1d(part * (len(dilations) + 1), width, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm1d(width)
+        self.norm = BatchNorm1d(width)
 
     def forward(self, x_BTD: Tensor, lengths_B: Tensor, mask_BT: Tensor) -> Tensor:
         whole = self.non_local(self.narrow(x_BTD), lengths_B, mask_BT) * mask_BT[..., None]
@@ -117,11 +118,11 @@ class CLIPTSA(Detector[CLIPTSAOutput]):
         super().__init__(config)
         self.attention = TemporalSelfAttention(config)
         self.aggregation = Aggregation(config.feature_dim, config.dilations)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         first, second = config.hidden
         self.classifier = nn.Sequential(
-            *(nn.Linear(config.feature_dim, first), nn.ReLU(), nn.Dropout(config.dropout)),
-            *(nn.Linear(first, second), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(second, 1)),
+            *(nn.Linear(config.feature_dim, first), nn.ReLU(), Dropout(config.dropout)),
+            *(nn.Linear(first, second), nn.ReLU(), Dropout(config.dropout), nn.Linear(second, 1)),
         )
 
     def forward(

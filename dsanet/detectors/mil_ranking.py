@@ -24,6 +24,7 @@ from dsanet.detectors.config import TrainConfig
 from dsanet.detectors.settings.mil_ranking import MILRankingConfig as MILRankingConfig
 from dsanet.layers.bag_losses import anomalous_and_normal, smoothness
 from dsanet.layers.ragged import prefix_mask
+from dsanet.layers.split_batch import Dropout
 
 
 class MILRankingOutput(NamedTuple):
@@ -44,7 +45,7 @@ class MILRanking(Detector[MILRankingOutput]):
         super().__init__(config)
         widths = (config.feature_dim, *config.hidden, 1)
         self.first, self.second, self.last = (nn.Linear(a, b) for a, b in pairwise(widths))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         for layer in (self.first, self.second, self.last):
             nn.init.xavier_normal_(layer.weight)
             nn.init.zeros_(layer.bias)

@@ -37,6 +37,7 @@ from dsanet.layers.alignment import alignment_map
 from dsanet.layers.bag_losses import anomalous_and_normal, detection_loss, soft_cross_entropy
 from dsanet.layers.clip_text import FixedText, TextTower
 from dsanet.layers.dilated import DilatedBank
+from dsanet.layers.encoder_layer import EncoderLayer
 from dsanet.layers.ragged import prefix_mask, topk_mean
 from dsanet.layers.transfer import to_device
 
@@ -79,9 +80,7 @@ class VisualBranch(nn.Module):
         self.scales = DilatedBank(width, width // 4, config.dilations)
         self.fuse = nn.Linear(width // 4 * len(config.dilations), width)
         self.memory = DualMemory(width, config.memory_slots)
-        layer = nn.TransformerEncoderLayer(
-            width, config.heads, 2 * width, config.dropout, batch_first=True, norm_first=True
-        )
+        layer = EncoderLayer(width, config.heads, 2 * width, config.dropout)
         self.encoder = nn.TransformerEncoder(
             layer, config.layers, nn.LayerNorm(width), enable_nested_tensor=False
         )
@@ -120,9 +119,13 @@ class VLAGated(Detector[VLAGatedOutput]):
     ) -> VLAGatedOutput:
         mask_BT = prefix_mask(lengths_B, features_BTD.shape[1], features_BTD.device)
         video_BTD = self.visual(features_BTD, mask_BT)
+        context_BD = video_BTD.sum(1) / to_device(lengths_B, video_BTD.device)[:, None]
+        return self.score_rows(video_BTD, context_BD, text_CD)
+
+    def score_rows(self, video_BTD: Tensor, context_BD: Tensor, text_CD: Tensor | None) -> VLAGatedOutput:
+        """The output for some segments of F_c, `video_BTD`, of videos with the context C_v."""
         visual_BT = torch.sigmoid(self.score(video_BTD).squeeze(-1).float())
         text_CD = self.text_embeddings() if text_CD is None else text_CD
-        context_BD = video_BTD.sum(1) / to_device(lengths_B, video_BTD.device)[:, None]
         modulation_BD = self.context_norm(self.context(context_BD))  # (2)
         classes_BTC = alignment_map(  # (1) and (3); alignment_map normalises both sides
             self.project(video_BTD), text_CD + modulation_BD[:, None], self.config.temperature

@@ -84,6 +84,8 @@ class BagFile:
 
     def read(self, bag: int, out_TD: npt.NDArray[np.float16]) -> int:
         """Read a bag into the first rows of `out_TD`; returns their number, 0 if it is not stored intact."""
+        if self._entries[bag]["rows"] == 0:
+            self._look_up(bag)
         rows, crc = self._entries[bag].item()
         if not 0 < rows <= len(out_TD):
             return 0
@@ -92,6 +94,13 @@ class BagFile:
             if _read_at(self._data, content, bag * self._slot_bytes) and zlib.crc32(content) == crc:
                 return int(rows)
         return 0
+
+    def _look_up(self, bag: int) -> None:
+        """Take over an entry that another process of a training on several devices has written meanwhile."""
+        with suppress(OSError), _index_path(self.path).open("rb") as index:
+            index.seek(bag * ENTRY.itemsize)
+            if len(entry := index.read(ENTRY.itemsize)) == ENTRY.itemsize:
+                self._entries[bag] = np.frombuffer(entry, ENTRY)[0]
 
     def slots(self, first: int) -> BagSlots:
         """The slots of the video whose first bag is `first`."""

@@ -39,9 +39,10 @@ _VIDEOS_A_TASK = 8
 
 
 @contextmanager
-def opened_bags(lists: Sequence[BagList], folder: Path) -> Iterator[list[Bags]]:
+def opened_bags(lists: Sequence[BagList], folder: Path, sharing: int = 1) -> Iterator[list[Bags]]:
     """These bags with their features, ready for a training whose state is in `folder`.
 
+    `sharing` processes of this training on this machine share its cores and the bag files.
     Raises FeatureFileError for a damaged file: here if the bags fit in memory, else when its bags are needed.
     """
     videos = sum(len(listed.names) for listed in lists)
@@ -50,7 +51,7 @@ def opened_bags(lists: Sequence[BagList], folder: Path) -> Iterator[list[Bags]]:
         yield [Bags(listed, MemoryBags(listed)) for listed in lists]
         return
     log.info("%-9s %.1f GB of bags are read from disk", "train", size / 1e9)
-    count = max(1, min(_MOST_PROCESSES, joblib.cpu_count() - 1))
+    count = max(1, min(_MOST_PROCESSES, joblib.cpu_count() // sharing - 1))
     with ExitStack() as stack:
         files = _open_files(lists, folder)
         for file in files or ():

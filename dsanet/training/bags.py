@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dsanet.layers.split_batch import Rows
 from dsanet.training.feature_bags import BagShape, FileFacts, require_same_features
 from dsanet.training.file_facts import all_facts
 from dsanet.training.seeding import generator
@@ -35,13 +36,21 @@ _VALIDATION_STREAM, _SAMPLER_STREAM = 1, 2
 class Batch(NamedTuple):
     """Zero-padded bags with their valid lengths, multi-hot labels and video names.
 
-    Lengths and labels stay on the CPU when the features are on a GPU (`layers.ragged`).
+    Lengths and labels stay on the CPU when the features are on a GPU (`layers.ragged`). With `rows` the batch
+    is computed by several processes: the features are those of `rows.computed`, the rest is of the whole
+    batch.
     """
 
     features_BTD: Tensor
     lengths_B: Tensor
     labels_BC: Tensor
     names: tuple[str, ...]
+    rows: Rows | None = None
+
+    @property
+    def computed_lengths_B(self) -> Tensor:  # noqa: N802
+        """Lengths of the bags whose features are here."""
+        return self.lengths_B if self.rows is None else self.lengths_B[self.rows.computed]
 
     def to(self, device: torch.device) -> "Batch":
         return self._replace(features_BTD=self.features_BTD.to(device, non_blocking=True))
@@ -92,7 +101,7 @@ class BagList:
         """Content digests of the feature files by video name."""
         return {name: fact.digest for name, fact in zip(self.names, self.facts, strict=True)}
 
-    @property
+    @cached_property
     def snippets(self) -> npt.NDArray[np.int64]:
         """(V,) length of the bags of each video."""
         return np.array([self.shape.rows(fact.snippets) for fact in self.facts])
@@ -113,19 +122,26 @@ class Bags:
 
     listed: BagList
     source: BagSource
+    rank: int = 0
+    processes: int = 1
+    """Processes that compute a batch together; this one is number `rank` of them."""
 
     def __len__(self) -> int:
         return len(self.listed.video_of_bag)
 
     def half_batch(self, bags_B: npt.NDArray[np.int64], *, pinned: bool = False) -> Batch:
         """A batch in float16 on the CPU; `pinned` memory can be copied to a GPU without waiting."""
-        shape = (len(bags_B), self.listed.shape.length, FEATURE_DIM)
+        rows = Rows.of(len(bags_B), self.rank, self.processes) if self.processes > 1 else None
+        filled_B = bags_B if rows is None else bags_B[rows.computed]
+        shape = (len(filled_B), self.listed.shape.length, FEATURE_DIM)
         features_BTD = torch.empty(shape, dtype=torch.float16, pin_memory=pinned)
-        lengths_B = self.source.fill(bags_B, features_BTD.numpy())
+        lengths_B = self.source.fill(filled_B, features_BTD.numpy())
         videos_B = self.listed.video_of_bag[bags_B]
+        if rows is not None:
+            lengths_B = self.listed.snippets[videos_B]
         labels_BC = torch.from_numpy(self.listed.labels_VC[videos_B])
         names = tuple(self.listed.names[video] for video in videos_B)
-        return Batch(features_BTD, torch.from_numpy(lengths_B), labels_BC, names)
+        return Batch(features_BTD, torch.from_numpy(lengths_B), labels_BC, names, rows)
 
 
 def label_vector(labels: Sequence[str], classes: Sequence[str]) -> npt.NDArray[np.float32]:

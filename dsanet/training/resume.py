@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from extract.atomic import write_atomically
-from extract.errors import InputError
 
 RESUME_FILE = "resume.safetensors"
 _HEADER = "state"
@@ -58,15 +57,13 @@ def read_progress(out_dir: Path) -> dict[str, Any] | None:
 
 
 def restore(
-    out_dir: Path, optimizers: Sequence[Optimizer], device: torch.device
-) -> dict[str, dict[str, Tensor]]:
-    """Restore optimizers and RNG; returns the named sets of weights. ValueError for an invalid file."""
-    path = out_dir / RESUME_FILE
-    header, tensors = _read_header(path), safetensors.torch.load_file(path)
-    if header is None:
-        raise InputError(f"{path} holds no training state; delete it, the training then starts from step 0")
+    content: bytes, optimizers: Sequence[Optimizer], device: torch.device
+) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+    """Restore optimizers and RNG from a valid file's content; returns `progress` and the sets of weights."""
+    length = int.from_bytes(content[:8], "little")  # of safetensors' own header, which holds ours
+    header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][_HEADER])
     parts: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
+    for name, tensor in safetensors.torch.load(content).items():
         kind, _, rest = name.partition("/")
         parts.setdefault(kind, {})[rest] = tensor
     for i, optimizer in enumerate(optimizers):
@@ -79,7 +76,7 @@ def restore(
     torch.set_rng_state(rng["cpu"])
     if device.type == "cuda" and "cuda" in rng:
         torch.cuda.set_rng_state(rng["cuda"], device)
-    return parts
+    return header["progress"], parts
 
 
 def _read_header(path: Path) -> dict[str, Any] | None:

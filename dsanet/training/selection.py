@@ -5,7 +5,7 @@ loss, which is L_det + λ·L_align, or L_det for a detector without anomaly clas
 test split; `select_on="test"` does so and adds a note to the checkpoint.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from dsanet.detectors.config import TrainConfig
 from dsanet.layers.bag_losses import alignment_loss, detection_loss
 from dsanet.layers.ragged import topk_mean
 from dsanet.training.bags import Bags, hold_out_validation
+from dsanet.training.group import Group
 from dsanet.training.read_ahead import read_ahead
 from extract.errors import InputError
 from extract.manifest import VideoRecord
@@ -43,28 +44,28 @@ def _rank(metrics: dict[str, float]) -> tuple[float, float]:
     return metrics.get("val_auc", 0.0), -metrics["val_loss"]
 
 
-@torch.inference_mode()
-def validate(model: Detector, bags: Bags, config: TrainConfig) -> dict[str, float]:
+class _Measured(NamedTuple):
+    """Results of one batch."""
+
+    scores: list[float]
+    hits: list[float]
+    loss: float
+
+
+def validate(
+    model: Detector, bags: Bags, config: TrainConfig, group: Group | None = None
+) -> dict[str, float]:
     """Video-level `val_auc`, `val_ap`, `val_accuracy` and `val_loss`; puts the model in eval mode.
 
     `val_accuracy` is the fraction of bags whose most likely class is one of their labels; it is omitted for a
-    detector without anomaly classes. AUC and AP are omitted if all bags are normal or all are anomalous.
+    detector without anomaly classes. AUC and AP are omitted if all bags are normal or all are anomalous. The
+    processes of a `group` share the batches, and all get the metrics.
     """
     model.eval()
-    device = next(model.parameters()).device
-    text_CD = model.text_embeddings()
-    scores, hits, losses = [], [], []
-    order = (np.arange(start, min(start + _BATCH, len(bags))) for start in range(0, len(bags), _BATCH))
-    for batch in read_ahead(bags, order, device):
-        output = model(batch.features_BTD, batch.lengths_B, text_CD)
-        video_B = topk_mean(torch.sigmoid(output.anomaly_BT)[..., None], batch.lengths_B).squeeze(-1)
-        loss = detection_loss(output.anomaly_BT, batch.labels_BC, batch.lengths_B)
-        if output.classes_BTC is not None:
-            likeliest_B = topk_mean(output.classes_BTC, batch.lengths_B).argmax(1).cpu()
-            hits += batch.labels_BC.take_along_dim(likeliest_B[:, None], 1).squeeze(1).tolist()
-            loss += config.align_weight * alignment_loss(output.classes_BTC, batch.labels_BC, batch.lengths_B)
-        scores += video_B.tolist()
-        losses += [loss.item()] * len(batch.names)
+    measured = _all_batches(model, bags, config, group)
+    scores = [score for one in measured for score in one.scores]
+    hits = [hit for one in measured for hit in one.hits]
+    losses = [one.loss for one in measured for _ in one.scores]
     metrics = {"val_loss": float(np.mean(losses))}
     if hits:
         metrics["val_accuracy"] = float(np.mean(hits))
@@ -73,6 +74,33 @@ def validate(model: Detector, bags: Bags, config: TrainConfig) -> dict[str, floa
         metrics["val_auc"] = float(roc_auc_score(truth, scores))
         metrics["val_ap"] = float(average_precision_score(truth, scores))
     return metrics
+
+
+def _all_batches(model: Detector, bags: Bags, config: TrainConfig, group: Group | None) -> list[_Measured]:
+    """The results of all batches in their order."""
+    starts = range(0, len(bags), _BATCH)
+    if group is None:
+        return list(_measured(model, bags, starts, config))
+    parts = group.from_each(list(_measured(model, bags, starts[group.rank :: group.size], config)))
+    return [parts[i % group.size][i // group.size] for i in range(len(starts))]
+
+
+@torch.inference_mode()
+def _measured(model: Detector, bags: Bags, starts: Sequence[int], config: TrainConfig) -> Iterator[_Measured]:
+    """The results of the batches that begin with these bags."""
+    device = next(model.parameters()).device
+    text_CD = model.text_embeddings()
+    order = (np.arange(start, min(start + _BATCH, len(bags))) for start in starts)
+    for batch in read_ahead(bags, order, device):
+        output = model(batch.features_BTD, batch.lengths_B, text_CD)
+        video_B = topk_mean(torch.sigmoid(output.anomaly_BT)[..., None], batch.lengths_B).squeeze(-1)
+        loss = detection_loss(output.anomaly_BT, batch.labels_BC, batch.lengths_B)
+        hits = []
+        if output.classes_BTC is not None:
+            likeliest_B = topk_mean(output.classes_BTC, batch.lengths_B).argmax(1).cpu()
+            hits = batch.labels_BC.take_along_dim(likeliest_B[:, None], 1).squeeze(1).tolist()
+            loss += config.align_weight * alignment_loss(output.classes_BTC, batch.labels_BC, batch.lengths_B)
+        yield _Measured(video_B.tolist(), hits, loss.item())
 
 
 def split_records(

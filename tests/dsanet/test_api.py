@@ -26,8 +26,8 @@ SIGNATURES = {
     "infer": "names, features_dir, checkpoint_dir, scores_dir, config, *, device='auto', on_progress=None",
     "load_checkpoint": "checkpoint_dir, device='cpu'",
     "loss_terms": "output, labels_BC, lengths_B, variant",
-    "train": "records, features_dir, out_dir, model, config, *, infer=None, device='auto', start_from=None, "
-    "on_progress=None, on_epoch=None",
+    "train": "records, features_dir, out_dir, model, config, *, infer=None, device='auto', devices=(), "
+    "start_from=None, on_progress=None, on_epoch=None",
 }
 IN_ORDER_OF_A_SESSION = (
     "belief_modulation",

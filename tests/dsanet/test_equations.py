@@ -76,7 +76,7 @@ def test_eq_3_compactness_is_the_mean_smallest_distance() -> None:
     patterns = tensor([[[1.0, 0.0], [-1.0, 0.0]]])
     # Distances to the nearest pattern: 0, 1, 1 − 1/√2; the fourth candidate does not count.
     mask = tensor([[True, True, True, False]])
-    close(compactness(candidates, mask, patterns), (0 + 1 + 1 - 1 / math.sqrt(2)) / 3)
+    close(compactness(candidates, mask, patterns).mean(), (0 + 1 + 1 - 1 / math.sqrt(2)) / 3)
 
 
 def test_candidates_are_the_lowest_scores_and_carry_no_gradient() -> None:
@@ -153,7 +153,7 @@ def test_loss_terms_are_the_equations_on_the_parts_of_the_output() -> None:
         text_CD=tensor([[1.0, 0.0], [3.0, 4.0]]),
         video_BTD=torch.zeros(2, 2, 2),
         scores_rec_BT=tensor([[0.5, 0.25], [0.75, 0.0]]),
-        compact=tensor(0.125),
+        compact_B=tensor([0.125]),
     )
     labels, lengths = tensor([[0, 1], [1, 0]]), tensor([2, 1])  # an anomalous and a normal video
     terms = loss_terms(output, labels, lengths, "paper")
@@ -174,7 +174,7 @@ def test_loss_terms_are_the_equations_on_the_parts_of_the_output() -> None:
     background = background_target(labels.float(), 0.01)
     close(release["bkg"], soft_cross_entropy(output.background_BC, background, 0.1))
 
-    off = output._replace(scores_rec_BT=None, compact=None, event_BC=None, background_BC=None)
+    off = output._replace(scores_rec_BT=None, compact_B=None, event_BC=None, background_BC=None)
     terms = loss_terms(off, labels, lengths, "paper")
     for name in ("consist", "compact", "event", "bkg"):
         assert terms[name].shape == ()
@@ -192,7 +192,7 @@ def test_the_variant_decides_about_detection_and_separation() -> None:
         text_CD=tensor([[1.0, 0.0], [3.0, 4.0], [1.0, 0.0]]),
         video_BTD=torch.zeros(1, 1, 2),
         scores_rec_BT=None,
-        compact=None,
+        compact_B=None,
     )
     for variant, det, sep in (("paper", 200.0, 1.6), ("release", 100.0, 0.8)):  # clipped at log −100
         terms = loss_terms(saturated, tensor([[1.0, 0.0, 0.0]]), tensor([1]), variant)

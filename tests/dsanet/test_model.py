@@ -89,7 +89,7 @@ def test_sgnm_runs_in_training_only() -> None:
     model.normality.register_forward_hook(lambda *_: calls.append(1))
     output = model(features, lengths)
     assert output.scores_rec_BT is None
-    assert output.compact is None
+    assert output.compact_B is None
     assert not calls
     assert model.train()(features, lengths).scores_rec_BT.shape == (1, 8)
     assert calls

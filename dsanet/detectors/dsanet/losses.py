@@ -51,7 +51,7 @@ def loss_terms(
         "det": detection_loss(output.anomaly_BT, labels_BC, lengths_B, rules.detection_in_log_space),
         "align": alignment_loss(output.classes_BTC, labels_BC, lengths_B),
         "consist": zero,
-        "compact": zero if output.compact is None else output.compact,
+        "compact": zero if output.compact_B is None else output.compact_B.mean().float(),
         "event": zero,
         "bkg": zero,
         "sep": separation_loss(output.text_CD, rules.mean_separation),

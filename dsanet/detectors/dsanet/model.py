@@ -77,7 +77,7 @@ class DSANet(TwoBranch[DSANetOutput]):
         length = features_BTD.shape[1]
         branches = self.branches(features_BTD, lengths_B, text_CD)
         event_BC, background_BC = self._prototype_logits(branches)
-        scores_rec_BT, compact = self._reconstruction(branches, lengths_B, length)
+        scores_rec_BT, compact_B = self._reconstruction(branches, lengths_B, length)
         return DSANetOutput(
             anomaly_BT=to_length(branches.anomaly_BT, length).float(),
             classes_BTC=to_length(branches.classes_BTC, length).float(),
@@ -86,7 +86,7 @@ class DSANet(TwoBranch[DSANetOutput]):
             text_CD=branches.text_CD.float(),
             video_BTD=to_length(branches.video_BTD, length).float(),
             scores_rec_BT=scores_rec_BT,
-            compact=compact,
+            compact_B=compact_B,
         )
 
     def _prototype_logits(self, branches: Branches) -> tuple[Tensor | None, Tensor | None]:
@@ -106,13 +106,13 @@ class DSANet(TwoBranch[DSANetOutput]):
     def _reconstruction(
         self, branches: Branches, lengths_B: Tensor, length: int
     ) -> tuple[Tensor | None, Tensor | None]:
-        """SG-NM (section 3.2) in train mode: S_rec (B, length) and L_compact."""
+        """SG-NM (section 3.2) in train mode: S_rec (B, length) and the videos' terms of L_compact (B,)."""
         if self.normality is None or not self.training:
             return None, None
-        scores_rec_BT, compact = self.normality(
+        scores_rec_BT, compact_B = self.normality(
             branches.video_BTD, branches.anomaly_BT, branches.ragged, lengths_B
         )
-        return to_length(scores_rec_BT, length).float(), compact.float()
+        return to_length(scores_rec_BT, length).float(), compact_B
 
     def text_embeddings(self) -> Tensor:
         text_CD = super().text_embeddings()

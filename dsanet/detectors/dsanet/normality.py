@@ -75,10 +75,9 @@ def normal_candidates(
 
 
 def compactness(candidates_BMD: Tensor, mask_BM: Tensor, patterns_BKD: Tensor) -> Tensor:
-    """L_compact (eq. 3): smallest cosine distance to a pattern, mean over candidates, then over videos."""
+    """(B,): smallest cosine distance to a pattern, mean over candidates. The mean over videos is (3)."""
     nearest_BM = 1 - nearest_cosine(candidates_BMD, patterns_BKD)
-    per_video_B = (nearest_BM * mask_BM).sum(1) / mask_BM.sum(1)
-    return per_video_B.mean()
+    return (nearest_BM * mask_BM).sum(1) / mask_BM.sum(1)
 
 
 def nearest_cosine(x_BTD: Tensor, patterns_BKD: Tensor) -> Tensor:
@@ -116,23 +115,23 @@ class NormalityModel(nn.Module):
     def forward(
         self, video_BTD: Tensor, anomaly_BT: Tensor, ragged: RaggedBatch, lengths_B: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """S_rec, (B, T) in [0, 1], and L_compact (scalar).
+        """S_rec, (B, T) in [0, 1], and the videos' terms of L_compact (B,).
 
         Candidates are the valid positions of `ragged`. Snippets are reconstructed independently and eq. (4)
         compares only those up to `lengths_B`, so in both variants only these are reconstructed; S_rec is 0
         at the other positions.
         """
-        patterns_BKD, compact = self.patterns(video_BTD, anomaly_BT, ragged)
+        patterns_BKD, compact_B = self.patterns(video_BTD, anomaly_BT, ragged)
         valid = RaggedBatch(lengths_B, ragged.shape[1], ragged.device)
         video_ND = valid.pack(video_BTD)
         rebuilt_ND = self.bottleneck(video_ND)
         for block in self.decoder:
             rebuilt_ND = block(rebuilt_ND, valid, patterns_BKD)
         scores_rec_N = (1 - F.cosine_similarity(rebuilt_ND, video_ND, dim=-1)) / 2
-        return valid.pad(scores_rec_N), compact
+        return valid.pad(scores_rec_N), compact_B
 
     def patterns(self, video_BTD: Tensor, anomaly_BT: Tensor, ragged: RaggedBatch) -> tuple[Tensor, Tensor]:
-        """Dynamic normal patterns (B, K, D), and L_compact (scalar)."""
+        """Dynamic normal patterns (B, K, D), and the videos' terms of L_compact (B,)."""
         candidates_BMD, counts = normal_candidates(video_BTD, anomaly_BT, ragged, self.candidate_ratio)
         videos, count = ragged.shape[0], len(self.queries)
         queries = RaggedBatch(torch.full_like(ragged.lengths_B, count), count, ragged.device)

@@ -25,5 +25,5 @@ class DSANetOutput(NamedTuple):
     """F_video."""
     scores_rec_BT: Tensor | None
     """S_rec in [0, 1]; only in train mode with SG-NM."""
-    compact: Tensor | None
-    """L_compact (eq. 3), a scalar; only in train mode with SG-NM."""
+    compact_B: Tensor | None
+    """Terms of L_compact (eq. 3), one a video; only in train mode with SG-NM."""

@@ -73,10 +73,13 @@ def _records(run: Run) -> list[VideoRecord]:
 
 def train_detector(run: Run, on_epoch: "Callable[[int, Detector], None] | None" = None) -> str:
     """The work of the stage; `on_epoch` is that of `dsanet.train`."""
+    from dsanet.training.devices import training_devices
     from dsanet.training.train import train
+    from extract.devices import selected_devices
 
     records, config = _records(run), run.config
-    with computing(run, "train", "steps") as report:
+    devices = training_devices(selected_devices(config.runtime))
+    with computing(run, "train", "steps", devices) as report:
         train(
             records,
             run.workspace.features,
@@ -85,6 +88,7 @@ def train_detector(run: Run, on_epoch: "Callable[[int, Detector], None] | None" 
             config.train,
             infer=config.infer,
             device=config.runtime.device,
+            devices=devices,
             start_from=run.start_from,
             on_progress=lambda progress: _report_training(report, progress),
             on_epoch=on_epoch,
