@@ -118,7 +118,7 @@ def path_resolver() -> Callable[[AnyPath], AnyPath]:
             return path.resolve()
         if folder not in folders:
             folders[folder] = os.path.realpath(folder)
-        return Path(folders[folder], name)
+        return path if folders[folder] == folder else Path(folders[folder], name)
 
     return resolve
 

@@ -17,11 +17,12 @@ from extract.atomic import write_atomically
 from extract.config import StrictModel
 from extract.display import require_utf8
 from extract.errors import InputError, MissingFileError
-from extract.manifest import VideoRecord, read_manifest
+from extract.manifest import VideoRecord
 from extract.remote.path import AnyPath
 from extract.store import feature_path
 from flows.workspace.config import DEFAULT_PRESET, PipelineConfig, merge_settings, override, preset_config
 from flows.workspace.path_field import PathField
+from flows.workspace.manifest_records import check_manifest
 from flows.workspace.workspace import Workspace, WorkspaceInputs, default_annotations
 
 
@@ -122,7 +123,7 @@ def _configured(
     before = _content(workspace)
     if manifest is not None and manifest.is_file():
         # An invalid one is refused before the folder is created.
-        read_manifest(manifest, needs_no_file=lambda record: _is_processed(workspace, record))
+        check_manifest(manifest, lambda record: _is_processed(workspace, record))
     configure_workspace(workspace.place, manifest, annotations, preset, weights, settings)
     written = _content(workspace)
     try:

@@ -6,21 +6,20 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from extract.digest_index import is_settled
 from extract.errors import InputError, MissingFileError
 from extract.failures import failures_path, read_failures
 from extract.feature_index import FeatureIndex
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord, read_manifest
 from extract.remote.path import AnyPath
-from extract.source import FileState, file_state
 from extract.store import FeatureFileError, feature_path
 from flows.workspace.config import PipelineConfig
+from flows.workspace.manifest_records import manifest_records
 from flows.workspace.workspace import Workspace, WorkspaceInputs
 
 
@@ -61,7 +60,7 @@ class Run:
         """
         if self.videos is not None:
             return list(self.videos)
-        return list(_manifest_records(self.inputs.manifest))
+        return list(manifest_records(self.inputs.manifest))
 
     @property
     def index(self) -> FeatureIndex:
@@ -126,24 +125,6 @@ class Run:
 
     def _has_features(self, record: VideoRecord) -> bool:
         return feature_path(self.workspace.features, record.name).is_file()
-
-
-def _manifest_records(manifest: AnyPath) -> Sequence[VideoRecord]:
-    """The videos of a manifest, also those whose file is gone; read once as long as the file is unchanged."""
-    try:
-        status = manifest.stat()
-    except OSError:
-        return _all_records(manifest)
-    return _unchanged_records(manifest, file_state(status)) if is_settled(status) else _all_records(manifest)
-
-
-def _all_records(manifest: AnyPath) -> Sequence[VideoRecord]:
-    return tuple(read_manifest(manifest, needs_no_file=lambda record: True))
-
-
-@lru_cache(maxsize=1)
-def _unchanged_records(manifest: AnyPath, state: FileState) -> Sequence[VideoRecord]:
-    return _all_records(manifest)
 
 
 def check_trainable(records: Sequence[VideoRecord]) -> None:
