@@ -71,6 +71,11 @@ def absolute_place(place: Path, base: Path | None = None) -> Path:
     return place.absolute() if base is None else base / place
 
 
+def place_text(place: Path) -> str:
+    """The place as a user writes it: of an address, with both slashes."""
+    return address_of(place) if is_remote(place) else str(place)
+
+
 def address_of(place: Path | str) -> str:
     """The address without a slash at its end. Raises InputError if it has no bucket, or credentials."""
     match = _ADDRESS.fullmatch(str(place))
@@ -95,6 +100,17 @@ class Store:
 
     def __str__(self) -> str:
         return self.address
+
+    def has_bucket(self) -> bool:
+        """False if there is no bucket of the address's name; True also if the store does not say."""
+        bucket = self._root.partition("/")[0]
+        try:
+            self._ask(lambda: self._files.info(bucket))
+        except FileNotFoundError:
+            return False
+        except RefusedError:
+            return True
+        return True
 
     def list(self) -> dict[str, ObjectState]:
         """All objects below the address, by key, from one listing; none if nothing is there."""

@@ -34,7 +34,7 @@ def import_scores(
         typer.Option(
             parser=as_path,
             metavar=PATH,
-            help="Annotations: M.annotations.csv (default, beside M.csv), or published ones (file, folder)."
+            help="Annotations: M.annotations.csv (default, beside M.csv), or published ones (file, folder).",
         ),
     ] = None,
     every: Annotated[
@@ -79,7 +79,7 @@ def import_scores(
     from evaluate.foreign_scores.rules import ImportRules
     from evaluate.foreign_scores.scale import parse_classes
     from extract.display import shortened
-    from extract.remote.store import address_of, is_remote
+    from extract.remote.store import place_text
     from flows.cli.tables import print_line, print_note
     from flows.pipeline.import_scores import import_scores
 
@@ -100,7 +100,7 @@ def import_scores(
         print_note(f"{len(result.unknown)} files of no video in the manifest: {shortened(result.unknown)}")
     if result.missing:
         print_note(f"{len(result.missing)} test videos without scores: {shortened(result.missing)}")
-    print_line(f"{result.videos} videos imported; next: dsanet evaluate --out {address_of(out) if is_remote(out) else out}")
+    print_line(f"{result.videos} videos imported; next: dsanet evaluate --out {place_text(out)}")
 
 
 @app.command(epilog="Example: dsanet leaderboard ws ws-rtfm ws-vadclip --out leaderboard.html")

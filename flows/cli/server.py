@@ -94,10 +94,10 @@ def parse_parameters(workspace: Path | None, pairs: Iterable[str]) -> dict[str, 
     `workspace` becomes the parameter of that name. Raises ValueError for a pair without `=`, or one that
     contradicts another.
     """
-    from extract.remote.store import absolute_place
+    from extract.remote.store import absolute_place, place_text
     from flows.workspace.config import parse_value
 
-    parameters: dict[str, Any] = {"workspace": str(absolute_place(workspace))} if workspace else {}
+    parameters: dict[str, Any] = {"workspace": place_text(absolute_place(workspace))} if workspace else {}
     for pair in pairs:
         path, separator, text = pair.partition("=")
         if not separator:

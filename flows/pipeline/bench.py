@@ -187,6 +187,7 @@ def _run_once(run: Run, name: str) -> Measurement:
     )
     write_atomically(run.workspace.root / MEASURED_FILE, measurement.model_dump_json(indent=1) + "\n")
     log.info("%-15s %s (%.1f s)", name, summary, seconds)
+    run.workspace.synchronise()
     return measurement
 
 

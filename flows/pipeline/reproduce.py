@@ -216,6 +216,7 @@ def _trained(run: Run, name: str) -> Run:
 def _evaluated(run: Run) -> Path:
     log.info("%-9s %s", "infer", INFER.work(run))
     log.info("%-9s %s", "evaluate", EVALUATE.work(run))
+    run.workspace.synchronise()
     return run.workspace.report
 
 

@@ -17,7 +17,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from extract.errors import InputError
-from extract.remote.store import absolute_place
+from extract.remote.store import absolute_place, place_text
 from flows.server.connection import server_answers
 from flows.server.deployments import PREFECT_YAML, declared_deployments
 from flows.server.home import check_writable
@@ -130,7 +130,8 @@ def _check_unchanged(
     used = running.workspace if running.is_running(WORKER) else None
     if workspace is not None and used is not None and used != absolute_place(workspace):
         raise InputError(
-            f"the worker already runs with --out {used}; use `dsanet trigger --out {workspace}`, or {advice}"
+            f"the worker already runs with --out {place_text(used)}; "
+            f"use `dsanet trigger --out {place_text(workspace)}`, or {advice}"
         )
     if database_url not in (None, running.variable(DATABASE_VARIABLE, SERVER)) and running.is_running(SERVER):
         raise InputError(f"Prefect's server already runs with another --database-url; {advice}")
@@ -142,7 +143,7 @@ def _environment(services: Services, database_url: str | None, workspace: Path |
     environment = os.environ | {
         "PREFECT_API_URL": services.api,
         "PREFECT_WORKER_QUERY_SECONDS": "2",
-        WORKSPACE_VARIABLE: str(absolute_place(workspace)),
+        WORKSPACE_VARIABLE: place_text(absolute_place(workspace)),
         "PREFECT_LOGGING_LEVEL": "INFO",  # in the log files; `dsanet` sets CRITICAL for its terminal
         RECORD_VARIABLE: str(services_file()),
     }

@@ -1,6 +1,7 @@
 """The files of a workspace that an object store has too, and the order in which they are uploaded.
 
-Not carried: locks, temporary files, indexes and journals, which mean nothing on another machine.
+Not carried: locks, temporary files, indexes, journals and the bags of a training, which mean nothing on
+another machine or can be made again.
 """
 
 import os
@@ -8,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from dsanet.checkpoint_info import INFO_FILE
+from dsanet.checkpoint_info import DRAFT, INFO_FILE
 from evaluate.report.files import METRICS_FILE
 from extract.atomic import PART_SUFFIX
 from extract.digest_index import INDEX_FILE
@@ -19,6 +20,8 @@ _FEATURE_FILE = re.compile(r"features/[^/]+\.h5")
 _OWN_NAMES = (".lock", ".sync.lock", ".restored", ".", "..", "")
 _OWN_SUFFIXES = (PART_SUFFIX, "-journal", "-wal", "-shm")
 _OWN_PREFIXES = (INDEX_FILE, RECORD_FILE)
+_BAGS = f"/{DRAFT}/bags-"
+"""The bag file of a training: a cache, up to gigabytes."""
 _DATABASES = (".db", ".sqlite")
 MARKERS = (INFO_FILE, METRICS_FILE, "measured.json", "training.json", "workspace.json")
 """Files that are written last: they say that the other files of their folder are complete."""
@@ -28,7 +31,7 @@ _LAST_OF_THE_REGISTRY = "models/name"
 
 def is_carried(key: str) -> bool:
     """False for files of one machine only, and for keys that are no path below the workspace."""
-    return not any(_is_own(part) for part in key.split("/")) and "\0" not in key
+    return not any(_is_own(part) for part in key.split("/")) and "\0" not in key and _BAGS not in key
 
 
 def _is_own(part: str) -> bool:

@@ -21,8 +21,9 @@ from extract.manifest import VideoRecord
 from extract.remote.path import AnyPath
 from extract.store import feature_path
 from flows.workspace.config import DEFAULT_PRESET, PipelineConfig, merge_settings, override, preset_config
-from flows.workspace.path_field import PathField
+from flows.workspace.input_lists import remove_lists
 from flows.workspace.manifest_records import check_manifest
+from flows.workspace.path_field import PathField
 from flows.workspace.workspace import Workspace, WorkspaceInputs, default_annotations
 
 
@@ -160,6 +161,7 @@ def _put_back(workspace: Workspace, content: bytes | None) -> None:
     if content is None:
         if next(workspace.features.glob("*.h5"), None) is None:
             workspace.inputs_file.unlink(missing_ok=True)
+            remove_lists(workspace.root)
     elif content != _content(workspace):
         write_atomically(workspace.inputs_file, content)
 

@@ -3,14 +3,16 @@
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from extract.display import shortened
-from extract.errors import MissingFileError
+from extract.errors import InputError, MissingFileError
 from extract.feature_index import FeatureIndex
+from extract.manifest import VIDEO_SUFFIXES
 from extract.remote.store import ObjectState, Store
 from extract.store import FeatureFileError
 from flows.workspace.carried_files import (
@@ -25,6 +27,9 @@ from flows.workspace.copy_record import CopyRecord, Entry, LocalState
 log = logging.getLogger(__name__)
 
 THREADS = 16
+INPUTS_FILE = "workspace.json"
+DEMO = "footage-"
+"""Begin of the folder of the demo's clips, which are written before `workspace.json`."""
 Report = Callable[[int, int], None]
 """(done, total)"""
 
@@ -55,9 +60,11 @@ def pull(
     What has changed here only stays. Where both have changed, the store's version replaces the local one, and
     a log line names the files. Without `feature_files`, those in `features/` are left as they are.
     """
+    listed = store.list()
+    _refuse_footage(store, listed)
     objects = {
         key: state
-        for key, state in store.list().items()
+        for key, state in listed.items()
         if is_carried(key) and (feature_files or not is_feature_file(key))
     }
     local = local_files(root, feature_files=feature_files)
@@ -74,6 +81,15 @@ def pull(
             *(len(conflicts), store, shortened(conflicts)),
         )
     return found.upload
+
+
+def _refuse_footage(store: Store, keys: Collection[str]) -> None:
+    """Raise InputError for a folder of videos that is no workspace: all of them would be downloaded."""
+    if INPUTS_FILE in keys:
+        return
+    videos = (key for key in keys if key.lower().endswith(VIDEO_SUFFIXES) and not key.startswith(DEMO))
+    if (video := next(videos, None)) is not None:
+        raise InputError(f"{store} is no workspace but holds videos ({video}); give a prefix of its own")
 
 
 def compare(
@@ -118,7 +134,6 @@ def _download(
 ) -> None:
     if not objects:
         return
-    index = FeatureIndex(root / FEATURES)
     damaged: list[str] = []
 
     def fetch(key: str) -> None:
@@ -138,7 +153,10 @@ def _download(
         if (state := local_state(path)) is not None:
             record.put(key, Entry(objects[key], state))
 
-    with ThreadPoolExecutor(THREADS, "dsanet-pull") as pool:
+    with (
+        closing(FeatureIndex(root / FEATURES)) as index,
+        ThreadPoolExecutor(THREADS, "dsanet-pull") as pool,
+    ):
         pending = [pool.submit(fetch, key) for key in objects]
         try:
             for done, future in enumerate(as_completed(pending), start=1):
@@ -146,7 +164,6 @@ def _download(
                 report(done, len(objects))
         finally:
             pool.shutdown(cancel_futures=True)
-    index.close()
     if damaged:
         log.warning(
             "%d feature files in %s are damaged; they are extracted again: %s",

@@ -86,7 +86,8 @@ class HeldLock:
         A process that was suspended renews the lock first: it may have been taken over meanwhile.
         """
         if self._lost:
-            raise LockLostError(self._lost)
+            with self._turn:  # the message is complete
+                raise LockLostError(self._lost)
         if _seconds() - self._confirmed > STALE_S / 2:
             self._renew(self._store)
 

@@ -64,7 +64,7 @@ class Workspace:
         self.report = self.root / "report"
         self.cache = self.root / ".cache"
         self.inputs_file = self.root / "workspace.json"
-        if self.copy is not None:
+        if self.copy is not None and self.address:
             self.copy.refresh(feature_files=False)
 
     @property
