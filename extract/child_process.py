@@ -4,6 +4,7 @@ They are not `multiprocessing` children, which would import the caller's main mo
 """
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,17 +14,32 @@ _IMPORT_ROOT = Path(__file__).parents[1]
 
 
 def start_module(
-    module: str, *descriptors: int, inherited: Sequence[int] = (), numpy_threads: bool = False
+    module: str,
+    *descriptors: int,
+    inherited: Sequence[int] = (),
+    numpy_threads: bool = False,
+    output: int | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start `python -m module`, with the numbers of these file descriptors as arguments.
 
     `inherited` descriptors stay open in the process too. Without `numpy_threads`, none are started for numpy.
+    `output`: descriptor of a file for the texts that it prints; None: where this process prints.
     """
     return subprocess.Popen(
         [sys.executable, "-m", module, *map(str, descriptors)],
         pass_fds=[*descriptors, *inherited],
         cwd=_IMPORT_ROOT,  # `-m` searches the working directory first
         stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
         env=None if numpy_threads else os.environ | {"OPENBLAS_NUM_THREADS": "1"},
         start_new_session=True,  # Ctrl-C reaches the parent only
     )
+
+
+def exit_reason(code: int) -> str:
+    """Why a process with this return code ended, for example `killed by SIGKILL, perhaps out of memory`."""
+    if code >= 0:
+        return f"exit code {code}"
+    hint = ", perhaps out of memory" if code == -signal.SIGKILL else ""
+    return f"killed by {signal.Signals(-code).name}{hint}"

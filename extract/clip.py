@@ -39,7 +39,7 @@ def build_clip(weights: str, *, seed: int = 0) -> tuple[open_clip.CLIP, str]:
         model = open_clip.CLIP(**open_clip.get_model_config(ARCHITECTURE))
     require_quick_gelu(model)
     if weights != "random":
-        path = _download() if weights == "openai" else Path(weights)
+        path = download_openai_weights() if weights == "openai" else Path(weights)
         model.load_state_dict(validated_state(read_weights(path), model.state_dict(), path))
     digest = visual_digest(model.state_dict())
     return model.eval().requires_grad_(False), f"random-{digest}" if weights == "random" else digest
@@ -132,7 +132,8 @@ def _is_torchscript(path: Path) -> bool:
         return False
 
 
-def _download() -> Path:
+def download_openai_weights() -> Path:
+    """The file of OpenAI's weights, downloaded unless it is cached. Raises MissingFileError without it."""
     config = open_clip.get_pretrained_cfg(ARCHITECTURE, "openai")
     try:
         return Path(open_clip.download_pretrained(config))

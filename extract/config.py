@@ -172,11 +172,22 @@ class ExtractRuntime(StrictModel):
         description="devices of this machine that share an extraction or a training, one process each, in "
         "place of `device`: `all` CUDA cards, or a list",
     )
+    runner: Literal["local", "ray"] = Field(
+        default="local",
+        description="where videos are extracted and scored: here, or on the nodes of a Ray cluster",
+    )
+    ray_address: str | None = Field(
+        default=None,
+        min_length=1,
+        description="HOST:PORT of the Ray cluster's head; `auto`: the cluster that this machine belongs to; "
+        "`local`: a Ray of this machine alone; default: the variable RAY_ADDRESS, or auto",
+    )
     workers: int | None = Field(
         default=None,
         ge=1,
         le=256,
-        description="decoder processes; default: one per CPU core that this process may use",
+        description="decoder processes; default: one per CPU core that this process may use; with runner = "
+        "ray, the cores of each task",
     )
     batch_size: int | None = Field(
         default=None,
@@ -206,6 +217,19 @@ class ExtractRuntime(StrictModel):
     verify: bool = Field(
         default=False, description="compare the digest of each finished video, not only its size and mtime"
     )
+
+    @model_validator(mode="after")
+    def _fits_the_runner(self) -> "ExtractRuntime":
+        if self.ray_address is not None and ("@" in self.ray_address or "://" in self.ray_address):
+            raise ValueError(
+                "ray_address is no URL and holds no credentials; expected HOST:PORT, auto or local "
+                "(the token of a cluster is given by RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH)"
+            )
+        if self.runner == "ray" and self.devices:
+            raise ValueError("devices are those of this machine; leave them out with runner = ray")
+        if self.runner == "ray" and self.device not in ("auto", "cpu", "cuda"):
+            raise ValueError(f"device {self.device!r} is one card; with runner = ray give auto, cpu or cuda")
+        return self
 
 
 class EncoderFingerprint(StrictModel):

@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from extract.cluster.extraction import RayCluster
 from extract.config import ExtractConfig, ExtractRuntime
 from extract.decode.decoder_choice import require_decoder
 from extract.devices import DeviceProcesses, selected_devices
@@ -20,7 +21,7 @@ from extract.feature_index import FeatureIndex
 from extract.manifest import VideoRecord, check_name
 from extract.outcomes import Outcomes
 from extract.progress import ExtractProgress
-from extract.remembered import FailureLog, waiting_failures
+from extract.remembered import FailureLog
 from extract.remote.listings import one_listing
 from extract.remote.path import read_listings
 from extract.reuse import are_up_to_date, is_imported, locked_feature_folder
@@ -96,11 +97,10 @@ def extract_videos(
         with _devices(features_dir, index, config, runtime, encoder, lock) as devices:
             done = are_up_to_date(records, index, config, devices.fingerprint, runtime)
             todo = [record for record, up_to_date in zip(records, done, strict=True) if not up_to_date]
-            waiting = {} if retry else waiting_failures(todo, features_dir, config, runtime)
-            todo = [record for record in todo if record.name not in waiting]
+            failures = FailureLog(features_dir, config, runtime, records, [] if retry else todo)
+            todo = [record for record in todo if record.name not in failures.waiting]
             _require_sources(todo, features_dir)
             reused = [record.name for record, up_to_date in zip(records, done, strict=True) if up_to_date]
-            failures = FailureLog(features_dir, config, runtime, records, waiting)
             finished = len(records) - len(todo)
             outcomes = Outcomes(todo, finished, features_dir, failures, on_progress, on_written)
             outcomes.report(force=True)
@@ -119,8 +119,12 @@ def _devices(
     runtime: ExtractRuntime,
     encoder: FrameEncoder | None,
     lock: int,
-) -> Iterator[OneDevice | DeviceProcesses]:
-    """The devices of an extraction: one, used by this process, or several, each with a process of its own."""
+) -> Iterator[OneDevice | DeviceProcesses | RayCluster]:
+    """The devices of an extraction: one, used by this process, several with a process each, or a cluster."""
+    if runtime.runner == "ray" and encoder is None:
+        with RayCluster(index, config, runtime) as cluster:
+            yield cluster
+        return
     selected = selected_devices(runtime) if encoder is None else []
     if len(selected) > 1:
         with DeviceProcesses(selected, features_dir, config, runtime, lock) as processes:

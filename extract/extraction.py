@@ -23,12 +23,13 @@ from extract.config import FEATURE_DIM, EncoderFingerprint, ExtractConfig, Extra
 from extract.decode.pool import DecoderPool, Received
 from extract.decode.worker import Failed, Finished, Job, Opened
 from extract.encoder import FrameEncoder
-from extract.feature_index import FeatureIndex
 from extract.fetched_videos import FetchedVideos, source_of
 from extract.manifest import VideoRecord
 from extract.pictures import PictureReceiver, Pictures
+from extract.remote.path import AnyPath
 from extract.retry_times import AT_ONCE_S, SOON_S
 from extract.snippets import Picks
+from extract.source import KnownDigest, SourceInfo
 from extract.store import FeatureFileError, FeatureMeta, VideoFeatures
 
 _QUEUE_BYTES = 256_000_000
@@ -107,11 +108,21 @@ class Account(Protocol):
     def report(self) -> None: ...
 
 
+class FeatureFolder(Protocol):
+    """Takes the features, and knows digests of videos; `FeatureIndex` is one."""
+
+    def known_digest(self, path: AnyPath) -> KnownDigest | None: ...
+
+    def remember_video(self, path: AnyPath, source: SourceInfo) -> None: ...
+
+    def write(self, features: VideoFeatures) -> None: ...
+
+
 @dataclass(frozen=True)
 class OneDevice:
     """Extraction on the device of `encoder`, in this process."""
 
-    index: FeatureIndex
+    index: FeatureFolder
     config: ExtractConfig
     runtime: ExtractRuntime
     encoder: FrameEncoder

@@ -43,7 +43,7 @@ THIRD_PARTY_FORBIDDEN = {
 LEVELS = {
     "extract": (
         {"engine", "inspect", "match", "device_process"},
-        {"devices"},
+        {"devices", "cluster"},
         {"outcomes", "extraction"},
         {"reuse", "batches", "remembered", "fetched_videos"},
         {"feature_index"},
@@ -75,8 +75,8 @@ LEVELS = {
     ),
     "dsanet": (
         {"inference", "__main__"},
-        {"training"},
-        {"checkpoint"},
+        {"training", "causal"},
+        {"checkpoint", "snippet_scores"},
         {"released_weights", "released_features"},
         {"feature_lists", "checkpoint_info"},
         {"detectors"},

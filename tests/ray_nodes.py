@@ -1,0 +1,149 @@
+"""A Ray cluster for tests: nodes of this machine, each a group of processes that can be killed.
+
+Their address is that of the machine, or that of a network namespace of their own.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
+"""Environment of every node, and of every process that connects to them."""
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
+_START_S = 60
+_STORE = f"--object-store-memory={100_000_000}"
+
+
+class Node:
+    """One node; `arguments` are those of `ray start`, `prefix` comes before the command."""
+
+    def __init__(self, log: Path, *arguments: str, prefix: tuple[str, ...] = ()) -> None:
+        ray = Path(sys.executable).with_name("ray")
+        command = [*prefix, str(ray), "start", "--block", "--disable-usage-stats", _STORE, *arguments]
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                command, env=os.environ | TOKEN | QUIET, stdout=output, stderr=output, start_new_session=True
+            )
+
+    def processes(self) -> list[psutil.Process]:
+        with suppress(psutil.NoSuchProcess):
+            root = psutil.Process(self._process.pid)
+            return [root, *root.children(recursive=True)]
+        return []
+
+    def named(self, part: str) -> list[psutil.Process]:
+        """The processes whose command line holds `part`."""
+        found = []
+        for process in self.processes():
+            with suppress(psutil.Error):
+                if part in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
+
+    def kill(self) -> None:
+        """SIGKILL to all processes of the node, as a power failure."""
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """End the node as its administrator does."""
+        self._process.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(20)
+        self.kill()
+
+
+class RayNodes:
+    """A cluster with a head that takes no tasks, and nodes with one CPU each."""
+
+    def __init__(self, folder: Path, host: str, port: int) -> None:
+        self._folder = folder
+        self.address = f"{host}:{port}"
+        self._host, self._port = host, port
+        self.nodes: list[Node] = []
+        self.head = self._start_head()
+
+    def _start_head(self) -> Node:
+        head = self._node("--head", f"--port={self._port}", "--num-cpus=0", "--include-dashboard=false")
+        wait_for_port(self._host, self._port)
+        return head
+
+    def restart_head(self) -> None:
+        """Kill the head, and start another one at its address. The nodes end without their head."""
+        self.head.kill()
+        self.head = self._start_head()
+
+    def add(self, cpus: int = 1, prefix: tuple[str, ...] = (), *arguments: str) -> Node:
+        node = self._node(f"--address={self.address}", f"--num-cpus={cpus}", *arguments, prefix=prefix)
+        self.nodes.append(node)
+        return node
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes that run tasks of this program now."""
+        return [process for node in self.nodes for process in node.named("ray::run_shard")]
+
+    def close(self) -> None:
+        for node in [*self.nodes, self.head]:
+            node.kill()
+
+    def _node(self, *arguments: str, prefix: tuple[str, ...] = ()) -> Node:
+        log = self._folder / f"node-{len(list(self._folder.iterdir()))}.log"
+        return Node(log, *arguments, prefix=prefix)
+
+
+def wait_for_port(host: str, port: int) -> None:
+    until = time.monotonic() + _START_S
+    while True:
+        try:
+            socket.create_connection((host, port), 1).close()
+            return
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.1)
+
+
+def own_address() -> str:
+    """The address by which Ray calls this machine."""
+    from ray._private.services import get_node_ip_address
+
+    address: str = get_node_ip_address()
+    return address
+
+
+@contextmanager
+def token_in(environment: Mapping[str, str]) -> Iterator[None]:
+    """Set the token in this process's environment, which the driver process inherits."""
+    before = {name: os.environ.get(name) for name in (*TOKEN, *QUIET)}
+    os.environ.update(TOKEN | QUIET | environment)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def running_nodes(folder: Path, count: int, port: int) -> Iterator[RayNodes]:
+    """A cluster on this machine, with a head and `count` nodes of one CPU."""
+    with token_in({}):
+        cluster = RayNodes(folder, own_address(), port)
+        try:
+            for _ in range(count):
+                cluster.add()
+            yield cluster
+        finally:
+            cluster.close()
