@@ -74,6 +74,7 @@ LEVELS = {
         {"scores", "config"},
     ),
     "dsanet": (
+        {"cluster_inference"},
         {"inference", "__main__"},
         {"training", "causal"},
         {"checkpoint", "snippet_scores"},
@@ -95,7 +96,7 @@ LEVELS = {
         {"library", "demo"},
         {"pipeline"},
         {"workspace"},
-        {"server"},
+        {"server", "progress"},
     ),
 }
 """Rooms from the top down: one may import those on lower levels, none on its own level or above."""

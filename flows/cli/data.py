@@ -73,7 +73,7 @@ def import_features(
     """
     from dsanet.checkpoint import read_info
     from dsanet.released_features import PUBLISHED_ENCODER
-    from flows.pipeline.progress import stage_progress
+    from flows.progress import stage_progress
     from flows.workspace.feature_import import import_into_workspace, use_imported, workspace_of
 
     workspace = workspace_of(out)

@@ -33,7 +33,7 @@ def features_verify(folder: FeatureFolder) -> None:
     The next extraction makes the damaged ones again.
     """
     from extract.inspect import verify_features
-    from flows.pipeline.progress import stage_progress
+    from flows.progress import stage_progress
 
     with stage_progress("verify", "files") as report:
         files, damaged = verify_features(_feature_folder(folder), lambda done, total: report(done, total, ""))
@@ -77,7 +77,7 @@ def features_match(
     """
     from extract.match.match import match_features
     from flows.cli.match_output import print_match, write_cosines
-    from flows.pipeline.progress import stage_progress
+    from flows.progress import stage_progress
 
     with stage_progress("match", "pictures") as report:
         result = match_features(

@@ -41,8 +41,8 @@ def reproduce(
     Prints and writes the figures beside those of the paper, and beside those that others have got.
     """
     from flows.cli.output import print_reproduction
-    from flows.pipeline.progress import stage_progress
     from flows.pipeline.reproduce import Experiment, reproduce
+    from flows.progress import stage_progress
     from flows.workspace.inputs import text_weight_settings
 
     experiment = Experiment(

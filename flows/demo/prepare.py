@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from flows.demo.footage import make_footage
-from flows.pipeline.progress import stage_progress
+from flows.progress import stage_progress
 from flows.workspace.inputs import configure_workspace
 from flows.workspace.workspace import Workspace
 

@@ -23,8 +23,8 @@ from extract.inspect import timing_lines
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord
 from extract.store import feature_path, read_meta
-from flows.pipeline.progress import extraction_progress, stage_progress
 from flows.pipeline.stages.device import device_in_use
+from flows.progress import extraction_progress, stage_progress
 from flows.workspace.workspace import Workspace, local_folder
 
 

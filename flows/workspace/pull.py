@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -15,6 +15,7 @@ from extract.feature_index import FeatureIndex
 from extract.manifest import VIDEO_SUFFIXES
 from extract.remote.store import ObjectState, Store
 from extract.store import FeatureFileError
+from flows.progress import Report, stage_progress
 from flows.workspace.carried_files import (
     FEATURES,
     is_carried,
@@ -30,8 +31,6 @@ THREADS = 16
 INPUTS_FILE = "workspace.json"
 DEMO = "footage-"
 """Begin of the folder of the demo's clips, which are written before `workspace.json`."""
-Report = Callable[[int, int], None]
-"""(done, total)"""
 
 
 @dataclass
@@ -53,7 +52,6 @@ def pull(
     record: CopyRecord,
     *,
     feature_files: bool,
-    report: Report = lambda done, total: None,
 ) -> list[str]:
     """Make the copy equal to the store; returns the keys of files that are to be uploaded.
 
@@ -74,7 +72,9 @@ def pull(
     for key in same:
         record.put(key, Entry(found.download.pop(key), local[key]))
     _delete(root, record, found.delete)
-    _download(store, root, record, found.download, report)
+    if found.download:
+        with stage_progress("download", "files") as report:
+            _download(store, root, record, found.download, report)
     if conflicts := [key for key in found.conflicts if key not in same]:
         log.warning(
             "%d files had changed in %s and in the copy on this machine; the store's are used: %s",
@@ -132,8 +132,6 @@ def _delete(root: Path, record: CopyRecord, keys: list[str]) -> None:
 def _download(
     store: Store, root: Path, record: CopyRecord, objects: Mapping[str, ObjectState], report: Report
 ) -> None:
-    if not objects:
-        return
     damaged: list[str] = []
 
     def fetch(key: str) -> None:
@@ -161,7 +159,7 @@ def _download(
         try:
             for done, future in enumerate(as_completed(pending), start=1):
                 future.result()
-                report(done, len(objects))
+                report(done, len(objects), "")
         finally:
             pool.shutdown(cancel_futures=True)
     if damaged:

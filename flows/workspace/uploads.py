@@ -16,6 +16,7 @@ from pathlib import Path
 
 from extract.errors import InputError
 from extract.remote.store import ObjectState, Store, StoreError
+from flows.progress import Report, stage_progress
 from flows.workspace.carried_files import (
     in_order,
     is_database,
@@ -25,7 +26,6 @@ from flows.workspace.carried_files import (
     local_state,
 )
 from flows.workspace.copy_record import CopyRecord, Entry
-from flows.workspace.pull import Report
 from flows.workspace.remote_lock import HeldLock, LockLostError
 
 log = logging.getLogger(__name__)
@@ -59,14 +59,14 @@ class Uploads:
         self._waiting.add(future)
         future.add_done_callback(self._uploaded)
 
-    def push_all(self, report: Report = lambda done, total: None) -> None:
+    def push_all(self) -> None:
         """Make the store equal to the folder. Raises LockLostError, StoreError, OSError."""
         for future in list(self._waiting):
             with suppress(Exception):  # `_raise_error` has it
                 future.result()
         self._raise_error()
         with self._turn:
-            self._push(report)
+            self._push()
 
     def close(self) -> None:
         """End the threads, without uploading more."""
@@ -113,7 +113,7 @@ class Uploads:
             if self._ended.is_set():
                 return
 
-    def _push(self, report: Report) -> None:
+    def _push(self) -> None:
         entries, local = self._record.entries(), local_files(self._root)
         changed = [key for key, state in local.items() if key not in entries or entries[key].local != state]
         gone = [key for key in entries if key not in local]
@@ -121,9 +121,11 @@ class Uploads:
         outdated = [key for key in changed if is_marker(key) and key.rpartition("/")[0] in folders]
         first = [key for key in (*outdated, *gone) if key in entries and is_marker(key)]
         self._in_parallel(self._delete, first)
-        counted = _Counted(report, len(changed))
-        for group in in_order(changed):
-            self._in_parallel(self._upload, group, counted)
+        if changed:
+            with stage_progress("upload", "files") as report:
+                counted = _Counted(report, len(changed))
+                for group in in_order(changed):
+                    self._in_parallel(self._upload, group, counted)
         self._in_parallel(self._delete, [key for key in gone if not is_marker(key)])
 
     def _in_parallel(
@@ -184,7 +186,7 @@ class _Counted:
 
     def __call__(self) -> None:
         self._done += 1
-        self._report(self._done, self._total)
+        self._report(self._done, self._total, "")
 
 
 def is_uploaded_at_once(path: Path, root: Path) -> bool:

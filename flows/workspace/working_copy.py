@@ -20,7 +20,7 @@ from extract.remote.cache import cache_folder
 from extract.remote.path import RemotePath, as_path
 from extract.remote.store import Store, StoreError
 from flows.workspace.copy_record import CopyRecord
-from flows.workspace.locks import SECONDS_BETWEEN_LINES, file_lock
+from flows.workspace.locks import file_lock
 from flows.workspace.pull import pull
 from flows.workspace.remote_lock import HeldLock, LockLostError, remote_lock
 from flows.workspace.uploads import Uploads, is_uploaded_at_once
@@ -95,7 +95,7 @@ class WorkingCopy:
     def synchronise(self) -> None:
         """Upload everything that has changed, if this process holds the workspace."""
         if self._uploads is not None:
-            self._uploads.push_all(_Lines("upload"))
+            self._uploads.push_all()
 
     def _add_token(self, token: str) -> None:
         self._record.tokens = {*self._record.tokens, token}
@@ -127,7 +127,7 @@ class WorkingCopy:
             log.error("not everything is in %s: %s; the next run uploads the rest", self.store, failed)
 
     def _pull(self, *, feature_files: bool) -> None:
-        pull(self.store, self.root, self._record, feature_files=feature_files, report=_Lines("download"))
+        pull(self.store, self.root, self._record, feature_files=feature_files)
         at = time.monotonic()
         self._looked = {False: at, True: at if feature_files else self._looked[True]}
 
@@ -152,18 +152,6 @@ def _folder_name(address: str) -> str:
     """For example `bucket-footage-2026-1f0c…`."""
     readable = re.sub(r"[^A-Za-z0-9._-]+", "-", address.partition("://")[2]).strip("-.")
     return f"{readable[:60]}-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
-
-
-class _Lines:
-    """A log line a minute about a transfer that takes long."""
-
-    def __init__(self, what: str) -> None:
-        self._what, self._logged = what, time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        if time.monotonic() - self._logged >= SECONDS_BETWEEN_LINES:
-            self._logged = time.monotonic()
-            log.info("%-9s %s of %s files", self._what, f"{done:,}", f"{total:,}")
 
 
 @contextmanager

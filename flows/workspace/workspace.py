@@ -5,6 +5,7 @@ A workspace in an object store has a working copy on this machine, which is that
 features/NAME.h5        feature files
 model/                  checkpoint
 scores/NAME.h5          score files of the test videos
+scores-causal/NAME.h5   their causal scores (evaluate.causal)
 report/                 index.html and metrics.json
 workspace.json          manifest, annotations, title and configuration: the inputs of every stage
 inputs/                 only in an object store: copies of manifest and annotations
@@ -61,6 +62,7 @@ class Workspace:
         self.features = self.root / "features"
         self.model = self.root / "model"
         self.scores = self.root / "scores"
+        self.causal_scores = self.root / "scores-causal"
         self.report = self.root / "report"
         self.cache = self.root / ".cache"
         self.inputs_file = self.root / "workspace.json"

@@ -16,7 +16,7 @@ def test_extraction_logs_one_line_a_minute(
 ) -> None:
     clock = 0.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock)
-    caplog.set_level(logging.INFO, logger="flows.pipeline.progress")
+    caplog.set_level(logging.INFO, logger="flows.progress")
     with progress.stage_progress("extract", "snippets") as report:
         show = progress.extraction_progress(report)
         for clock in range(0, 130, 10):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import joblib
 
 from flows.pipeline.artifacts import progress_artifact
-from flows.pipeline.progress import Report, stage_progress
+from flows.progress import Report, stage_progress
 from flows.workspace.locks import gpu_lock
 from flows.workspace.run import Run
 
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def computing(run: Run, stage: str, unit: str, devices: Sequence[str] = ()) -> Iterator[Report]:
-    """Use the run's device, or `devices`; yields a function that reports progress in `unit`."""
+def computing(
+    run: Run, stage: str, unit: str, devices: Sequence[str] = (), *, on_cluster: bool = False
+) -> Iterator[Report]:
+    """Use the run's device, `devices`, or none here; yields a function that reports progress in `unit`."""
     with (
-        _in_use(devices or [run.config.runtime.device]),
+        _in_use([] if on_cluster else devices or [run.config.runtime.device]),
         progress_artifact(stage) as record,
         stage_progress(stage, unit, record) as report,
     ):

@@ -1,6 +1,7 @@
 """Digests of the stages' output files, which are inputs of later stages: cache keys follow content."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from dsanet.checkpoint_info import INFO_FILE, weights_file
 from evaluate.scores import score_path
@@ -26,6 +27,13 @@ def model_digest(run: Run) -> str | None:
 
 
 def scores_digest(run: Run) -> str:
-    """Digest of the score files of the test videos."""
+    """Digest of the score files of the test videos, and with `evaluate.causal` of the causal ones."""
+    scores = _digest_of_scores(run, run.workspace.scores)
+    if not run.config.evaluate.causal:
+        return scores
+    return digest_of(scores, _digest_of_scores(run, run.workspace.causal_scores))
+
+
+def _digest_of_scores(run: Run, folder: Path) -> str:
     names = [record.name for record in run.records if record.split == "test"]
-    return digest_of({name: run.digest(score_path(run.workspace.scores, name)) for name in names})
+    return digest_of({name: run.digest(score_path(folder, name)) for name in names})

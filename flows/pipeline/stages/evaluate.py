@@ -10,7 +10,9 @@ from dsanet.checkpoint_info import CURVES_FILE, read_info
 from evaluate.annotations import VideoTruth, read_annotation_file
 from evaluate.ground_truth import GroundTruth, match_annotations
 from evaluate.report.files import MAX_CARDS, METRICS_FILE, PAGE_FILE, TABLE_FILE
+from evaluate.scores import score_path
 from extract.display import shortened
+from extract.errors import InputError
 from extract.manifest import VideoRecord
 from extract.store import feature_path, read_features
 from flows.pipeline.artifacts import publish_metrics
@@ -23,9 +25,26 @@ from flows.workspace.run import Run, check_testable, digest_of, unlearned_classe
 def _inputs(run: Run) -> Any:
     """Scores, ground truth, settings, and what else the report shows: curves, title, notes."""
     check_testable(run.records)
+    if run.config.evaluate.causal:
+        _check_causal_scores(run)
     curves = run.digest(run.workspace.model / CURVES_FILE)
     truths = [truth.facts for truth in read_truths(run)]
     return scores_digest(run), truths, run.config.evaluate, curves, run.inputs.title, _notes(run)
+
+
+def _check_causal_scores(run: Run) -> None:
+    """Raises InputError if a video has no causal scores beside its own."""
+    if _imported(run):
+        raise InputError("imported scores have no causal ones beside them; set evaluate.causal=false")
+    scores, causal = run.workspace.scores, run.workspace.causal_scores
+    names = [record.name for record in run.having_features("test")]
+    missing = [n for n in names if score_path(scores, n).is_file() and not score_path(causal, n).is_file()]
+    if missing:
+        raise InputError(
+            f"evaluate.causal is set, but {len(missing)} of {len(names)} test videos have no causal scores: "
+            f"{shortened(missing)}; run `dsanet infer --out {run.workspace.root} --causal` first, or set "
+            "evaluate.causal=false"
+        )
 
 
 def read_truths(run: Run) -> list[VideoTruth]:
@@ -78,7 +97,9 @@ def _work(run: Run) -> str:
     from flows.pipeline.thumbnails import thumbnails
 
     workspace = run.workspace
-    evaluation = evaluate_scores(workspace.scores, read_truths(run), run.config.evaluate)
+    truths, config = read_truths(run), run.config.evaluate
+    evaluation = evaluate_scores(workspace.scores, truths, config)
+    causal = evaluate_scores(workspace.causal_scores, truths, config) if config.causal else None
     with thumbnails(run.records, run.config.runtime.timeout_s) as thumbnail:
         write_report(
             workspace.report,
@@ -90,6 +111,7 @@ def _work(run: Run) -> str:
             raw_features=_mean_features(run) if run.config.evaluate.tsne else None,
             run_config=_run_config(run),
             digests=_digests_of_inputs(run),
+            causal=causal,
         )
     return f"report in {workspace.report / PAGE_FILE}"
 

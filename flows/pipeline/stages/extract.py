@@ -11,10 +11,10 @@ from extract.manifest import VideoRecord
 from extract.remembered import waiting_failures
 from flows.pipeline.artifacts import publish_failures
 from flows.pipeline.cache import Stage
-from flows.pipeline.progress import extraction_progress
 from flows.pipeline.stages.device import computing
 from flows.pipeline.stages.digests import features_digest
 from flows.pipeline.stages.reading import read_changed_videos, read_failed_videos, read_new_features
+from flows.progress import extraction_progress
 from flows.workspace.run import Run, recorded_digest
 
 log = logging.getLogger(__name__)
@@ -45,8 +45,9 @@ def _work(run: Run) -> str:
 
     read_changed_videos(run)
     run.index.flush()  # for the extraction, which opens the index itself
-    devices = selected_devices(run.config.runtime)
-    with computing(run, "extract", "snippets", devices) as report:
+    on_cluster = run.config.runtime.runner == "ray"
+    devices = [] if on_cluster else selected_devices(run.config.runtime)
+    with computing(run, "extract", "snippets", devices, on_cluster=on_cluster) as report:
         result = extract_videos(
             run.records,
             run.workspace.features,

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from extract.manifest import VideoRecord
 from extract.store import FeatureFileError
-from flows.pipeline.progress import stage_progress
+from flows.progress import stage_progress
 from flows.workspace.run import Run, recorded_digest
 
 Item = TypeVar("Item")

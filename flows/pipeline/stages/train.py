@@ -13,9 +13,9 @@ from extract.manifest import VideoRecord
 from extract.weights import require_weights
 from flows.pipeline.artifacts import publish_curves
 from flows.pipeline.cache import Stage
-from flows.pipeline.progress import Report
 from flows.pipeline.stages.device import computing
 from flows.pipeline.stages.digests import feature_digests, model_digest
+from flows.progress import Report
 from flows.workspace.run import Run, check_trainable
 
 if TYPE_CHECKING:
