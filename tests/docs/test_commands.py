@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
+from torch.distributed.run import get_args_parser
 
+from dsanet.training.__main__ import training_parser
 from flows.cli.server import parse_parameters
 from flows.server.deployments import declared_deployments
 from flows.workspace.config import override, preset_config, with_detector
@@ -22,7 +24,7 @@ MESSAGES = terms(ROOT / "docs" / "troubleshooting.md")
 DEMONSTRATED = [
     code for code in INLINE if re.match(r"dsanet (--debug )?[a-z]", code) and code not in MESSAGES
 ]
-ORDINARY = {"git", "mkdir", "openssl", "rsync", "sqlite3", ".venv/bin/pre-commit"}
+ORDINARY = {"git", "mkdir", "openssl", "printf", "rsync", "sqlite3", ".venv/bin/pre-commit"}
 """Programs whose command line is not parsed here."""
 
 
@@ -142,6 +144,11 @@ def accept_docker(words: Sequence[str]) -> None:
         accept_dsanet(words[words.index("dsanet") + 1 :])
 
 
+def accept_kubectl(words: Sequence[str]) -> None:
+    options = dict(pairwise(words))
+    assert (ROOT / options["-k"] / "kustomization.yaml").is_file()
+
+
 def accept_pip(words: Sequence[str]) -> None:
     assert words[0] == "install"
     extras = {extra for word in words[1:] for extra in re.findall(r"\w+", word.partition("[")[2])}
@@ -159,15 +166,24 @@ def accept_export(words: Sequence[str]) -> None:
     assert all(re.fullmatch(r"[A-Z_]+=\S+", word) for word in words)
 
 
+def accept_torchrun(words: Sequence[str]) -> None:
+    own = get_args_parser().parse_args(words)
+    assert own.module
+    assert own.training_script == "dsanet.training"
+    training_parser().parse_args(own.training_script_args)
+
+
 PROGRAMS: dict[str, Callable[[Sequence[str]], None]] = {
     "dsanet": accept_dsanet,
     "docker": accept_docker,
     "export": accept_export,
+    "kubectl": accept_kubectl,
     "make": accept_make,
     "pip": accept_pip,
     "prefect": accept_prefect,
     "python": accept_python,
     "ray": accept_ray,
+    "torchrun": accept_torchrun,
     ".venv/bin/python": accept_python,
     ".venv/bin/pytest": accept_pytest,
 }

@@ -17,7 +17,13 @@ from tests.flows.commands import COMMANDS
 
 PACKAGES = ("extract", "evaluate", "dsanet", "flows")
 SECTIONS = tuple(name for name in type(preset_config("small")).model_fields if name != "preset")
-MADE_BY_THE_READER = {"docker/secrets", "docker/.env", "dsanet/detectors/linear_probe.py"}
+MADE_BY_THE_READER = {
+    "docker/.env",
+    "docker/secrets",
+    "docker/secrets/ray_token",
+    "docker/secrets/store_credentials",
+    "dsanet/detectors/linear_probe.py",
+}
 PODMAN_OPTIONS = {"--format"}
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
