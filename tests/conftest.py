@@ -17,6 +17,7 @@ from flows.server.prefect_defaults import configure_logging, set_environment_def
 from tests.browser import find_browser, running_browser
 from tests.object_store import bucket as bucket
 from tests.object_store import s3 as s3
+from tests.object_store import store_requests as store_requests
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -5,6 +5,7 @@ It can be stopped, which refuses connections, and started again with all its obj
 
 import os
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -77,3 +78,19 @@ def s3() -> Iterator[S3Server]:
 def bucket(s3: S3Server) -> str:
     """A new bucket, as an address."""
     return f"s3://{s3.new_bucket()}"
+
+
+@pytest.fixture
+def store_requests(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Number of requests that this process has sent to the store, by the name of the operation."""
+    from aiobotocore.client import AioBaseClient
+
+    counts: Counter[str] = Counter()
+    send = AioBaseClient._make_api_call
+
+    async def counted(self: AioBaseClient, operation: str, arguments: dict[str, object]) -> object:
+        counts[operation] += 1
+        return await send(self, operation, arguments)
+
+    monkeypatch.setattr(AioBaseClient, "_make_api_call", counted)
+    return counts

@@ -34,6 +34,10 @@ class FetchError(OSError):
     """One object can't be fetched; `strerror` is the reason."""
 
 
+class ChangedError(FetchError):
+    """The object is not the one that was listed."""
+
+
 @dataclass(eq=False)
 class Copy:
     """The copy of an object in one state."""
@@ -140,9 +144,8 @@ class Copies:
                 self._changed.wait(_WAIT_S)
                 tick()
             if size > (free := self._free(folder)):
-                raise FetchError(
-                    errno.ENOSPC, f"it has {_gb(size)}, and the disk of {folder} {_gb(free)} of free space"
-                )
+                reason = f"it has {_gb(size)}, and the disk of {folder} {_gb(free)} of free space"
+                raise FetchError(errno.ENOSPC, reason, key[0])
             copy = Copy(key, folder / str(next(self._numbers)) / _file_name(key[0]))
             copy.path.parent.mkdir()
             self._copies[key] = copy
@@ -203,13 +206,13 @@ def _download(file: RemotePath, state: ObjectState, path: Path, tick: Callable[[
         store.download(key, path, tick)
         now = store.state(key)
     except RefusedError as error:
-        raise FetchError(errno.EACCES, str(error)) from None
+        raise FetchError(errno.EACCES, str(error), file.address) from None
     if now is None:
         raise MissingFileError(f"no object {file}")
     # The times are those of two kinds of answers, which some stores round differently.
     same = now.tag == state.tag if state.tag else now.mtime_ns == state.mtime_ns
     if not (same and now.size == state.size == path.stat().st_size):
-        raise FetchError(errno.ESTALE, "it was changed after the run had listed it")
+        raise ChangedError(errno.ESTALE, "it was changed after the run had listed it", file.address)
 
 
 def _new_folder(root: Path) -> tuple[Path, IO[str]]:

@@ -11,7 +11,7 @@ from typing import Any
 from extract.errors import InputError, MissingFileError
 from extract.remote import listings
 from extract.remote.listings import known_state, object_state, place_of
-from extract.remote.store import ObjectState, address_of, is_remote
+from extract.remote.store import ObjectState, Store, address_of, is_remote
 
 _NOT_STORES = ("http", "https", "ftp", "rtsp", "rtmp", "file")
 
@@ -138,6 +138,12 @@ def as_path(place: AnyPath | str) -> AnyPath:
             f"(files of {protocol}:// must be downloaded first)"
         )
     return RemotePath(address)
+
+
+def files_below(folder: RemotePath) -> list[RemotePath]:
+    """All objects below an address, sorted by key, with their states; one listing."""
+    found = sorted(Store(folder.address).list().items())
+    return [RemotePath(f"{folder}/{key}", state) for key, state in found if not key.endswith("/")]
 
 
 def read_listings(paths: Iterable[AnyPath]) -> None:

@@ -1,12 +1,13 @@
 """Import of a manifest into the library, repeated in every run: additions and changes are taken over."""
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from extract.feature_index import FeatureIndex
 from extract.manifest import VideoRecord
+from extract.remote.cache import FetchError
 from extract.store import FeatureFileError
 from flows.library.library import Library
 from flows.library.pages import in_pages
@@ -85,8 +86,9 @@ def _file(record: VideoRecord, recorded: FileRecord | None, index: FeatureIndex)
         status = path.stat()
         if recorded and (recorded.size, recorded.mtime_ns) == (status.st_size, status.st_mtime_ns):
             return recorded
-        digest = recorded_digest(record, index) or index.read_video(path)
-        return FileRecord(path, digest, status.st_size, status.st_mtime_ns)
+        with suppress(FetchError):  # an object that is refused, or was changed just now
+            digest = recorded_digest(record, index) or index.read_video(path)
+            return FileRecord(path, digest, status.st_size, status.st_mtime_ns)
     try:
         source = index.read_meta(record.name).source
     except (FileNotFoundError, FeatureFileError):

@@ -1,25 +1,29 @@
 """Scan the inbox folders for video files and record them in the library.
 
 A file counts as finished if its change time (ctime, which unlike the modification time no copying tool sets
-back) is old enough and the file did not change while it was read.
+back) is old enough and the file did not change while it was read. Objects in a store are complete from the
+first moment, and have the time of their upload.
 """
 
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from extract.display import NOT_UTF8, encodable
 from extract.errors import MissingFileError
 from extract.manifest import VIDEO_SUFFIXES
+from extract.remote.cache import ChangedError, local_copy
+from extract.remote.path import AnyPath, RemotePath, files_below
+from extract.remote.store import Store, StoreError
 from extract.source import file_digest
 from flows.library.library import Library
 from flows.library.pages import in_pages
 from flows.library.prober import Prober
 from flows.library.records import FileRecord, NewFile
 
-Digest = Callable[[Path], str]
+Digest = Callable[[AnyPath], str]
 
 RECORDED_AT_ONCE, RECORDED_AFTER_S = 1000, 10.0
 """Files that are recorded in one transaction, and the longest time that one waits for others."""
@@ -34,26 +38,36 @@ class Scan:
     """
 
     new: list[str] = field(default_factory=list)
-    known: list[Path] = field(default_factory=list)
-    unreadable: dict[Path, str] = field(default_factory=dict)
-    deferred: list[Path] = field(default_factory=list)
+    known: list[AnyPath] = field(default_factory=list)
+    unreadable: dict[AnyPath, str] = field(default_factory=dict)
+    deferred: list[AnyPath] = field(default_factory=list)
 
 
-def scan(library: Library, inboxes: Sequence[Path], settle_s: float, digest_of: Digest = file_digest) -> Scan:
+def _digest(path: AnyPath) -> str:
+    with local_copy(path) as file:
+        return file_digest(file)
+
+
+def scan(library: Library, inboxes: Sequence[AnyPath], settle_s: float, digest_of: Digest = _digest) -> Scan:
     """Record every finished video file in the folders and below, as an unlabelled training video.
 
     A file is finished if it has not changed for `settle_s` seconds. `digest_of` gives the sha256 of a new
-    one; its OSError is a reason why the file cannot be used. Raises FileNotFoundError for a missing folder.
+    one; its OSError is a reason why the file cannot be used. Raises FileNotFoundError for a missing folder,
+    and StoreError for an object store that does not answer; what was read before is recorded then too.
     """
     with Prober() as prober:
         scanning = _Scanning(library, settle_s, digest_of, prober)
-        for page in in_pages(_video_files(inboxes)):
-            scanning.look_at(page)
+        try:
+            for page in in_pages(_video_files(inboxes)):
+                scanning.look_at(page)
+        except StoreError:
+            scanning.record()
+            raise
         scanning.record()
     return scanning.result
 
 
-def _is_utf8(path: Path) -> bool:
+def _is_utf8(path: AnyPath) -> bool:
     return encodable(str(path)) == str(path)
 
 
@@ -69,13 +83,13 @@ class _Scanning:
         """Digests of those that are new videos."""
         self._recorded_at = time.monotonic()
 
-    def look_at(self, page: Sequence[Path]) -> None:
+    def look_at(self, page: Sequence[AnyPath]) -> None:
         """Compare some files with the library, and read those that are new or have changed."""
         recorded = self._library.recorded_files(path for path in page if _is_utf8(path))
         for path in page:
             self._look_at(path, recorded.get(path))
 
-    def _look_at(self, path: Path, recorded: FileRecord | None) -> None:
+    def _look_at(self, path: AnyPath, recorded: FileRecord | None) -> None:
         if recorded is None and not _is_utf8(path):
             self.result.unreadable[path] = NOT_UTF8
             return
@@ -90,18 +104,19 @@ class _Scanning:
         else:
             self._read(path, status)
 
-    def _read(self, path: Path, before: os.stat_result) -> None:
+    def _read(self, path: AnyPath, before: os.stat_result) -> None:
         """Read a file that is not recorded yet, to be recorded unless it changes meanwhile."""
         try:
-            digest = self._digest_of(path)
-        except FileNotFoundError:  # removed during the scan
+            with local_copy(path) as copy:  # of an object, one for both
+                digest = self._digest_of(path)
+                known = digest in self._new or self._library.has_video(digest)
+                problem = "" if known else self._prober.unusable_reason(copy)
+        except (FileNotFoundError, ChangedError):  # removed or replaced during the scan
             self.result.deferred.append(path)
             return
         except OSError as error:  # no permission, or the disk fails; tried again by the next scan
             self.result.unreadable[path] = f"the file cannot be read: {error.strerror}"
             return
-        known = digest in self._new or self._library.has_video(digest)
-        problem = "" if known else self._prober.unusable_reason(path)
         after = _status(path)
         if after is None or _changed(before, after):
             self.result.deferred.append(path)
@@ -127,18 +142,30 @@ class _Scanning:
         self._recorded_at = time.monotonic()
 
 
-def check_inboxes(inboxes: Iterable[Path]) -> None:
-    """Raises FileNotFoundError for a missing folder."""
+def check_inboxes(inboxes: Iterable[AnyPath]) -> None:
+    """Raises FileNotFoundError for a missing folder or bucket."""
     for inbox in inboxes:
-        if not inbox.is_dir():
+        if isinstance(inbox, RemotePath):
+            if not Store(inbox.address).has_bucket():
+                raise MissingFileError(f"no bucket for the inbox {inbox}; create it, or give another --inbox")
+        elif not inbox.is_dir():
             raise MissingFileError(f"no inbox folder {inbox}; create it, or give another --inbox")
 
 
-def _video_files(inboxes: Sequence[Path]) -> Iterator[Path]:
+def _video_files(inboxes: Sequence[AnyPath]) -> Iterator[AnyPath]:
     """Video files in the folders and below, sorted; hidden ones are temporary files of copying tools."""
     check_inboxes(inboxes)
     for inbox in inboxes:
-        yield from _video_files_below(inbox.absolute())
+        if isinstance(inbox, RemotePath):
+            yield from filter(_is_video, files_below(inbox))
+        else:
+            yield from _video_files_below(inbox.absolute())
+
+
+def _is_video(file: RemotePath) -> bool:
+    """True for an object with the suffix of a video that is neither hidden nor in a hidden folder."""
+    hidden = any(part.startswith(".") for part in PurePosixPath(file.address).parts)
+    return file.suffix.lower() in VIDEO_SUFFIXES and not hidden
 
 
 def _video_files_below(folder: Path) -> Iterator[Path]:
@@ -162,7 +189,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _status(path: Path) -> os.stat_result | None:
+def _status(path: AnyPath) -> os.stat_result | None:
     try:
         return path.stat()
     except OSError:  # removed during the scan, or its folder cannot be read

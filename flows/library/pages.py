@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, literal_column, select
 from sqlalchemy.orm import Session
 
+from extract.remote.path import AnyPath, as_path
 from flows.library.records import Video, split_labels
 from flows.library.tables import LocationRow, VideoRow
 
@@ -57,12 +57,12 @@ def video_page(
 
 def read_videos(session: Session, rows: Sequence[Any]) -> list[Video]:
     """Videos with their labels and files; `rows` have the VIDEO_COLUMNS, at most a page of them."""
-    paths: dict[int, list[Path]] = {}
+    paths: dict[int, list[AnyPath]] = {}
     files = select(LocationRow.video_id, LocationRow.path).where(
         LocationRow.video_id.in_([row.id for row in rows])
     )
     for video_id, path in session.execute(files.order_by(LocationRow.id.desc())):
-        paths.setdefault(video_id, []).append(Path(path))
+        paths.setdefault(video_id, []).append(as_path(path))
     return [
         Video(
             name=row.name,

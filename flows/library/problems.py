@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from extract.display import MOST_NAMES, shortened
+from extract.remote.cache import fetch_reason, local_copy
 from flows.library.prober import unusable_reason
 from flows.library.records import Problem, Video
 
@@ -50,10 +51,18 @@ def recheck(library: "Library", videos: Iterable[Video]) -> Recheck:
     """Probe these videos and record in the library whether they can be read."""
     result = Recheck()
     for video in videos:
-        if not video.path.is_file():
+        path = video.path
+        if not path.is_file():
             result.missing.append(video)
             continue
-        reason = unusable_reason(video.path)
+        try:
+            with local_copy(path) as file:
+                reason = unusable_reason(file)
+        except FileNotFoundError:
+            result.missing.append(video)
+            continue
+        except OSError as error:
+            reason = fetch_reason(error)
         library.record_probe(video.digest, reason)
         if reason:
             result.unreadable.append((video, reason))

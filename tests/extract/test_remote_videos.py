@@ -55,22 +55,6 @@ def stored(bucket: str, clips: dict[str, bytes], tmp_path: Path, monkeypatch: py
     return bucket
 
 
-@pytest.fixture
-def requests(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Number of requests to the store, by the name of the operation."""
-    from aiobotocore.client import AioBaseClient
-
-    counts: Counter[str] = Counter()
-    send = AioBaseClient._make_api_call
-
-    async def counted(self: AioBaseClient, operation: str, arguments: dict) -> object:
-        counts[operation] += 1
-        return await send(self, operation, arguments)
-
-    monkeypatch.setattr(AioBaseClient, "_make_api_call", counted)
-    return counts
-
-
 def records(bucket: str, *names: str) -> list[VideoRecord]:
     return [
         VideoRecord(name, RemotePath(f"{bucket}/{NAMES[name]}"), ("normal",), "test")
@@ -112,24 +96,24 @@ def test_features_are_those_of_local_videos(stored: str, clips: dict[str, bytes]
 
 
 def test_a_run_lists_each_folder_once_and_a_rerun_downloads_nothing(
-    stored: str, requests: Counter[str], tmp_path: Path
+    stored: str, store_requests: Counter[str], tmp_path: Path
 ) -> None:
     for number in range(6):
         Store(stored).write(f"many/{number}.mp4", Store(stored).read("d.mp4"))
     videos = [
         VideoRecord(str(n), RemotePath(f"{stored}/many/{n}.mp4"), ("normal",), "test") for n in range(6)
     ]
-    requests.clear()
+    store_requests.clear()
     assert len(run(videos, tmp_path / "out").extracted) == 6
     # A download is one request and the question whether the object is still the same.
-    assert requests == {"ListObjectsV2": 1, "GetObject": 6, "HeadObject": 6}
-    requests.clear()
+    assert store_requests == {"ListObjectsV2": 1, "GetObject": 6, "HeadObject": 6}
+    store_requests.clear()
     assert len(run(videos, tmp_path / "out").reused) == 6
-    assert requests == {"ListObjectsV2": 1}
-    requests.clear()
+    assert store_requests == {"ListObjectsV2": 1}
+    store_requests.clear()
     (tmp_path / "out/3.h5").unlink()
     assert run(videos, tmp_path / "out").extracted == ["3"]
-    assert requests == {"ListObjectsV2": 1, "GetObject": 1, "HeadObject": 1}
+    assert store_requests == {"ListObjectsV2": 1, "GetObject": 1, "HeadObject": 1}
 
 
 def test_a_new_content_of_the_same_size_is_extracted_again(stored: str, tmp_path: Path) -> None:
@@ -213,16 +197,16 @@ def test_missing_and_changed_objects_are_failures_that_are_tried_again(
 
 
 def test_a_damaged_video_is_listed_and_not_fetched_again(
-    stored: str, requests: Counter[str], tmp_path: Path
+    stored: str, store_requests: Counter[str], tmp_path: Path
 ) -> None:
     Store(stored).write("bad.mp4", b"no video" * 100)
     bad = [VideoRecord("bad", RemotePath(f"{stored}/bad.mp4"), ("normal",), "test")]
     first = run(bad, tmp_path / "out").failures
     assert first[0].path == RemotePath(f"{stored}/bad.mp4")
     assert str(cache_folder()) not in first[0].reason
-    requests.clear()
+    store_requests.clear()
     assert run(bad, tmp_path / "out").failures == first
-    assert requests == {"ListObjectsV2": 1}
+    assert store_requests == {"ListObjectsV2": 1}
 
 
 def test_a_store_that_is_away_for_seconds_is_waited_for(stored: str, s3: S3Server, tmp_path: Path) -> None:
@@ -311,13 +295,13 @@ def test_the_rest_of_a_killed_run_is_removed_and_that_of_a_running_one_is_not(st
             process.communicate()
 
 
-def test_one_copy_serves_all_that_need_it_at_the_same_time(stored: str, requests: Counter[str]) -> None:
+def test_one_copy_serves_all_that_need_it_at_the_same_time(stored: str, store_requests: Counter[str]) -> None:
     video = RemotePath(f"{stored}/a.mp4".replace("a.mp4", NAMES["a"]))
     with one_listing(), local_copy(video) as first:
         with local_copy(video) as second:
             assert first == second
         assert first.is_file()
-        assert requests["GetObject"] == 1
+        assert store_requests["GetObject"] == 1
     assert not first.exists()
 
 
@@ -334,21 +318,23 @@ def test_missing_objects_of_a_copy(stored: str) -> None:
 
 
 def test_a_manifest_in_a_store_names_its_videos_relative_to_itself(
-    stored: str, requests: Counter[str], tmp_path: Path
+    stored: str, store_requests: Counter[str], tmp_path: Path
 ) -> None:
     rows = [f"{NAMES['a']},normal,train", f"./{NAMES['b']},fire,test", "videos//c.mp4,normal,train"]
     rows += [f"{stored}/d.mp4,normal,test", f"{tmp_path}/local.mp4,normal,test"]
     (tmp_path / "local.mp4").touch()
     Store(stored).write("lists/m.csv", b"")
     Store(stored).write("m.csv", "\n".join(["path,labels,split", *rows]).encode())
-    requests.clear()
+    store_requests.clear()
     found = read_manifest(RemotePath(f"{stored}/m.csv"))
     assert [str(record.path) for record in found] == [
         *(f"{stored}/{NAMES[name]}" for name in "abcd"),
         f"{tmp_path}/local.mp4",
     ]
     assert [record.name for record in found] == ["a", "b #1 50%?", "c", "d", "local"]
-    assert requests["ListObjectsV2"] == 4  # its own folder, `videos/Gebäude 7/`, `videos//` and `videos/`
+    assert (
+        store_requests["ListObjectsV2"] == 4
+    )  # its own folder, `videos/Gebäude 7/`, `videos//` and `videos/`
     (tmp_path / "m.csv").write_text("\n".join(["path,labels,split", rows[3]]))
     assert read_manifest(tmp_path / "m.csv")[0].path == RemotePath(f"{stored}/d.mp4")
 
@@ -382,15 +368,15 @@ def test_paths_of_addresses() -> None:
     assert {path: 1}[RemotePath("s3://bucket/a/b.c.mp4")] == 1
 
 
-def test_a_pickled_path_takes_its_state_along(stored: str, requests: Counter[str]) -> None:
+def test_a_pickled_path_takes_its_state_along(stored: str, store_requests: Counter[str]) -> None:
     path = RemotePath(f"{stored}/d.mp4")
     with one_listing():
         size = path.stat().st_size
         sent = pickle.dumps(path)
-    requests.clear()
+    store_requests.clear()
     received = pickle.loads(sent)
     assert (received, received.stat().st_size, received.exists()) == (path, size, True)
-    assert not requests
+    assert not store_requests
 
 
 def test_without_the_packages_of_stores_the_message_names_them(
