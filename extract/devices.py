@@ -8,7 +8,6 @@ last of them has ended.
 
 import contextlib
 import logging
-import signal
 import subprocess
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import joblib
 
-from extract.child_process import start_module
+from extract.child_process import exit_reason, start_module
 from extract.config import EncoderFingerprint, ExtractConfig, ExtractRuntime
 from extract.errors import InputError
 from extract.manifest import VideoRecord
@@ -114,8 +113,7 @@ class _DeviceProcess:
     @property
     def reason(self) -> str:
         """Why it has ended."""
-        code = self._process.wait(_STOP_TIMEOUT_S)
-        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return exit_reason(self._process.wait(_STOP_TIMEOUT_S))
 
     def receive(self) -> "Message | None":
         """Its next message; None if it has ended."""

@@ -53,7 +53,20 @@ def waiting_failures(
     records: Iterable[VideoRecord], features_dir: Path, config: ExtractConfig, runtime: ExtractRuntime
 ) -> dict[str, Failure]:
     """The failures, by name, of the videos without features that are not to be tried again yet."""
-    failures = {failure.name: failure for failure in read_failures(features_dir)}
+    return _waiting(records, _listed(features_dir), features_dir, config, runtime)
+
+
+def _listed(features_dir: Path) -> dict[str, Failure]:
+    return {failure.name: failure for failure in read_failures(features_dir)}
+
+
+def _waiting(
+    records: Iterable[VideoRecord],
+    failures: Mapping[str, Failure],
+    features_dir: Path,
+    config: ExtractConfig,
+    runtime: ExtractRuntime,
+) -> dict[str, Failure]:
     if not failures:
         return {}
     tried_with, at = settings_digest(config, runtime), now()
@@ -86,15 +99,20 @@ class FailureLog:
         config: ExtractConfig,
         runtime: ExtractRuntime,
         records: Iterable[VideoRecord],
-        waiting: Mapping[str, Failure],
+        may_wait: Iterable[VideoRecord],
     ) -> None:
-        """`records` are all videos of the run, whose earlier failures are replaced; `waiting` stay listed."""
-        listed = {failure.name: failure for failure in read_failures(features_dir)}
+        """`records` are all videos of the run, whose earlier failures are replaced.
+
+        Of the videos `may_wait`, those that are not to be tried again yet stay listed.
+        """
+        listed = _listed(features_dir)
+        self.waiting = _waiting(may_wait, listed, features_dir, config, runtime)
+        """Failures, by name, of the videos that are not to be tried again yet."""
         self._features_dir = features_dir
         self._tried_with = settings_digest(config, runtime)
         self._before = {r.name: listed.pop(r.name) for r in records if r.name in listed}
         self._others = list(listed.values())
-        self._found = dict(waiting)
+        self._found = dict(self.waiting)
         self._begun = False
 
     @property

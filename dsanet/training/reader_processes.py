@@ -7,7 +7,6 @@ when its connection is closed, as at the end of the training's process by any ca
 """
 
 import queue
-import signal
 import socket
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
-from extract.child_process import start_module
+from extract.child_process import exit_reason, start_module
 from extract.errors import InputError
 
 P = ParamSpec("P")
@@ -101,10 +100,7 @@ class _Process:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=2)  # the connection closes shortly before the process ends
         code = self._process.returncode
-        if code is None or code >= 0:
-            return f"exit code {code}"
-        hint = ", perhaps out of memory" if code == -signal.SIGKILL else ""
-        return f"killed by {signal.Signals(-code).name}{hint}"
+        return "its connection was closed" if code is None else exit_reason(code)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from extract.child_process import start_module
+from extract.child_process import exit_reason, start_module
 from extract.decode.shared_pictures import SharedMemory, SharedPictures, new_memory
 from extract.decode.worker import (
     Alive,
@@ -30,7 +30,7 @@ from extract.decode.worker import (
 from extract.retry_times import LATER_S, SOON_S
 
 _WORKER = "extract.decode.worker"
-_CRASHES = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT")
+_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT)
 """Signals that a decoder brings on itself, probably again on the same file."""
 
 
@@ -153,12 +153,9 @@ class DecoderProcess:
             self._process.wait(timeout=2)  # the connection closes shortly before the process ends
         self.close()
         code = self._process.returncode
-        if code >= 0:
-            return Failed(f"the decoder process ended with exit code {code}", first_wait_s=SOON_S)
-        name = signal.Signals(-code).name
-        hint = ", perhaps out of memory" if name == "SIGKILL" else ""
-        wait_s = LATER_S if name in _CRASHES else SOON_S
-        return Failed(f"the decoder process was killed by {name}{hint}", first_wait_s=wait_s)
+        verb = "ended with" if code >= 0 else "was"
+        wait_s = LATER_S if -code in _CRASHES else SOON_S
+        return Failed(f"the decoder process {verb} {exit_reason(code)}", first_wait_s=wait_s)
 
 
 def _copies(pictures: Pictures) -> list[PictureData]:

@@ -49,13 +49,13 @@ class PublishedSelection:
 
     def __call__(self, step: int, net: Detector) -> None:
         """Score the test videos with `net` after `step` updates, and keep its weights if they are better."""
-        first = next(self._features())
+        first = self.run.index.read_meta(next(iter(self.truths)))
         info = CheckpointInfo(
             model=net.config,
             train=self.run.config.train,
             infer=self.run.config.infer,
-            encoder=first.meta.encoder,
-            extract=first.meta.config,
+            encoder=first.encoder,
+            extract=first.config,
             step=step,
             notes=(TEST_NOTE,),
             run_id=self.key,
