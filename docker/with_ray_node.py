@@ -1,7 +1,7 @@
-"""Join a Ray cluster with a node that takes no tasks, and run a command beside it.
+"""Run a command beside a node of a Ray cluster that takes no tasks.
 
-A run reaches a Ray cluster by a node on its own machine. Both end together, so that a container whose node
-was lost, for example with the cluster's head, is started again and joins the new cluster.
+A run reaches a Ray cluster by a node on its own machine. A node that was lost, for example with the cluster's
+head, is started again until it joins: a run waits for the cluster some minutes.
 
     with_ray_node.py ray-head:6379 prefect worker start --pool dsanet
 """
@@ -10,8 +10,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 POLL_S = 0.5
+PAUSE_S = 5.0
+"""Before a node that has ended is started again."""
 
 
 def main() -> int:
@@ -19,16 +22,20 @@ def main() -> int:
     join = ["ray", "start", f"--address={address}", "--num-cpus=0", "--num-gpus=0", "--block"]
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    with subprocess.Popen(join) as node, subprocess.Popen(command) as program:
-        while node.poll() is None and program.poll() is None:
-            if stopped.wait(POLL_S):
-                break
-        node_lost = node.poll() is not None and program.poll() is None
+    node, ended_at = subprocess.Popen(join), None
+    with subprocess.Popen(command) as program:
+        while program.poll() is None and not stopped.wait(POLL_S):
+            if node.poll() is None:
+                continue
+            if ended_at is None:
+                ended_at = time.monotonic()
+                print(f"no node of the Ray cluster at {address}; trying again", file=sys.stderr, flush=True)
+            elif time.monotonic() > ended_at + PAUSE_S:
+                node, ended_at = subprocess.Popen(join), None
         program.terminate()
         status = program.wait()
-        node.terminate()
-    if node_lost:
-        sys.exit(f"the node of the Ray cluster at {address} has ended")
+    node.terminate()
+    node.wait()
     return status
 
 

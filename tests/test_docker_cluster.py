@@ -119,11 +119,11 @@ def test_the_image_has_the_packages_of_the_cluster() -> None:
 
 @pytest.fixture
 def ray_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A program `ray` in PATH that runs until the file `lost` appears and notes its arguments and its end."""
+    """A program `ray` in PATH that notes its starts and its end, and ends when the file `lost` appears."""
     program = tmp_path / "ray"
     program.write_text(
-        f"#!/bin/sh\necho \"$@\" > {tmp_path}/joined\ntrap 'touch {tmp_path}/left; exit 0' TERM\n"
-        f"while [ ! -e {tmp_path}/lost ]; do sleep 0.05; done\nexit 1\n"
+        f"#!/bin/sh\ntrap 'touch {tmp_path}/left; exit 0' TERM\necho \"$@\" >> {tmp_path}/joined\n"
+        f"while ! rm {tmp_path}/lost 2>/dev/null; do sleep 0.05; done\nexit 1\n"
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -152,13 +152,20 @@ def test_the_node_takes_no_tasks_and_leaves_with_the_program(ray_program: Path) 
     assert {"--num-cpus=0", "--num-gpus=0", "--block"} < set((ray_program / "joined").read_text().split())
 
 
-def test_the_program_ends_with_its_node_so_that_the_container_is_started_again(ray_program: Path) -> None:
-    with beside_a_node("sleep", "60") as run:
-        wait_for(ray_program / "joined")
+def test_a_lost_node_joins_again_and_the_program_goes_on(ray_program: Path) -> None:
+    starts = ray_program / "joined"
+    with beside_a_node("sh", "-c", f"while [ ! -e {ray_program}/enough ]; do sleep 0.05; done") as run:
+        wait_for(starts)
         (ray_program / "lost").touch()
-        assert run.wait(30) == 1
+        deadline = time.monotonic() + 30
+        while len(starts.read_text().splitlines()) < 2 and time.monotonic() < deadline:
+            assert run.poll() is None
+            time.sleep(0.05)
+        (ray_program / "enough").touch()
+        assert run.wait(30) == 0
         assert run.stderr is not None
-        assert "the node of the Ray cluster at head:6379 has ended" in run.stderr.read()
+        assert run.stderr.read().count("no node of the Ray cluster at head:6379; trying again") == 1
+    assert len(starts.read_text().splitlines()) == 2
 
 
 def test_a_stop_ends_the_program_before_its_node(ray_program: Path) -> None:
