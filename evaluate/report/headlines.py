@@ -1,7 +1,7 @@
 """The headline metrics: their titles, descriptions and positions in `metrics.json`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -105,6 +105,10 @@ EVENT_HEADLINES = {
     for rate in RATES
 }
 """The figures of events at each rate of false alarms; the first is the share of events found."""
+EVENTS_FOUND = {
+    rate: replace(of_rate[0], title=f"Events at {rate:g}/h") for rate, of_rate in EVENT_HEADLINES.items()
+}
+"""The share of events found at each rate of false alarms, with a title that fits a column."""
 
 
 def missing_notes(metrics: Metrics, titles: Mapping[str, str] = MappingProxyType({})) -> list[str]:

@@ -5,7 +5,7 @@ Markdown have the same rows.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from evaluate.annotations import VideoTruth
@@ -13,7 +13,7 @@ from evaluate.evaluated_videos import run_digests, scores_digest
 from evaluate.metrics.bootstrap import central, draw_videos
 from evaluate.report.compare import find_metrics, run_names, run_notes, run_warnings
 from evaluate.report.headlines import (
-    EVENT_HEADLINES,
+    EVENTS_FOUND,
     FRAME_HEADLINES,
     VIDEO_HEADLINES,
     Headline,
@@ -27,7 +27,7 @@ from extract.errors import InputError, MissingFileError
 HEADLINES: tuple[Headline, ...] = (
     *FRAME_HEADLINES,
     *VIDEO_HEADLINES[:3],
-    *(replace(of_rate[0], title=f"Events at {rate:g}/h") for rate, of_rate in EVENT_HEADLINES.items()),
+    *EVENTS_FOUND.values(),
 )
 """Metrics of the table; those that no run has are left out."""
 

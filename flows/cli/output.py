@@ -35,14 +35,15 @@ def print_metrics(out: Path) -> None:
 
     Figures that are undefined are left out, and a note names each with the reason.
     """
-    from evaluate.report.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, missing_notes
+    from evaluate.report.headlines import EVENTS_FOUND, FRAME_HEADLINES, VIDEO_HEADLINES, missing_notes
 
     report = Workspace(out).report
     metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
     for note in (*metrics["notes"], *missing_notes(metrics, FRAME_FIGURES)):
         print_note(note)
     frames = {FRAME_FIGURES.get(h.key): h.value(metrics) for h in FRAME_HEADLINES if h.key in FRAME_FIGURES}
-    _print_figures("test split, frame level", frames)
+    events = EVENTS_FOUND[1.0]
+    _print_figures("test split, frame level", frames | {events.title: events.value(metrics)})
     if metrics["auc"] is None:
         _print_figures("test split, video level", {h.title: h.value(metrics) for h in VIDEO_HEADLINES[:4]})
     print_line(f"report   {report / 'index.html'}")

@@ -27,7 +27,7 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 
 from dsanet.checkpoint_info import CURVES_FILE
-from evaluate.report.headlines import FRAME_HEADLINES, VIDEO_HEADLINES, Metrics, missing_notes
+from evaluate.report.headlines import EVENTS_FOUND, FRAME_HEADLINES, VIDEO_HEADLINES, Metrics, missing_notes
 from extract.display import MOST_NAMES, printable
 from extract.failures import Failure, read_failures
 from flows.pipeline.background import sent_in_background
@@ -140,7 +140,7 @@ def metrics_markdown(title: str, metrics: Metrics, page: Path) -> str:
 
 def _metrics_table(metrics: Metrics) -> str:
     lines = [f"| metric | value | {100 * metrics['confidence_level']:g} % interval |", "|---|---|---|"]
-    for headline in (*FRAME_HEADLINES, *VIDEO_HEADLINES):
+    for headline in (*FRAME_HEADLINES, EVENTS_FOUND[1.0], *VIDEO_HEADLINES):
         value, interval = headline.value(metrics), headline.interval(metrics)
         if value is not None:
             spread = f"{interval[0]:.2f} – {interval[1]:.2f}" if interval else ""

@@ -14,6 +14,7 @@ from evaluate.predictions import Interval
 from evaluate.report.write import write_report
 from extract.failures import Failure
 from flows.cli import output, tables
+from flows.pipeline.artifacts import metrics_markdown
 from flows.pipeline.score import ScoredVideo
 from tests.evaluate.videos import small_test_set, video_scores, write_run
 from tests.flows.commands import Dsanet
@@ -94,9 +95,25 @@ def test_without_temporal_annotations_the_video_level_is_shown(
     text = shown(120, output.print_metrics, report_of(tmp_path, blind))
     assert "note no AUC, AP, Ano-AUC, FAR, mAP published, mAP corrected: 3 anomalous video(s)" in text
     assert "frame level" not in text
+    assert "Events" not in text
     assert "–" not in text
     assert all(title in text for title in ("video level", "Video AUC", "Video AP", "Class accuracy"))
     assert "100.00 %" in text
+
+
+def test_the_share_of_events_found_is_shown_on_the_terminal_and_in_the_artifact(
+    shown: Callable[..., str], tmp_path: Path
+) -> None:
+    folder = report_of(tmp_path, write_run(tmp_path / "scores", small_test_set()))
+    metrics = json.loads((folder / "report" / "metrics.json").read_text())
+    found = f"{100 * metrics['events']['at']['1']['found']:.2f}"
+    lines = shown(120, output.print_metrics, folder).splitlines()
+    (headings,) = [line for line in lines if "Ano-AUC" in line]
+    assert headings.split("┃")[-2].strip() == "Events at 1/h"
+    values = lines[lines.index(headings) + 2]
+    assert values.split("│")[-2].strip() == f"{found} %"
+    markdown = metrics_markdown("trial", metrics, (folder / "report" / "index.html").absolute())
+    assert f"| Events at 1/h | {found} |" in markdown
 
 
 def test_a_note_names_the_undefined_figure_and_the_reason(shown: Callable[..., str], tmp_path: Path) -> None:
