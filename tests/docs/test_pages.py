@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from docs.capacity import parser_of_options
 from dsanet.detectors.registry import DETECTORS
 from flows.workspace.config import override, preset_config, with_detector
 from tests.docs.markdown import PAGES, README, ROOT, SITE_PAGES, anchors, inline_code, links, prose, terms
@@ -101,8 +102,10 @@ def _is_importable(name: str) -> bool:
 @each_page
 def test_options_exist(page: Path) -> None:
     known = {option for command in COMMANDS.values() for p in command.params for option in p.opts}
-    for benchmark in (ROOT / "tests" / "benchmarks").glob("*.py"):
-        known |= set(re.findall(r'"(--[a-z]+)"', benchmark.read_text()))
+    known |= {option for command in COMMANDS.values() for p in command.params for option in p.secondary_opts}
+    for program in (*(ROOT / "tests" / "benchmarks").glob("*.py"), ROOT / "dsanet/training/__main__.py"):
+        known |= set(re.findall(r'"(--[a-z]+)"', program.read_text()))
+    known |= {option for action in parser_of_options()._actions for option in action.option_strings}
     named = {code.split()[0] for code in inline_code(page) if code.startswith("--")}
     assert named - {"--debug"} <= known | PODMAN_OPTIONS
 
@@ -135,7 +138,8 @@ def test_messages_are_listed() -> None:
 def sources() -> str:
     """The text of everything that reads environment variables."""
     files = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
-    return "".join(path.read_text() for path in [*files, *(ROOT / "docker").iterdir(), ROOT / "Makefile"])
+    docker = [path for path in (ROOT / "docker").rglob("*") if path.suffix in ("", ".py", ".yaml", ".json")]
+    return "".join(path.read_text() for path in [*files, *docker, ROOT / "Makefile"] if path.is_file())
 
 
 @cache
