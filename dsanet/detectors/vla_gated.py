@@ -119,12 +119,21 @@ class VLAGated(Detector[VLAGatedOutput]):
     ) -> VLAGatedOutput:
         mask_BT = prefix_mask(lengths_B, features_BTD.shape[1], features_BTD.device)
         video_BTD = self.visual(features_BTD, mask_BT)
+        # In this order: a gradient is summed in the order of the operations, and rounds accordingly.
+        visual_BT = self._visual_scores(video_BTD)
         context_BD = video_BTD.sum(1) / to_device(lengths_B, video_BTD.device)[:, None]
-        return self.score_rows(video_BTD, context_BD, text_CD)
+        return self._fused(video_BTD, visual_BT, context_BD, text_CD)
 
     def score_rows(self, video_BTD: Tensor, context_BD: Tensor, text_CD: Tensor | None) -> VLAGatedOutput:
         """The output for some segments of F_c, `video_BTD`, of videos with the context C_v."""
-        visual_BT = torch.sigmoid(self.score(video_BTD).squeeze(-1).float())
+        return self._fused(video_BTD, self._visual_scores(video_BTD), context_BD, text_CD)
+
+    def _visual_scores(self, video_BTD: Tensor) -> Tensor:
+        return torch.sigmoid(self.score(video_BTD).squeeze(-1).float())
+
+    def _fused(
+        self, video_BTD: Tensor, visual_BT: Tensor, context_BD: Tensor, text_CD: Tensor | None
+    ) -> VLAGatedOutput:
         text_CD = self.text_embeddings() if text_CD is None else text_CD
         modulation_BD = self.context_norm(self.context(context_BD))  # (2)
         classes_BTC = alignment_map(  # (1) and (3); alignment_map normalises both sides

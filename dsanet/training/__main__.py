@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     A process of torchrun reports an error of all processes only if it is the first one.
     """
-    options = _parser().parse_args(arguments)
+    options = training_parser().parse_args(arguments)
     size, rank = (int(os.environ.get(name, default)) for name, default in (("WORLD_SIZE", 1), ("RANK", 0)))
     logging.basicConfig(level=logging.WARNING if rank else logging.INFO, format="%(message)s")
     try:
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train_alone(options: argparse.Namespace) -> None:
-    plan = _plan(options)
+    plan = own_plan(options)
     if not is_done(plan):
         run_training(plan, resolve_device(options.device), _progress())
 
@@ -93,7 +93,7 @@ def _train_in_group(options: argparse.Namespace, rank: int, size: int) -> None:
     device = _own_device(options.device, int(os.environ.get("LOCAL_RANK", rank)))
     share_cores(device, on_machine)
     with joined_group(device, rank, size, on_machine, "env://") as group:
-        plan = group.from_first(lambda: _plan(options)).with_folders(options.features, options.out)
+        plan = group.from_first(lambda: own_plan(options)).with_folders(options.features, options.out)
         if not group.from_first(lambda: is_done(plan)):
             run_training(plan, device, _progress(), None, group)
 
@@ -113,7 +113,8 @@ def _own_device(setting: str, number: int) -> torch.device:
     return torch.device("cuda", number)
 
 
-def _plan(options: argparse.Namespace) -> Plan:
+def own_plan(options: argparse.Namespace) -> Plan:
+    """The training that the options describe."""
     settings = _settings(options)
     records = read_manifest(options.manifest, needs_no_file=lambda record: True)
     return make_plan(records, options.features, options.out, *settings, start_from=options.start_from)
@@ -203,7 +204,8 @@ def _progress() -> Callable[[TrainProgress], None]:
     return show
 
 
-def _parser() -> argparse.ArgumentParser:
+def training_parser() -> argparse.ArgumentParser:
+    """The parser of `python -m dsanet.training`."""
     parser = argparse.ArgumentParser(
         "python -m dsanet.training",
         description=__doc__,

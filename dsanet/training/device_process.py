@@ -37,6 +37,7 @@ def main() -> None:
 
 
 def _train(setup: Setup, parent: "_Parent") -> None:
+    os.chdir(setup.working_directory)  # paths of the plan are relative to it
     device = resolve_device(setup.device)
     share_cores(device, setup.size)
     stay_on_this_machine()

@@ -43,6 +43,7 @@ class Setup:
     rank: int
     size: int
     rendezvous: str
+    working_directory: Path
     per_epoch: bool
     """True if the first process sends `EpochDone` and waits for an answer."""
 
@@ -198,7 +199,7 @@ class _Processes:
     def __init__(self, plan: Plan, devices: Sequence[str], rendezvous: Path, per_epoch: bool) -> None:
         self.all: list[_Process] = []
         self._setups = [
-            Setup(plan.absolute(), device, rank, len(devices), rendezvous.as_uri(), per_epoch)
+            Setup(plan, device, rank, len(devices), rendezvous.as_uri(), Path.cwd(), per_epoch)
             for rank, device in enumerate(devices)
         ]
 

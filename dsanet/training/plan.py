@@ -39,17 +39,12 @@ class Plan:
         return [self.bags, *([self.select] if self.select else [])]
 
     def with_folders(self, features_dir: Path, out_dir: Path) -> "Plan":
-        """The same training with other folders: another machine's, or absolute ones."""
+        """The same training with the folders of another machine."""
         bags, *rest = (
             replace(listed, paths=tuple(feature_path(features_dir, name) for name in listed.names))
             for listed in self.lists
         )
         return replace(self, bags=bags, select=rest[0] if rest else None, out_dir=out_dir)
-
-    def absolute(self) -> "Plan":
-        """With absolute paths, for a process with another working directory."""
-        plan = self.with_folders(self.bags.paths[0].parent.absolute(), self.out_dir.absolute())
-        return replace(plan, start_from=self.start_from and self.start_from.absolute())
 
 
 def make_plan(
