@@ -12,7 +12,7 @@ from extract.display import encodable, printable
 from extract.errors import InputError, MissingFileError
 from extract.labels import NORMAL, XD_VIOLENCE_CODES
 from extract.remote.listings import one_listing
-from extract.remote.path import AnyPath, read_listings
+from extract.remote.path import AnyPath, RemotePath, files_below, read_listings
 from extract.tables import Row, list_folder, listed_path, path_resolver, read_lines, read_table, stored_path
 
 SPLITS = ("train", "val", "test", "audit")
@@ -122,10 +122,10 @@ def check_name(name: str) -> None:
         )
 
 
-def import_ucf_crime(lists: Path, videos: Path) -> ImportedDataset:
+def import_ucf_crime(lists: Path, videos: AnyPath) -> ImportedDataset:
     """Records of UCF-Crime, from its lists `Anomaly_Train.txt` and `Anomaly_Test.txt` in `lists`.
 
-    Video files are searched by stem in `videos` and its subfolders. Raises MissingFileError for a missing
+    Video files are searched by stem in `videos`, a folder or an address, and below it. Raises MissingFileError for a missing
     list or folder, and InputError for an invalid line or two files of one stem.
     """
     entries: dict[str, _Entry] = {}
@@ -140,7 +140,7 @@ def import_ucf_crime(lists: Path, videos: Path) -> ImportedDataset:
     return _locate_videos(entries, videos)
 
 
-def import_xd_violence(lists: Path, videos: Path) -> ImportedDataset:
+def import_xd_violence(lists: Path, videos: AnyPath) -> ImportedDataset:
     """Records of XD-Violence, with the labels encoded in the video names (`…_label_B2-G-0`).
 
     The splits are those of the commonly used feature lists, `xd_CLIP_rgb.csv` and `xd_CLIP_rgbtest.csv` in
@@ -209,11 +209,9 @@ def _add_entry(entries: dict[str, _Entry], name: str, entry: _Entry) -> None:
         raise InputError(f"{entry.where}: {name} has other labels or another split than in {first.where}")
 
 
-def _locate_videos(entries: dict[str, _Entry], videos: Path) -> ImportedDataset:
-    if not videos.is_dir():
-        raise MissingFileError(f"no folder {videos}; expected the data set's videos in it or its subfolders")
-    files: dict[str, list[Path]] = {}
-    for path in sorted(videos.rglob("*")):
+def _locate_videos(entries: dict[str, _Entry], videos: AnyPath) -> ImportedDataset:
+    files: dict[str, list[AnyPath]] = {}
+    for path in _files_in(videos):
         if path.stem in entries and path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
             files.setdefault(path.stem, []).append(path)
     _refuse_same_stems(files)
@@ -225,7 +223,18 @@ def _locate_videos(entries: dict[str, _Entry], videos: Path) -> ImportedDataset:
     return ImportedDataset(records, [name for name in entries if name not in files])
 
 
-def _refuse_same_stems(files: dict[str, list[Path]]) -> None:
+def _files_in(videos: AnyPath) -> Sequence[AnyPath]:
+    """What is in a folder or below an address, sorted. Raises MissingFileError if there is nothing."""
+    if isinstance(videos, RemotePath):
+        if found := files_below(videos):
+            return found
+        raise MissingFileError(f"nothing at {videos}; expected the data set's videos there or below it")
+    if not videos.is_dir():
+        raise MissingFileError(f"no folder {videos}; expected the data set's videos in it or its subfolders")
+    return sorted(videos.rglob("*"))
+
+
+def _refuse_same_stems(files: dict[str, list[AnyPath]]) -> None:
     """Links to one file are no collision."""
     repeated = [paths for paths in files.values() if len({path.resolve() for path in paths}) > 1]
     if repeated:

@@ -16,6 +16,7 @@ from extract.config import FEATURE_DIM
 from extract.display import shortened
 from extract.errors import InputError, MissingFileError
 from extract.manifest import VIDEO_SUFFIXES
+from extract.remote.store import is_remote
 from extract.store import read_features
 
 Rows = npt.NDArray[np.float32]
@@ -87,6 +88,8 @@ def find_videos(paths: Iterable[Path]) -> list[Path]:
     """The given files, and the videos in and below the given folders. Raises MissingFileError, InputError."""
     found: dict[str, Path] = {}
     for path in paths:
+        if is_remote(path):
+            raise InputError(f"{path} must be downloaded first: its frames are read again and again")
         if not path.exists():
             raise MissingFileError(f"no video or folder at {path}")
         inside = (

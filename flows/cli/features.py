@@ -55,7 +55,7 @@ def features_match(
         typer.Argument(
             parser=as_path,
             metavar="VIDEOS...",
-            help="Videos of the same names, and folders that are searched for them; videos may be addresses.",
+            help="Videos of the same names, and folders that are searched for them; all on this machine.",
         ),
     ],
     weights: Annotated[

@@ -14,6 +14,7 @@ from evaluate.annotation_formats import (
 from evaluate.annotations import Segment
 from extract.errors import InputError, MissingFileError
 from extract.manifest import ImportedDataset, import_ucf_crime, import_xd_violence, write_manifest
+from extract.remote.path import AnyPath
 from flows.workspace.annotations_file import MeasuredVideo, add_annotations
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ class Dataset:
     """The official files of one data set."""
 
     title: str
-    import_videos: Callable[[Path, Path], ImportedDataset]
+    import_videos: Callable[[Path, AnyPath], ImportedDataset]
     train_list: str
     """List of the published feature arrays of the training videos, all crops."""
     test_list: str
@@ -91,7 +92,7 @@ def read_official_annotations(name: str, lists: Path) -> tuple[ImportedAnnotatio
     return annotations, note
 
 
-def import_official_lists(name: str, lists: Path, videos: Path, out: Path) -> ImportedDataset:
+def import_official_lists(name: str, lists: Path, videos: AnyPath, out: Path) -> ImportedDataset:
     """Write the manifest `out`, and its annotations file beside it, for the listed videos found in `videos`.
 
     `lists` is the folder of the official files. Returns the records and the names of missing videos. Raises
