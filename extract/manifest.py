@@ -125,8 +125,9 @@ def check_name(name: str) -> None:
 def import_ucf_crime(lists: Path, videos: AnyPath) -> ImportedDataset:
     """Records of UCF-Crime, from its lists `Anomaly_Train.txt` and `Anomaly_Test.txt` in `lists`.
 
-    Video files are searched by stem in `videos`, a folder or an address, and below it. Raises MissingFileError for a missing
-    list or folder, and InputError for an invalid line or two files of one stem.
+    Video files are searched by stem in `videos`, a folder or an address, and below it. Raises
+    MissingFileError for a missing list or folder, and InputError for an invalid line or two files of one
+    stem.
     """
     entries: dict[str, _Entry] = {}
     for split in ("train", "test"):

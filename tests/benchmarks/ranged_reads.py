@@ -4,8 +4,8 @@
 
 The store is moto's server on the loopback interface, which answers at once: on a network every request takes
 its latency too. Each way decodes the same frames, the middle one of every snippet. The whole file is decoded
-as in an extraction (index of all packets, digest, frames). The ranges go to PyAV, which reads a file-like object
-of fsspec and seeks to the key frame before each picture wherever that skips anything.
+as in an extraction (index of all packets, digest, frames). The ranges go to PyAV, which reads a file-like
+object of fsspec and seeks to the key frame before each picture wherever that skips anything.
 """
 
 import argparse
