@@ -7,6 +7,7 @@ torch.
 from typing import TYPE_CHECKING
 
 __all__ = [
+    "CausalScorer",
     "DSANet",
     "Scorer",
     "belief_modulation",
@@ -19,6 +20,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from dsanet.causal.scorer import CausalScorer
     from dsanet.checkpoint import import_release, load_checkpoint
     from dsanet.detectors.dsanet.losses import loss_terms
     from dsanet.detectors.dsanet.model import DSANet
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from dsanet.training.train import train
 else:
     _MODULE_OF = {
+        "CausalScorer": "dsanet.causal.scorer",
         "DSANet": "dsanet.detectors.dsanet.model",
         "Scorer": "dsanet.inference",
         "belief_modulation": "dsanet.layers.belief",

@@ -9,19 +9,19 @@ T snippets of a video or window, D width, C classes (0 = normal).
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from dsanet.causal.scorer import CausalScorer
 from dsanet.checkpoint import Checkpoint, load_checkpoint
 from dsanet.detectors.config import InferConfig
 from dsanet.layers.transfer import to_device
+from dsanet.snippet_scores import ArrayScores, checked_features, chosen_crops, video_scores
 from dsanet.training.feature_bags import require_same_features
 from evaluate.scores import ScoreFileError, VideoScores, read_provenance, score_path, write_scores
 from extract.encoder import resolve_device
-from extract.errors import InputError
 from extract.store import VideoFeatures, content_digest, feature_path, read_features
 
 
@@ -41,7 +41,9 @@ def infer(
     config: InferConfig,
     *,
     device: str = "auto",
+    causal: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
+    score: Callable[[Sequence[str]], Iterator[VideoScores]] | None = None,
 ) -> InferResult:
     """Write `scores_dir/<name>.h5` for each video of `names` from `features_dir/<name>.h5`.
 
@@ -54,7 +56,9 @@ def infer(
         scores_dir: Folder of the score files.
         config: Settings of the inference.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
+        causal: Score each snippet from those before it alone, as of a camera (`dsanet.causal.scorer`).
         on_progress: Called with the number of finished videos and of all videos.
+        score: Computes the scores of the videos in place of this process, in any order.
 
     Raises:
         FileNotFoundError: The checkpoint or a feature file is missing.
@@ -77,26 +81,34 @@ def infer(
 
     missing = []
     for name in names:
-        origin = provenance(checkpoint, content_digest(feature_path(features_dir, name)), config)
+        digest = content_digest(feature_path(features_dir, name))
+        origin = provenance(checkpoint, digest, config, causal=causal)
         if _is_current(score_path(scores_dir, name), origin):
             done(name, reused=True)
         else:
             missing.append((name, origin))
-    scorer = Scorer(checkpoint, config)
+
+    def score_here(names: Sequence[str]) -> Iterator[VideoScores]:
+        scorer = (CausalScorer if causal else Scorer)(checkpoint, config)
+        return scorer.score(_read(features_dir, name, checkpoint) for name in names)
+
     origins = dict(missing)
-    for scores in scorer.score(_read(features_dir, name, checkpoint) for name in origins):
+    for scores in (score or score_here)(list(origins)) if origins else ():
         write_scores(score_path(scores_dir, scores.name), scores, origins[scores.name])
         done(scores.name, reused=False)
     return result
 
 
-def provenance(checkpoint: Checkpoint, features_digest: str, config: InferConfig) -> dict[str, object]:
+def provenance(
+    checkpoint: Checkpoint, features_digest: str, config: InferConfig, *, causal: bool = False
+) -> dict[str, object]:
     """The inputs that determine a score file's content, as stored in the file."""
     return {
         "checkpoint": checkpoint.info.weights_digest,
         "features": features_digest,
         "infer": config.model_dump(exclude={"batch_size"}),
         "notes": list(checkpoint.info.notes),
+        **({"causal": True} if causal else {}),
     }
 
 
@@ -112,15 +124,6 @@ def _read(features_dir: Path, name: str, checkpoint: Checkpoint) -> VideoFeature
     features = read_features(path)
     require_same_features(features.meta, checkpoint.info.encoder, checkpoint.info.extract, path)
     return features
-
-
-class ArrayScores(NamedTuple):
-    """Scores of one array of features: the snippets' anomaly scores and class distributions."""
-
-    anomaly_T: np.ndarray
-    """Anomaly scores in [0, 1], float32."""
-    classes_TC: np.ndarray | None
-    """Class probabilities, rows sum to 1, class 0 = normal; None from a detector without anomaly classes."""
 
 
 @dataclass
@@ -183,7 +186,8 @@ class Scorer:
         Batches span videos. Raises ValueError for a crop number that a video does not have.
         """
         for windows in self._run(self._windows(v.name, v.features, v) for v in videos):
-            yield self._video_scores(windows)
+            assert windows.source is not None
+            yield video_scores(windows.source, windows.joined(), self.classes)
 
     def score_array(self, features: npt.ArrayLike) -> ArrayScores:
         """Scores of one video's features, (T, 512) or (T, crops, 512), in the snippets' order.
@@ -191,27 +195,13 @@ class Scorer:
         The features must come from the checkpoint's encoder (`checkpoint.info.encoder`), which cannot be
         checked on an array. Raises ValueError for another shape, an empty array, or non-finite values.
         """
-        array = np.asarray(features)
-        width = self.model.config.feature_dim
-        if array.ndim not in (2, 3) or array.shape[-1] != width or not array.size:
-            raise InputError(
-                f"features have shape {array.shape}, expected (T, {width}) or (T, crops, {width})"
-            )
-        array = array.astype(np.float32)
-        if not np.isfinite(array).all():
-            raise InputError("features hold values that are not finite numbers")
-        windows = next(self._run([self._windows("the array", array.reshape(len(array), -1, width))]))
+        array = checked_features(features, self.model.config.feature_dim)
+        windows = next(self._run([self._windows("the array", array)]))
         values = windows.joined()
         return ArrayScores(values["anomaly"], values.get("classes"))
 
     def _windows(self, name: str, features: np.ndarray, source: VideoFeatures | None = None) -> _Windows:
-        crops = features.shape[1]
-        if self.config.crop == "mean":
-            chosen = list(range(crops))
-        elif 0 <= self.config.crop < crops:
-            chosen = [self.config.crop]
-        else:
-            raise InputError(f"{name} has {crops} crops, there is no crop {self.config.crop}")
+        chosen = chosen_crops(self.config.crop, features.shape[1], name)
         return _Windows(name, features, chosen, self.length, source)
 
     def _run(self, videos: Iterable[_Windows]) -> Iterator[_Windows]:
@@ -244,28 +234,3 @@ class Scorer:
             if video.complete:
                 complete.append(video)
         return complete
-
-    def _video_scores(self, windows: _Windows) -> VideoScores:
-        video, values = windows.source, windows.joined()
-        assert video is not None
-        # The prototypes' classes are the same in each snippet of a window: their mean is the video's.
-        event, background = (
-            values[name].mean(0) if name in values else None for name in ("event", "background")
-        )
-        return VideoScores(
-            name=video.name,
-            anomaly_T=values["anomaly"],
-            classes_TC=values.get("classes"),
-            classes=self.classes,
-            snippet_length=video.meta.config.snippet_length,
-            n_frames=video.meta.source.n_frames,
-            fps=video.meta.source.fps,
-            event_C=event,
-            background_C=background,
-            frame_index_T=video.frame_index,
-            time_s_T=video.time_s,
-            start_s_T=video.start_s,
-            end_s_T=video.end_s,
-            learned_TD=values.get("learned"),
-            normal_distance_T=values.get("normal_distance"),
-        )

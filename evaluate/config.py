@@ -1,8 +1,15 @@
 """Settings of an evaluation. Both mAP protocols are always computed."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 
 class EvaluateConfig(BaseModel):
@@ -44,3 +51,18 @@ class EvaluateConfig(BaseModel):
     thumbnail_videos: int = Field(
         default=24, ge=0, description="number of videos with thumbnails, those with the largest errors first"
     )
+    causal: bool = Field(
+        default=False,
+        description="score the test videos a second time without the snippets after each moment, as of a "
+        "camera; the report shows the figures of both",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(
+        self, handler: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        """Without `causal` if it is off and not every setting is asked for: as in earlier versions."""
+        values: dict[str, Any] = handler(self)
+        if not (self.causal or info.context):
+            values.pop("causal", None)
+        return values

@@ -68,7 +68,7 @@ LEVELS = {
         {"report"},
         {"evaluation"},
         {"metrics"},
-        {"evaluated_videos", "ground_truth", "annotation_formats"},
+        {"evaluated_videos", "ground_truth", "annotation_formats", "alarm_stream"},
         {"annotations", "predictions", "foreign_scores"},
         {"snippet_times"},
         {"scores", "config"},

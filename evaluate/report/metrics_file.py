@@ -16,6 +16,7 @@ from evaluate.evaluated_videos import EvaluatedVideo, missing_segments_reason
 from evaluate.evaluation import Evaluation
 from evaluate.metrics.bootstrap import ConfidenceInterval
 from evaluate.report.beside_published import as_json, beside_published
+from evaluate.report.causal import FRAME_METRICS, causal_values
 from evaluate.report.chart_data import thin
 from evaluate.report.event_values import event_values
 from evaluate.report.metrics_content import check_content
@@ -24,7 +25,6 @@ from extract.atomic import write_atomically
 from extract.errors import InputError
 
 SCHEMA_VERSION = 1
-FRAME_METRICS = ("auc", "ap", "anomaly_auc", "far", "far_normal")
 CLASS_METRICS = ("map", "accuracy", "anomaly_accuracy")
 PACKAGES = ("dsanet", "numpy", "scikit-learn", "h5py", "torch", "open_clip_torch")
 
@@ -57,6 +57,7 @@ def build_metrics(
     notes: Sequence[str] = (),
     run_config: Mapping[str, Any] | None = None,
     digests: Mapping[str, str] | None = None,
+    causal: Evaluation | None = None,
 ) -> dict[str, Any]:
     """The content of `metrics.json`. Missing metrics are null, and `missing` gives the reason for each."""
     n_test = len(evaluation.videos) + len(evaluation.left_out)
@@ -87,6 +88,7 @@ def build_metrics(
             "config": {"evaluate": evaluation.config.model_dump(), **(run_config or {})},
             "digests": {**evaluation.digests, **(digests or {})},
             "versions": _versions(),
+            **({"causal": causal_values(evaluation, causal)} if causal else {}),
         }
     )
     return metrics

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from evaluate.evaluated_videos import EvaluatedVideo
 from evaluate.evaluation import Evaluation
+from evaluate.report.causal import causal_rows
 from evaluate.report.chart_data import class_hue, peaks
 from evaluate.report.charts import RawFeatures, curve_charts, feature_charts
 from evaluate.report.event_charts import event_charts
@@ -72,6 +73,7 @@ def render_report(
             example_threshold=_example_threshold(metrics),
             features=feature_charts(evaluation, raw_features),
             cards=_video_cards(evaluation, thumbnail),
+            causal_rows=causal_rows(metrics),
             left_out=shortened(evaluation.left_out),
             table_file=TABLE_FILE,
         )

@@ -27,6 +27,7 @@ def write_report(
     raw_features: RawFeatures | None = None,
     run_config: Mapping[str, Any] | None = None,
     digests: Mapping[str, str] | None = None,
+    causal: Evaluation | None = None,
 ) -> Path:
     """Write `metrics.json` and the page `index.html` into `out_dir`.
 
@@ -44,12 +45,14 @@ def write_report(
             (`EvaluateConfig.tsne`).
         run_config: Further settings for `config` in `metrics.json`, next to those of the evaluation.
         digests: Further digests for `digests` in `metrics.json`, such as those of model and features.
+        causal: Result of `evaluate_scores` for causal scores of the same videos, shown beside `evaluation`.
 
     Returns:
         Path of the page.
 
     Raises:
-        ValueError: Raw features with another number of snippets than the scores, or an invalid `curves_csv`.
+        ValueError: Raw features with another number of snippets than the scores, an invalid `curves_csv`, or
+            causal scores of other videos.
 
     Examples:
         >>> from pathlib import Path
@@ -60,7 +63,9 @@ def write_report(
         >>> write_report(Path("report"), evaluation, title="One street").as_posix()
         'report/index.html'
     """
-    metrics = build_metrics(evaluation, title=title, notes=notes, run_config=run_config, digests=digests)
+    metrics = build_metrics(
+        evaluation, title=title, notes=notes, run_config=run_config, digests=digests, causal=causal
+    )
     out_dir.mkdir(parents=True, exist_ok=True)
     write_metrics(out_dir / METRICS_FILE, metrics)
     existing_curves = curves_csv if curves_csv and curves_csv.is_file() else None

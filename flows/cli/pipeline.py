@@ -149,12 +149,21 @@ def infer(
     manifest: Manifest = None,
     annotations: Annotations = None,
     settings: Settings = None,
+    causal: Annotated[
+        bool | None,
+        typer.Option(
+            help="Score the videos a second time as cameras, without the future of each moment, into "
+            "scores-causal/. Sets evaluate.causal."
+        ),
+    ] = None,
     refresh: Refresh = False,
 ) -> None:
     """Run only the inference: scores of the test videos, by model/ or by a registered version."""
     from flows.cli.run_flows import run_stage
     from flows.workspace.inputs import configured_workspace
 
+    if causal is not None:
+        settings = [*(settings or []), f"evaluate.causal={str(causal).lower()}"]
     with configured_workspace(out, manifest, annotations, settings=settings):
         run_stage("infer", out, refresh, model=model)
 

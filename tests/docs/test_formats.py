@@ -13,6 +13,9 @@ from dsanet.checkpoint import CheckpointInfo
 from dsanet.detectors.dsanet.losses import TERMS
 from dsanet.training.curves import columns
 from evaluate.annotations import COLUMNS, USED_FOR
+from evaluate.config import EvaluateConfig
+from evaluate.evaluation import evaluate_scores
+from evaluate.report.causal import causal_values
 from evaluate.scores import VideoScores, read_scores, write_scores
 from extract.failures import Failure
 from extract.manifest import write_manifest
@@ -20,6 +23,7 @@ from flows.library.tables import Base
 from flows.workspace.versions import TrainingVideo
 from flows.workspace.workspace import WorkspaceInputs
 from tests.docs.markdown import ROOT, inline_code, table
+from tests.evaluate.videos import small_test_set, write_run
 
 PAGE = ROOT / "docs" / "file-formats.md"
 
@@ -87,6 +91,11 @@ def test_metrics(reader: Path) -> None:
     metrics = json.loads((reader / "ws" / "report" / "metrics.json").read_text())
     check("metrics.json", metrics)
     check("Events in metrics.json", metrics["events"])
+
+
+def test_causal_scores_in_metrics_json(tmp_path: Path) -> None:
+    evaluation = evaluate_scores(tmp_path, write_run(tmp_path, small_test_set()), EvaluateConfig(bootstrap=0))
+    check("Causal scores in metrics.json", causal_values(evaluation, evaluation))
 
 
 def test_workspace() -> None:

@@ -18,12 +18,14 @@ from tests.dsanet.test_inference import Place
 from tests.dsanet.test_released_weights import random_release
 
 SIGNATURES = {
+    "CausalScorer": "checkpoint, config=None, *, reuse=True",
     "DSANet": "config, text=None",
     "Scorer": "checkpoint, config=None",
     "belief_modulation": "anomaly_logits_BT, classes_BTC, beta",
     "build_detector": "config, text=None",
     "import_release": "path, preset, detector='dsanet'",
-    "infer": "names, features_dir, checkpoint_dir, scores_dir, config, *, device='auto', on_progress=None",
+    "infer": "names, features_dir, checkpoint_dir, scores_dir, config, *, device='auto', causal=False, "
+    "on_progress=None",
     "load_checkpoint": "checkpoint_dir, device='cpu'",
     "loss_terms": "output, labels_BC, lengths_B, variant",
     "train": "records, features_dir, out_dir, model, config, *, infer=None, device='auto', devices=(), "
@@ -39,6 +41,7 @@ IN_ORDER_OF_A_SESSION = (
     "load_checkpoint",
     "infer",
     "Scorer",
+    "CausalScorer",
 )
 
 

@@ -16,7 +16,7 @@ SIGNATURES = {
     "read_scores": "path",
     "segment_map": "scores, segments, classes, protocol='published', snippet_length=16",
     "write_report": "out_dir, evaluation, *, title, notes=(), curves_csv=None, thumbnail=None, "
-    "raw_features=None, run_config=None, digests=None",
+    "raw_features=None, run_config=None, digests=None, causal=None",
     "write_scores": "path, scores, provenance",
 }
 

@@ -69,6 +69,42 @@ def test_content_of_metrics_json(tmp_path: Path) -> None:
     assert len(figures["videos"]) == 6
 
 
+def test_causal_figures_stand_beside_the_offline_ones(tmp_path: Path) -> None:
+    config = EvaluateConfig(bootstrap=40, causal=True)
+    truths = write_run(tmp_path / "causal", small_test_set(), seed=3)
+    causal = evaluate_scores(tmp_path / "causal", truths, config)
+    found = make_report(tmp_path, config=config, causal=causal)
+    alone = make_report(tmp_path / "alone", seed=3)
+    section, shown = found["causal"], " ".join(re.sub("<[^>]+>", " ", page(tmp_path)).split())
+    for key in ("auc", "ap", "far", "map", "events", "video", "confidence_intervals"):
+        assert section[key] == alone[key], "the figures are those of a report of its own"
+    assert section["digests"]["scores"] == alone["digests"]["scores"] != found["digests"]["scores"]
+    difference = 100 * (section["auc"] - found["auc"])
+    low, high = (100 * end for end in section["differences"]["auc"])
+    assert low < difference < high
+    row = (
+        f"AUC {100 * found['auc']:.2f} {100 * section['auc']:.2f} {difference:+.2f} {low:+.2f} – {high:+.2f}"
+    )
+    assert row in shown
+    assert f"median delay, s {found['events']['at']['1']['delay_median_s']:.2f}" in shown
+    assert "a camera's does" in unescape(shown)
+
+
+def test_without_causal_scores_a_report_is_as_before(tmp_path: Path) -> None:
+    figures = make_report(tmp_path)
+    assert "causal" not in figures
+    assert "causal" not in figures["config"]["evaluate"]
+    assert "Causal" not in page(tmp_path)
+    assert EvaluateConfig().model_dump(context={"every_setting": True})["causal"] is False
+
+
+def test_causal_scores_of_other_videos_are_refused(tmp_path: Path) -> None:
+    truths = write_run(tmp_path / "causal", small_test_set()[:4])
+    causal = evaluate_scores(tmp_path / "causal", truths, EvaluateConfig(bootstrap=0))
+    with pytest.raises(InputError, match="the causal scores are not those of the same videos"):
+        make_report(tmp_path, causal=causal)
+
+
 def test_missing_metrics_are_null_with_a_reason(tmp_path: Path) -> None:
     truths = write_run(tmp_path / "scores", small_test_set())
     blind = [truth if truth.is_normal else VideoTruth(truth.name, truth.labels, None) for truth in truths]

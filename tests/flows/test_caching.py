@@ -5,12 +5,16 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from prefect.settings import PREFECT_HOME, temporary_settings
 
+from evaluate.report.metrics_file import read_metrics
+from evaluate.scores import read_provenance, read_scores
+from extract.errors import InputError
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord, read_manifest, write_manifest
-from flows.pipeline.prefect_flows import extract_train_eval
+from flows.pipeline.prefect_flows import evaluate, extract_train_eval
 from flows.workspace.inputs import configure_workspace
 from flows.workspace.workspace import Workspace
 from tests.flows.tiny import SETTINGS, tiny_footage
@@ -163,6 +167,42 @@ def test_a_change_runs_the_stages_that_depend_on_it(
         assert FEATURES(workspace).read_bytes() == FEATURES(finished).read_bytes()
     if name.endswith("video more"):
         assert {path for path in redone if path.startswith("features")} == {"features/one-more.h5"}
+
+
+def test_causal_scores_are_made_when_asked_for_and_stand_beside_the_others(
+    finished: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace = Workspace(shutil.copytree(finished.root, tmp_path / "ws"))
+    before = written(workspace)
+    configure_workspace(workspace.root, settings=["evaluate.causal=true"])
+    for expected in ("infer evaluate", ""):
+        caplog.clear()
+        with caplog.at_level("INFO", logger="flows"):
+            extract_train_eval(workspace.root)
+        assert stages_run(caplog) == expected
+    assert written(workspace) == before
+    names = sorted(path.name for path in workspace.scores.iterdir())
+    assert sorted(path.name for path in workspace.causal_scores.iterdir()) == names
+    for name in names:  # clips of one snippet have no future
+        scores, causal = (
+            read_scores(folder / name) for folder in (workspace.scores, workspace.causal_scores)
+        )
+        np.testing.assert_allclose(causal.anomaly_T, scores.anomaly_T, atol=1e-5)
+        assert read_provenance(workspace.causal_scores / name)["causal"] is True
+    metrics = read_metrics(workspace.report / "metrics.json")
+    assert metrics["causal"]["auc"] == metrics["auc"]
+    assert "Causal scores" in PAGE(workspace).read_text()
+
+    (workspace.causal_scores / names[0]).unlink()
+    configure_workspace(workspace.root, settings=["evaluate.causal=false"])
+    caplog.clear()
+    with caplog.at_level("INFO", logger="flows"):
+        extract_train_eval(workspace.root)
+    assert stages_run(caplog) == "evaluate", "the keys of an ordinary run are what they were"
+    assert PAGE(workspace).read_bytes() == PAGE(finished).read_bytes()
+    configure_workspace(workspace.root, settings=["evaluate.causal=true"])
+    with pytest.raises(InputError, match=r"1 of 2 test videos have no causal scores: .* --causal` first"):
+        evaluate(workspace.root)
 
 
 def test_refresh_runs_a_stage_and_all_later_ones(
