@@ -37,7 +37,8 @@ def print_metrics(out: Path) -> None:
     """
     from evaluate.report.headlines import EVENTS_FOUND, FRAME_HEADLINES, VIDEO_HEADLINES, missing_notes
 
-    report = Workspace(out).report
+    workspace = Workspace(out)
+    report = workspace.report
     metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
     for note in (*metrics["notes"], *missing_notes(metrics, FRAME_FIGURES)):
         print_note(note)
@@ -46,11 +47,19 @@ def print_metrics(out: Path) -> None:
     _print_figures("test split, frame level", frames | {events.title: events.value(metrics)})
     if metrics["auc"] is None:
         _print_figures("test split, video level", {h.title: h.value(metrics) for h in VIDEO_HEADLINES[:4]})
+    if causal := metrics.get("causal"):
+        shown = (*FRAME_HEADLINES[:4], events) if causal["auc"] is not None else VIDEO_HEADLINES[:4]
+        figures = [(FRAME_FIGURES.get(h.key, h.title), h.value(causal)) for h in shown]
+        _print_figures("test split, causal scores", dict(figures))
     print_line(f"report   {report / 'index.html'}")
     print_line(f"metrics  {report / 'metrics.json'}")
+    if workspace.address:
+        print_line(f"store    {workspace.address}")
 
 
-def _print_figures(title: str, figures: Mapping[str | None, float | None]) -> None:
+def _print_figures(
+    title: str, figures: Mapping[str | None, float | None] | Mapping[str, float | None]
+) -> None:
     known = {str(name): f"{value:.2f} %" for name, value in figures.items() if value is not None}
     if known:
         print_table(list(known), [list(known.values())], numbers=known, title=title, box=FRAMED)
