@@ -26,8 +26,8 @@ Result = TypeVar("Result")
 PATIENCE_S = 300.0
 """Time for which a request is repeated; a store that restarts or throttles answers within it."""
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 15.0
-_ADDRESS = re.compile(r"([a-z][a-z0-9+]*):/{1,2}(?!/)(.*)", re.DOTALL)
-"""With one slash too, which is what `Path` leaves of two."""
+_ADDRESS = re.compile(r"([a-z][a-z0-9+]+):(?:/{1,2}(?!/)(.*))?", re.DOTALL)
+"""With one slash too, which is what `Path` leaves of two, or none, which is what it leaves of `s3://`."""
 _FINAL = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
 _FINAL_ERRNO = (errno.EINVAL, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _MISTAKES = (
@@ -79,7 +79,7 @@ def place_text(place: Path) -> str:
 def address_of(place: Path | str) -> str:
     """The address without a slash at its end. Raises InputError if it has no bucket, or credentials."""
     match = _ADDRESS.fullmatch(str(place))
-    path = match[2].rstrip("/") if match else ""
+    path = (match[2] or "").rstrip("/") if match else ""
     if match is None or not path:
         raise InputError(f"{place} is no address of an object store; expected s3://BUCKET/PREFIX")
     if "@" in path.split("/", 1)[0]:

@@ -75,6 +75,9 @@ def pull(
     if found.download:
         with stage_progress("download", "files") as report:
             _download(store, root, record, found.download, report)
+    if found.download or found.delete:
+        counts = (f"{len(found.download):,}", f"{len(found.delete):,}")
+        log.info("%-9s %s files downloaded, %s deleted, as in %s", "store", *counts, store)
     if conflicts := [key for key in found.conflicts if key not in same]:
         log.warning(
             "%d files had changed in %s and in the copy on this machine; the store's are used: %s",

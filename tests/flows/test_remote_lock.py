@@ -93,15 +93,16 @@ def test_a_lock_that_is_not_renewed_is_taken_over_whatever_its_clock_says(
     assert line.endswith("which has not renewed its lock for 1 s")
 
 
-def test_a_lock_that_is_renewed_is_not_taken_over(bucket: str) -> None:
+def test_a_lock_that_is_renewed_is_not_taken_over(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STALE_S", 2.0)
     store = Store(bucket)
     write_lock(store, other_lock("0"))
-    time.sleep(2.1)
+    time.sleep(3.1)
     ended = threading.Event()
 
     def renew() -> None:
         count = 0
-        while not ended.wait(0.3):
+        while not ended.wait(0.2):
             count += 1
             write_lock(store, other_lock(str(count)))
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -148,7 +149,8 @@ def test_commands_take_an_address(
     assert "4 feature files, 0 damaged" in succeeds("features", "verify", f"{place}/features")
     assert "train.epochs=1" in succeeds("config", "--out", place)
     succeeds("compare", place, f"{place}/report", "--out", tmp_path / "comparison.html")
-    succeeds("leaderboard", place, place, "--out", tmp_path / "leaderboard.html")
+    shutil.copytree(copy, tmp_path / "downloaded")  # a workspace like any other
+    succeeds("leaderboard", place, tmp_path / "downloaded", "--out", tmp_path / "leaderboard.html")
     video = read_manifest(footage)[0].path
     scored = f"s3://{s3.new_bucket()}/scored"
     succeeds("score", str(video), "--model", place, "--out", scored)

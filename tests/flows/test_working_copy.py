@@ -221,8 +221,13 @@ def other_process(copy: WorkingCopy) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_process_that_is_killed_before_it_uploads_loses_nothing(
-    first: WorkingCopy, second: WorkingCopy, place: str, caplog: pytest.LogCaptureFixture
+    first: WorkingCopy,
+    second: WorkingCopy,
+    place: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(remote_lock, "STALE_S", 60.0)  # as in the other process
     with other_process(first) as process:
         with pytest.raises(BusyError, match=rf"{place} is in use by process {process.pid} on"):
             second.locked(advice=ADVICE).__enter__()
