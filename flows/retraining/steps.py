@@ -25,6 +25,7 @@ from flows.library.records import Features, Score, Video
 from flows.library.tables import now
 from flows.pipeline.stages import EXTRACT, INFER
 from flows.pipeline.stages.evaluate import read_truths
+from flows.pipeline.stages.infer import without_causal_scores
 from flows.workspace.model_reference import restore_version
 from flows.workspace.model_registry import Registry
 from flows.workspace.registered_versions import Version
@@ -158,7 +159,7 @@ def score_all_videos(work: Retraining, version: Version, videos: Sequence[Video]
     """
     folder = work.folder(version.key)
     records = [VideoRecord(video.name, video.path, (NORMAL,), "test") for video in videos]
-    INFER(folder.run(work.run, records))
+    INFER(without_causal_scores(folder.run(work.run, records)))
     recorded, features = work.library.scores(version.key), work.library.features()
     changed: dict[str, Score] = {}
     for video in videos:
@@ -180,7 +181,8 @@ def score_videos(work: Retraining, version: Version, records: Sequence[VideoReco
     """Score these videos, whatever their split, by a version; returns the folder of its score files."""
     folder = work.folder(version.key)
     restore_version(work.registry, version, folder)
-    INFER(folder.run(work.run, [replace(record, split="test") for record in records]))
+    moved = folder.run(work.run, [replace(record, split="test") for record in records])
+    INFER(without_causal_scores(moved))
     return folder.scores
 
 
