@@ -4,7 +4,6 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,20 +15,34 @@ from extract.remote.store import ObjectState, Store, address_of, is_remote
 _NOT_STORES = ("http", "https", "ftp", "rtsp", "rtmp", "file")
 
 
-@dataclass(frozen=True, order=True)
 class RemotePath:
-    """An address. Its state is that of the folder's listing (`extract.remote.listings`).
+    """An address, a value that does not change.
 
-    A pickled one takes its state along: processes and machines that receive it need no listing.
+    Its state is that of the folder's listing (`extract.remote.listings`). A pickled one takes it along:
+    processes and machines that receive it need no listing.
     """
 
-    address: str
-    """`s3://BUCKET/KEY`, as `address_of` returns it."""
-    state: ObjectState | None = field(default=None, compare=False, repr=False)
-    """The object's state where it is known; None: taken from the listing."""
+    # No dataclass: pydantic would make a dictionary of one.
+    __slots__ = ("address", "state")
+
+    def __init__(self, address: str, state: ObjectState | None = None) -> None:
+        """`address` is `s3://BUCKET/KEY` as `address_of` returns it; `state` None: taken from the listing."""
+        self.address, self.state = address, state
 
     def __str__(self) -> str:
         return self.address
+
+    def __repr__(self) -> str:
+        return f"RemotePath({self.address!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemotePath) and self.address == other.address
+
+    def __hash__(self) -> int:
+        return hash(self.address)
+
+    def __lt__(self, other: "RemotePath") -> bool:
+        return self.address < other.address
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RemotePath, (self.address, self.state or known_state(self.address))

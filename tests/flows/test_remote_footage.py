@@ -1,6 +1,7 @@
 """Footage in an object store for the commands and the library: inboxes, manifests, videos to score."""
 
 import json
+import re
 import shutil
 import time
 from collections import Counter
@@ -212,5 +213,4 @@ def test_an_inbox_at_an_address_is_kept_in_the_workspace(
     assert f'retrain.inboxes=["{bucket}//in"]' in out
     code, _, error = dsanet("retrain", "--out", tmp_path / "ws", "--inbox", "https://host/in")
     assert code == 2
-    assert "https://host/in is no address of an object store" in error
-    assert "\n" not in error.strip()
+    assert "https://host/in is no address of an object store" in re.sub(r"[│\s]+", " ", error)
