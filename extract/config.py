@@ -219,16 +219,12 @@ class ExtractRuntime(StrictModel):
     )
 
     @model_validator(mode="after")
-    def _fits_the_runner(self) -> "ExtractRuntime":
+    def _no_credentials(self) -> "ExtractRuntime":
         if self.ray_address is not None and ("@" in self.ray_address or "://" in self.ray_address):
             raise ValueError(
                 "ray_address is no URL and holds no credentials; expected HOST:PORT, auto or local "
                 "(the token of a cluster is given by RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH)"
             )
-        if self.runner == "ray" and self.devices:
-            raise ValueError("devices are those of this machine; leave them out with runner = ray")
-        if self.runner == "ray" and self.device not in ("auto", "cpu", "cuda"):
-            raise ValueError(f"device {self.device!r} is one card; with runner = ray give auto, cpu or cuda")
         return self
 
 

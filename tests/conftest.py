@@ -18,6 +18,8 @@ from tests.browser import find_browser, running_browser
 from tests.object_store import bucket as bucket
 from tests.object_store import s3 as s3
 from tests.object_store import store_requests as store_requests
+from tests.ray_nodes import _cluster as _cluster
+from tests.ray_nodes import ray_nodes as ray_nodes
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -9,11 +9,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+import pytest
 
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
 """Environment of every node, and of every process that connects to them."""
@@ -30,7 +31,7 @@ class Node:
         command = [*prefix, str(ray), "start", "--block", "--disable-usage-stats", _STORE, *arguments]
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                command, env=os.environ | TOKEN | QUIET, stdout=output, stderr=output, start_new_session=True
+                command, env=_environment(), stdout=output, stderr=output, start_new_session=True
             )
 
     def processes(self) -> list[psutil.Process]:
@@ -64,17 +65,18 @@ class Node:
 
 
 class RayNodes:
-    """A cluster with a head that takes no tasks, and nodes with one CPU each."""
+    """A cluster with nodes of one CPU each; the head takes tasks if it has any."""
 
-    def __init__(self, folder: Path, host: str, port: int) -> None:
+    def __init__(self, folder: Path, host: str, port: int, head_cpus: int = 0) -> None:
         self._folder = folder
         self.address = f"{host}:{port}"
-        self._host, self._port = host, port
+        self._host, self._port, self._head_cpus = host, port, head_cpus
         self.nodes: list[Node] = []
         self.head = self._start_head()
 
     def _start_head(self) -> Node:
-        head = self._node("--head", f"--port={self._port}", "--num-cpus=0", "--include-dashboard=false")
+        cpus = f"--num-cpus={self._head_cpus}"
+        head = self._node("--head", f"--port={self._port}", cpus, "--include-dashboard=false")
         wait_for_port(self._host, self._port)
         return head
 
@@ -83,14 +85,14 @@ class RayNodes:
         self.head.kill()
         self.head = self._start_head()
 
-    def add(self, cpus: int = 1, prefix: tuple[str, ...] = (), *arguments: str) -> Node:
+    def add(self, *arguments: str, cpus: int = 1, prefix: tuple[str, ...] = ()) -> Node:
         node = self._node(f"--address={self.address}", f"--num-cpus={cpus}", *arguments, prefix=prefix)
         self.nodes.append(node)
         return node
 
     def workers(self) -> list[psutil.Process]:
         """The processes that run tasks of this program now."""
-        return [process for node in self.nodes for process in node.named("ray::run_shard")]
+        return [process for node in [self.head, *self.nodes] for process in node.named("ray::run_shard")]
 
     def close(self) -> None:
         for node in [*self.nodes, self.head]:
@@ -99,6 +101,18 @@ class RayNodes:
     def _node(self, *arguments: str, prefix: tuple[str, ...] = ()) -> Node:
         log = self._folder / f"node-{len(list(self._folder.iterdir()))}.log"
         return Node(log, *arguments, prefix=prefix)
+
+
+def _environment() -> dict[str, str]:
+    """Of a node; the path is for the work of tests (`tests.ray_work`)."""
+    return os.environ | TOKEN | QUIET | {"PYTHONPATH": str(Path(__file__).parents[1])}
+
+
+def free_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("", 0))
+        port: int = bound.getsockname()[1]
+        return port
 
 
 def wait_for_port(host: str, port: int) -> None:
@@ -114,36 +128,38 @@ def wait_for_port(host: str, port: int) -> None:
 
 
 def own_address() -> str:
-    """The address by which Ray calls this machine."""
-    from ray._private.services import get_node_ip_address
-
-    address: str = get_node_ip_address()
+    """The address by which Ray calls this machine: that of the interface to the outside, if there is one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("8.8.8.8", 80))  # sends nothing
+            address: str = probe.getsockname()[0]
+        except OSError:
+            address = "127.0.0.1"
     return address
 
 
 @contextmanager
-def token_in(environment: Mapping[str, str]) -> Iterator[None]:
-    """Set the token in this process's environment, which the driver process inherits."""
-    before = {name: os.environ.get(name) for name in (*TOKEN, *QUIET)}
-    os.environ.update(TOKEN | QUIET | environment)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def running_nodes(folder: Path, count: int, port: int) -> Iterator[RayNodes]:
+def running_nodes(folder: Path, count: int, head_cpus: int = 0) -> Iterator[RayNodes]:
     """A cluster on this machine, with a head and `count` nodes of one CPU."""
-    with token_in({}):
-        cluster = RayNodes(folder, own_address(), port)
-        try:
-            for _ in range(count):
-                cluster.add()
-            yield cluster
-        finally:
-            cluster.close()
+    cluster = RayNodes(folder, own_address(), free_port(), head_cpus)
+    try:
+        for _ in range(count):
+            cluster.add()
+        yield cluster
+    finally:
+        cluster.close()
+
+
+@pytest.fixture(scope="session")
+def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayNodes]:
+    pytest.importorskip("ray", reason="Ray is not installed (the extra `ray`)")
+    with running_nodes(tmp_path_factory.mktemp("nodes"), 1, head_cpus=1) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def ray_nodes(_cluster: RayNodes, monkeypatch: pytest.MonkeyPatch) -> RayNodes:
+    """A cluster with two nodes of one CPU; its token is in this process's environment."""
+    for name, value in (TOKEN | QUIET).items():
+        monkeypatch.setenv(name, value)
+    return _cluster

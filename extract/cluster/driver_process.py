@@ -27,6 +27,8 @@ from extract.decode.worker import exit_with_parent
 from extract.errors import InputError
 
 _ANSWER_S = 5.0
+_TRIES = 5
+"""To connect, one a second; Ray makes 20, also with a token that is refused."""
 _LOCAL_STORE_BYTES = 1_000_000_000
 _QUIET = {"log_to_driver": False, "logging_level": "ERROR"}
 
@@ -73,6 +75,7 @@ def connect(address: str | None) -> str | None:
     if address == "local":
         return _start_local()
     _require_answer(address)
+    ray_constants.NUM_REDIS_GET_RETRIES = _TRIES
     try:
         ray.init(address=address, **_QUIET)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
@@ -122,7 +125,7 @@ def _refusal(address: str, error: Exception) -> Exception:
     causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(cause)
-    if any(isinstance(cause, ray.exceptions.AuthenticationError) for cause in causes):
+    if any("AuthenticationError" in f"{type(cause).__name__} {cause}" for cause in causes):
         return InputError(
             f"the Ray cluster at {address} refuses this machine: its token is missing or another one; set "
             "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, as on its nodes"

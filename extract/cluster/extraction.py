@@ -38,7 +38,7 @@ class RayCluster:
         weights = _weights_file(config.weights)
         work = ExtractionWork(config, runtime, weights)
         self._connection = ClusterConnection(
-            Setup(runtime.ray_address, runtime.device, runtime.workers, work)
+            Setup(runtime.ray_address, runtime.device.partition(":")[0], runtime.workers, work)
         )
         self._missed: Counter[str] = Counter()
         """Videos that a node has not found, by host; no count for one that has found any."""

@@ -137,3 +137,5 @@ class Setup:
     cores: int | None
     """Cores of a task; None: chosen by the nodes' sizes."""
     work: Work
+    shard_bytes: int = 1_000_000_000
+    """A shard's size at most, unless one item is larger; an hour of HD footage, minutes of work."""

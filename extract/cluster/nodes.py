@@ -36,7 +36,8 @@ class Nodes:
     """The nodes that are up, and the time since the head of the cluster has answered."""
 
     def __init__(self) -> None:
-        self._nodes = _ask()
+        self._gone: set[str] = set()
+        self._nodes = self._ask()
         self._answered = time.monotonic()
         threading.Thread(target=self._watch, name="nodes", daemon=True).start()
 
@@ -48,8 +49,9 @@ class Nodes:
     def __len__(self) -> int:
         return len(self._nodes)
 
-    def is_up(self, node: str) -> bool:
-        return any(one.id == node for one in self._nodes)
+    def has_ended(self, node: str) -> bool:
+        """True for a node that was up; one that was added in the last seconds may not be known yet."""
+        return node in self._gone
 
     def needs(self, device: str, cores: int | None) -> Needs:
         """What a task gets: a GPU and its share of the node's cores, or a share of the smallest node's cores.
@@ -73,15 +75,16 @@ class Nodes:
         while True:
             time.sleep(_INTERVAL_S)
             try:
-                self._nodes = _ask()
+                self._nodes = self._ask()
             except Exception:  # of any kind, as long as the head does not answer
                 continue
             self._answered = time.monotonic()
 
-
-def _ask() -> list[Node]:
-    return [
-        Node(node["NodeID"], int(node["Resources"].get("CPU", 0)), int(node["Resources"].get("GPU", 0)))
-        for node in ray.nodes()
-        if node["Alive"]
-    ]
+    def _ask(self) -> list[Node]:
+        nodes = ray.nodes()
+        self._gone.update(node["NodeID"] for node in nodes if not node["Alive"])
+        return [
+            Node(node["NodeID"], int(node["Resources"].get("CPU", 0)), int(node["Resources"].get("GPU", 0)))
+            for node in nodes
+            if node["Alive"]
+        ]

@@ -108,7 +108,7 @@ class Scheduler:
     def run(self, items: Sequence[Item]) -> None:
         """Do the work on all items. Raises InputError, ConnectionLostError."""
         slots = self._nodes.slots(self._needs)
-        self._pending.extend(make_shards(items, slots, self._needs.cores))
+        self._pending.extend(make_shards(items, slots, self._needs.cores, self._setup.shard_bytes))
         while self._pending or self._running:
             self._submit()
             self._receive()
@@ -178,7 +178,7 @@ class Scheduler:
         if isinstance(error, errors.LocalRayletDiedError):
             raise ConnectionLostError(_reason(error)) from error
         started = running.started
-        if isinstance(error, NODE_LOST) or (started is not None and not self._nodes.is_up(started.node)):
+        if isinstance(error, NODE_LOST) or (started is not None and self._nodes.has_ended(started.node)):
             again = after_node_loss(running.shard, running.done)
             self._say_lost(running, f"node lost: {_reason(error)}", again)
             return again

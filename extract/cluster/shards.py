@@ -7,8 +7,6 @@ from extract.cluster.messages import Item
 
 SHARDS_PER_SLOT = 4
 """At least, so that the tasks end at about the same time and a node that is added later finds work."""
-MOST_BYTES = 1_000_000_000
-"""About an hour of HD footage: minutes of work."""
 MOST_ITEMS = 100
 CRASHES_OF_A_SHARD = 2
 """After this many without a result the shard is halved."""
@@ -28,13 +26,13 @@ class Shard:
         return len(self.items) == 1 and self.crashes >= CRASHES_ALONE
 
 
-def make_shards(items: Sequence[Item], slots: int, cores: int) -> list[Shard]:
+def make_shards(items: Sequence[Item], slots: int, cores: int, most_bytes: int) -> list[Shard]:
     """Shards of about equal size, of items in their order, for `slots` tasks at a time.
 
     A shard has one item for each of a task's cores, which decode one video each, if there are enough items.
     """
     share = sum(item.size for item in items) // (SHARDS_PER_SLOT * slots)
-    enough_bytes = min(share, MOST_BYTES)
+    enough_bytes = min(share, most_bytes)
     enough_items = max(1, min(cores, len(items) // (2 * slots), MOST_ITEMS))
     shards: list[Shard] = []
     part: list[Item] = []
