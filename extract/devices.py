@@ -22,6 +22,7 @@ from extract.config import EncoderFingerprint, ExtractConfig, ExtractRuntime
 from extract.errors import InputError
 from extract.manifest import VideoRecord
 from extract.outcomes import Outcomes
+from extract.remote.cache import remove_abandoned
 
 log = logging.getLogger(__name__)
 
@@ -187,6 +188,7 @@ class DeviceProcesses:
             process.terminate()
         for process in self._processes:
             process.close()
+        remove_abandoned()  # the copies of videos of processes that were ended
 
     @property
     def fingerprint(self) -> EncoderFingerprint:

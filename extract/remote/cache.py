@@ -192,6 +192,12 @@ def local_copy(file: AnyPath, limit_gb: float = DEFAULT_CACHE_GB, copies: Copies
         copies.release(copy)
 
 
+def remove_abandoned() -> None:
+    """Remove the copies of processes that have ended without doing so."""
+    with suppress(OSError, InputError), _cleaned(cache_folder() / "videos"):
+        pass
+
+
 def fetch_reason(error: OSError) -> str:
     """Why an object could not be fetched, for the list of failures."""
     if isinstance(error, MissingFileError):
@@ -218,15 +224,22 @@ def _download(file: RemotePath, state: ObjectState, path: Path, tick: Callable[[
 def _new_folder(root: Path) -> tuple[Path, IO[str]]:
     """A new folder with its locked lock file; removes the folders that no process holds locked."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _cleaned(root):
+        folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=root))
+        lock = (folder / ".lock").open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return folder, lock
+
+
+@contextmanager
+def _cleaned(root: Path) -> Iterator[None]:
+    """Remove the folders that no process holds locked; inside, no other process makes or removes one."""
     with (root / ".lock").open("w") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         for other in root.iterdir():
             if other.is_dir() and _is_abandoned(other):
                 shutil.rmtree(other, ignore_errors=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=root))
-        lock = (folder / ".lock").open("w")
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return folder, lock
+        yield
 
 
 def _is_abandoned(folder: Path) -> bool:
