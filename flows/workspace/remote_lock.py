@@ -200,7 +200,7 @@ def _acquire(store: Store, content: bytes, wait: bool, advice: str, earlier: Col
             note = "which has ended" if ended else f"which has not renewed its lock for {STALE_S:.0f} s"
             log.warning("the lock of %s is taken over from %s, %s", store, found, note)
             return
-        if not wait and (found.is_young or not store.compares):
+        if not wait and (found.is_young or watch.saw_a_change or not store.compares):
             raise BusyError(f"{store} is in use by {found}; {advice}{_by_hand(store)}")
         if time.monotonic() - logged >= locks.SECONDS_BETWEEN_LINES:
             note = _by_hand(store) if wait else f"; watching for {STALE_S:.0f} s whether it is alive"
@@ -229,10 +229,13 @@ class _Watch:
     def __init__(self) -> None:
         self._tag: str | None = None
         self._began = self._looked = 0.0
+        self.saw_a_change = False
+        """True if the lock was written meanwhile: its holder is alive."""
 
     def is_stale(self, tag: str) -> bool:
         """True if the tag has been the same for STALE_S, without gaps in which the store did not answer."""
         at = time.monotonic()
+        self.saw_a_change |= self._tag not in (None, tag)
         if tag != self._tag or at - self._looked > 3 * POLL_S + 1:
             self._tag, self._began = tag, at
         self._looked = at

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -81,23 +82,27 @@ def test_of_two_that_wait_one_after_the_other_gets_the_lock(
 
 
 def test_a_lock_that_is_not_renewed_is_taken_over_whatever_its_clock_says(
-    bucket: str, caplog: pytest.LogCaptureFixture
+    bucket: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "STALE_S", 0.4)
     store = Store(bucket)
     write_lock(store, other_lock())
-    time.sleep(2.1)  # the store tells whole seconds; a lock that was written just now is not watched
+    time.sleep(0.5)  # a lock that was written just now is not watched
     with remote_lock(store, wait=False, advice=ADVICE):
         assert held_content(store).host != "elsewhere"
     (line,) = [line for line in caplog.messages if "is taken over" in line]
     assert line.startswith(f"the lock of {bucket} is taken over from process 12 on elsewhere since ")
-    assert line.endswith("which has not renewed its lock for 1 s")
+    assert line.endswith("which has not renewed its lock for 0 s")
 
 
-def test_a_lock_that_is_renewed_is_not_taken_over(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "STALE_S", 2.0)
+def test_a_lock_that_is_renewed_is_not_taken_over_whatever_our_clock_says(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = SimpleNamespace(time=lambda: time.time() + 3600, monotonic=time.monotonic, sleep=time.sleep)
+    monkeypatch.setattr(module, "time", ahead)
+    monkeypatch.setattr(module, "STALE_S", 5.0)
     store = Store(bucket)
     write_lock(store, other_lock("0"))
-    time.sleep(3.1)
     ended = threading.Event()
 
     def renew() -> None:
