@@ -11,6 +11,8 @@ import pytest
 
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 
+REFUSED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+
 
 class Proxy:
     """Forwards requests; `faults` are used up by the next requests of their method."""
@@ -18,8 +20,8 @@ class Proxy:
     def __init__(self, target_port: int) -> None:
         self.target_port = target_port
         self.faults: list[tuple[str, str]] = []
-        """Method and kind: `slow down` (answer 503), `cut` (close in the middle of the body), `lose` (close
-        instead of answering)."""
+        """Method and kind: `slow down` (answer 503), `refuse` (answer 403), `cut` (close in the middle of the
+        body), `lose` (close instead of answering), `half` (close in the middle of the answer)."""
         self.requests: list[tuple[str, str]] = []
         """Method and path of each request that was forwarded."""
         self._turn = threading.Lock()
@@ -56,6 +58,9 @@ class Proxy:
                 if fault == "slow down":
                     self._answer(503, {"Content-Type": "application/xml"}, SLOW_DOWN)
                     return
+                if fault == "refuse":
+                    self._answer(403, {"Content-Type": "application/xml"}, REFUSED)
+                    return
                 proxy.requests.append((self.command, self.path))
                 connection = http.client.HTTPConnection("127.0.0.1", proxy.target_port, timeout=30)
                 connection.request(self.command, self.path, body, dict(self.headers))
@@ -65,7 +70,7 @@ class Proxy:
                 if fault == "lose":
                     self._hang_up()
                     return
-                self._answer(found.status, headers, content)
+                self._answer(found.status, headers, content, half=fault == "half")
 
             do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = handle_any
 
@@ -73,7 +78,9 @@ class Proxy:
                 self.close_connection = True
                 self.connection.close()
 
-            def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+            def _answer(
+                self, status: int, headers: dict[str, str], content: bytes, *, half: bool = False
+            ) -> None:
                 self.send_response(status)
                 for name, value in headers.items():
                     if name.lower() not in ("transfer-encoding", "connection", "content-length"):
@@ -81,7 +88,10 @@ class Proxy:
                 length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(content))
                 self.send_header("Content-Length", length)
                 self.end_headers()
-                if self.command != "HEAD":
+                if half:
+                    self.wfile.write(content[: len(content) // 2])
+                    self._hang_up()
+                elif self.command != "HEAD":
                     self.wfile.write(content)
 
             def log_message(self, *arguments: object) -> None:

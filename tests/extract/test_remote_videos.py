@@ -26,6 +26,7 @@ from extract.remote.store import Store, StoreError
 from extract.store import read_features, read_meta
 from tests.extract.numbered_clips import NumberEncoder, feature_numbers, make_clip
 from tests.object_store import ACCESS, S3Server
+from tests.store_proxy import proxied
 
 NAMES = {
     "a": "videos/a.mp4",
@@ -207,6 +208,23 @@ def test_a_damaged_video_is_listed_and_not_fetched_again(
     store_requests.clear()
     assert run(bad, tmp_path / "out").failures == first
     assert store_requests == {"ListObjectsV2": 1}
+
+
+def test_a_refused_object_fails_and_broken_downloads_are_repeated(
+    stored: str, s3: S3Server, tmp_path: Path
+) -> None:
+    videos = records(stored)
+    with proxied(s3.port) as proxy, one_listing():
+        assert all(video.path.is_file() for video in videos)
+        proxy.faults += [("GET", kind) for kind in ("refuse", "slow down", "half", "lose")]
+        result = run(videos, tmp_path / "out", workers=1)
+        assert proxy.faults == []
+    assert [failure.name for failure in result.failures] == ["a"]  # the largest comes first
+    assert "it can't be fetched: s3://" in result.failures[0].reason
+    assert "access is refused (Access Denied)" in result.failures[0].reason
+    assert sorted(result.extracted) == ["b", "c", "d"]
+    assert feature_numbers(tmp_path / "out/d.h5") == [8, 24, 36]
+    assert run(videos, tmp_path / "out").extracted == ["a"]
 
 
 def test_a_store_that_is_away_for_seconds_is_waited_for(stored: str, s3: S3Server, tmp_path: Path) -> None:
