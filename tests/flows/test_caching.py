@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from prefect.settings import PREFECT_HOME, temporary_settings
+from typer.testing import CliRunner
 
 from evaluate.report.metrics_file import read_metrics
 from evaluate.scores import read_provenance, read_scores
 from extract.errors import InputError
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord, read_manifest, write_manifest
+from flows.cli.pipeline import app
 from flows.pipeline.prefect_flows import evaluate, extract_train_eval
 from flows.workspace.inputs import configure_workspace
 from flows.workspace.workspace import Workspace
@@ -203,6 +205,17 @@ def test_causal_scores_are_made_when_asked_for_and_stand_beside_the_others(
     configure_workspace(workspace.root, settings=["evaluate.causal=true"])
     with pytest.raises(InputError, match=r"1 of 2 test videos have no causal scores: .* --causal` first"):
         evaluate(workspace.root)
+
+
+def test_the_option_causal_is_a_setting_that_stays(
+    finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace(shutil.copytree(finished.root, tmp_path / "ws"))
+    monkeypatch.setattr("flows.cli.run_flows.run_stage", lambda *args, **parameters: None)
+    for option, expected in ((["--causal"], True), ([], True), (["--no-causal"], False), ([], False)):
+        result = CliRunner().invoke(app, ["infer", "--out", str(workspace.root), *option])
+        assert result.exit_code == 0, result.output
+        assert workspace.read_inputs().config.evaluate.causal is expected
 
 
 def test_refresh_runs_a_stage_and_all_later_ones(
