@@ -18,6 +18,7 @@ from extract.config import ExtractConfig, ExtractRuntime
 from extract.engine import ExtractResult, extract_videos
 from extract.errors import InputError, MissingFileError
 from extract.failures import failures_path
+from extract.fetched_videos import FetchedVideos
 from extract.manifest import VideoRecord, read_manifest
 from extract.remote.cache import COPIES, FetchError, cache_folder, local_copy
 from extract.remote.listings import one_listing
@@ -155,6 +156,24 @@ def test_the_cache_keeps_its_bound(stored: str, clips: dict[str, bytes], tmp_pat
     assert largest <= max(sizes) <= limit
     # A video larger than the cache is fetched when nothing else is in it.
     assert run(records(stored), tmp_path / "out2", cache_gb=1e-9, workers=4).failures == []
+    assert cached_files() == []
+
+
+def test_videos_are_fetched_ahead_of_those_who_use_them(stored: str, tmp_path: Path) -> None:
+    local = VideoRecord("local", tmp_path / "local.mp4", ("normal",), "test")
+    with one_listing(), FetchedVideos([local, *records(stored), local], 20, ahead=2) as fetched:
+        assert next(fetched) == (local, tmp_path / "local.mp4")
+        assert cached_files() == []
+        first = next(fetched)
+        deadline = time.monotonic() + 20
+        while len(cached_files()) < 3 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.5)
+        assert len(cached_files()) == 3  # the one in use, and two ahead
+        fetched.release(first.record.name)
+        assert not Path(str(first.file)).exists()
+        assert sorted(one.record.name for one in fetched) == ["b", "c", "d", "local"]
+        assert len(cached_files()) == 3
     assert cached_files() == []
 
 
@@ -311,6 +330,60 @@ def test_the_rest_of_a_killed_run_is_removed_and_that_of_a_running_one_is_not(st
         for process in (killed, running):
             process.kill()
             process.communicate()
+
+
+INTERRUPTED = """
+import sys
+from pathlib import Path
+from extract.config import ExtractConfig, ExtractRuntime
+from extract.engine import extract_videos
+from extract.manifest import VideoRecord
+from extract.remote.listings import one_listing
+from extract.remote.path import RemotePath
+from tests.extract.numbered_clips import NumberEncoder
+paths = [RemotePath(address) for address in sys.argv[2:]]
+with one_listing():
+    assert all(path.is_file() for path in paths)
+    print("listed", flush=True)
+    sys.stdin.readline()
+    videos = [VideoRecord(str(n), path, ("normal",), "test") for n, path in enumerate(paths)]
+    extract_videos(videos, Path(sys.argv[1]), ExtractConfig(), ExtractRuntime(), encoder=NumberEncoder())
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_downloads_that_wait_for_the_store(stored: str, s3: S3Server, tmp_path: Path) -> None:
+    addresses = [f"{stored}/{key}" for key in NAMES.values()]
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "out"), *addresses]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    try:
+        assert process.stdout.readline() == b"listed\n"
+        s3.stop()
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        time.sleep(4)
+        process.send_signal(signal.SIGINT)
+        process.wait(10)
+    finally:
+        process.kill()
+        process.communicate()
+        s3.start()
+    assert cached_files() == []
+
+
+@pytest.mark.slow
+def test_several_devices_fetch_their_own_videos(stored: str, tmp_path: Path) -> None:
+    config = ExtractConfig(weights="random")
+    for folder, runtime in (("one", {"device": "cpu"}), ("two", {"devices": ("cpu", "cpu")})):
+        result = extract_videos(
+            records(stored), tmp_path / folder, config, ExtractRuntime(workers=2, **runtime)
+        )
+        assert (len(result.extracted), result.failures) == (len(NAMES), [])
+    for path in (tmp_path / "one").glob("*.h5"):
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+    assert [folder for folder in (cache_folder() / "videos").iterdir() if cached_files()] == []
 
 
 def test_one_copy_serves_all_that_need_it_at_the_same_time(stored: str, store_requests: Counter[str]) -> None:
