@@ -4,14 +4,16 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from extract.display import shortened
-from flows.cli.options import DEFAULT_WORKSPACE, ExistingOut, Retry, Settings
+from extract.remote.path import as_path
+from flows.cli.library_copy import library_copy
+from flows.cli.options import DEFAULT_WORKSPACE, PATH, ExistingOut, Retry, Settings
 
 if TYPE_CHECKING:
     from flows.library.library import Library
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 app = typer.Typer()
 label = typer.Typer(help="Give labels to the videos that arrive.", no_args_is_help=True)
 models = typer.Typer(help="List and switch the versions of a workspace's model.", no_args_is_help=True)
-library = typer.Typer(help="List the videos that cannot be read, and try them again.", no_args_is_help=True)
+library = typer.Typer(help="Videos that cannot be read; move to another database.", no_args_is_help=True)
+library.command("copy", epilog="Example: dsanet library copy --out ws")(library_copy)
 app.add_typer(label, name="label")
 app.add_typer(library, name="library")
 app.add_typer(models, name="models")
@@ -38,7 +41,11 @@ def retrain(
     out: ExistingOut = DEFAULT_WORKSPACE,
     inbox: Annotated[
         list[Path] | None,
-        typer.Option(help="Folder where footage arrives; remembered for later runs. Repeatable."),
+        typer.Option(
+            parser=as_path,
+            metavar=PATH,
+            help="Folder where footage arrives, or its address; remembered for later runs. Repeatable.",
+        ),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Train a challenger even if there are few new labels.")
@@ -98,9 +105,10 @@ def library_recheck(
     from flows.library.problems import grouped_by_reason, recheck
     from flows.workspace.workspace import Workspace
 
-    features = Workspace(out).features
+    workspace = Workspace(out)
+    features = workspace.features
 
-    with _open_library(out) as opened:
+    with workspace.kept_open(), _open_library(out) as opened:
         if videos:
             index = opened.index_of(videos)
             chosen = [index.find(one) for one in videos]
@@ -109,7 +117,7 @@ def library_recheck(
             chosen = [problem.video for problem in opened.problems()]
             names = {failure.name for failure in read_failures(features)}
         result = recheck(opened, chosen)
-    waiting = end_wait(features, names)
+        waiting = end_wait(features, names)
     for group in grouped_by_reason((video.name, reason) for video, reason in result.unreadable):
         print_failure("failed", f"{group.reason}: {group.shown}")
     if result.missing:
@@ -131,7 +139,7 @@ def label_import(
     from flows.cli.tables import print_line
     from flows.library.labels import import_labels
 
-    with _open_library(out) as opened:
+    with _open_library(out, writing=True) as opened:
         result = import_labels(opened, labels_csv, allowed=_allowed_labels(opened, out, new_class), by=by)
     if result.test:
         print_line(
@@ -152,7 +160,7 @@ def label_set(
     from flows.cli.tables import print_line
     from flows.library.labels import set_labels
 
-    with _open_library(out) as opened:
+    with _open_library(out, writing=True) as opened:
         allowed = _allowed_labels(opened, out, new_class)
         found, _ = set_labels(opened, video, labels, allowed=allowed, by=by)
         for entry in opened.label_history(found.digest):
@@ -171,7 +179,7 @@ def label_clear(
     """Take the labels of videos back. They wait for labels again, and are not trained on."""
     from flows.library.labels import clear_labels
 
-    with _open_library(out) as opened:
+    with _open_library(out, writing=True) as opened:
         cleared = clear_labels(opened, videos, by=by)
     print(f"labels of {len(cleared)} videos cleared")
 
@@ -189,8 +197,9 @@ def label_queue(
     from flows.cli.tables import print_line
     from flows.library.labels import label_queue
     from flows.workspace.model_registry import Registry
+    from flows.workspace.workspace import Workspace
 
-    champion = Registry(out).champion()
+    champion = Registry(Workspace(out).root).champion()
     with _open_library(out) as opened:
         items = label_queue(opened, champion.key if champion else None, most, after)
         count = opened.count_unlabelled()
@@ -207,12 +216,13 @@ def models_list(out: ExistingOut = DEFAULT_WORKSPACE) -> None:
     from flows.workspace.model_registry import Registry
     from flows.workspace.workspace import Workspace
 
-    registry = Registry(out)
+    workspace = Workspace(out)
+    registry = Registry(workspace.root)
     registry.check_not_lost()
     if versions := registry.versions():
         print_versions(versions)
     else:
-        Workspace(out).read_inputs()  # raises for a folder that is no workspace
+        workspace.read_inputs()  # raises for a folder that is no workspace
         print("no version is registered yet; `dsanet retrain` registers the workspace's model")
 
 
@@ -228,10 +238,12 @@ def models_promote(
     from flows.workspace.model_registry import Registry
     from flows.workspace.workspace import Workspace
 
-    registry = Registry(out)
-    version = registry.find(model)
-    version_folder(version.key, Workspace(out))
-    registry.promote(version, by_hand=True)
+    workspace = Workspace(out)
+    with workspace.kept_open():
+        registry = Registry(workspace.root)
+        version = registry.find(model)
+        version_folder(version.key, workspace)
+        registry.promote(version, by_hand=True)
     print(f"version {version.number} is the champion")
 
 
@@ -242,10 +254,12 @@ def models_rollback(out: ExistingOut = DEFAULT_WORKSPACE) -> None:
     from flows.workspace.model_registry import Registry
     from flows.workspace.workspace import Workspace
 
-    registry = Registry(out)
-    if replaced := registry.find("champion").replaced:
-        version_folder(replaced, Workspace(out))
-    version = registry.roll_back()
+    workspace = Workspace(out)
+    with workspace.kept_open():
+        registry = Registry(workspace.root)
+        if replaced := registry.find("champion").replaced:
+            version_folder(replaced, workspace)
+        version = registry.roll_back()
     print(f"version {version.number} is the champion again")
 
 
@@ -255,9 +269,10 @@ def _agrees_to_new_registry(out: Path) -> bool:
     Raises RegistryLostError if there is no terminal, or the answer is no.
     """
     from flows.workspace.model_registry import Registry, RegistryLostError
+    from flows.workspace.workspace import Workspace
 
     try:
-        Registry(out).check_not_lost()
+        Registry(Workspace(out).root).check_not_lost()
     except RegistryLostError as lost:
         if sys.stdin.isatty() and typer.confirm(f"{lost}\nBegin a new registry now?"):
             return True
@@ -266,12 +281,16 @@ def _agrees_to_new_registry(out: Path) -> bool:
 
 
 @contextmanager
-def _open_library(out: Path) -> Iterator["Library"]:
+def _open_library(out: Path, *, writing: bool = False) -> Iterator["Library"]:
+    """The library; for `writing` to one that is a file of a workspace in an object store, with its lock."""
+    from flows.library.database import is_own_file
     from flows.library.library import Library
     from flows.workspace.workspace import Workspace
 
     workspace = Workspace(out)
-    with Library.open(workspace.root, workspace.read_inputs().config.retrain.library) as library:
+    setting = workspace.read_inputs().config.retrain.library
+    held = workspace.kept_open() if writing and is_own_file(setting) else nullcontext()
+    with held, Library.open(workspace.root, setting) as library:
         yield library
 
 

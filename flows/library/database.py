@@ -43,8 +43,23 @@ def database_url(root: Path, setting: str = "") -> URL:
     Raises ValueError for anything but a URL of SQLite or PostgreSQL; the message has no password.
     """
     given = os.environ.get(URL_VARIABLE) or setting
-    if not given:
-        return URL.create("sqlite", database=str(root / FILE_NAME))
+    return _parsed(given) if given else _own_file(root)
+
+
+def file_and_database(root: Path, setting: str = "") -> tuple[URL, URL]:
+    """URLs of `root/library.db` and of the database that takes its place. InputError if none is named."""
+    if is_own_file(setting):
+        raise InputError(
+            f"no other database is named; set {URL_VARIABLE}, for example to postgresql://user@host/database"
+        )
+    return _own_file(root), database_url(root, setting)
+
+
+def _own_file(root: Path) -> URL:
+    return URL.create("sqlite", database=str(root / FILE_NAME))
+
+
+def _parsed(given: str) -> URL:
     try:
         url = make_url(given)
     except ArgumentError:
@@ -55,6 +70,11 @@ def database_url(root: Path, setting: str = "") -> URL:
     if url.get_backend_name() not in DRIVERS:
         raise InputError(f"the library needs sqlite or postgresql, not {url.get_backend_name()}")
     return url.set(drivername=DRIVERS[url.get_backend_name()])
+
+
+def is_own_file(setting: str = "") -> bool:
+    """True if the library is a file in the workspace."""
+    return not (os.environ.get(URL_VARIABLE) or setting)
 
 
 def open_database(url: URL) -> Engine:

@@ -2,13 +2,13 @@
 
 import string
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy.orm import InstrumentedAttribute
 
 from extract.display import MOST_NAMES
 from flows.library.pages import VIDEO_COLUMNS, in_pages, read_videos
-from flows.library.records import MIN_DIGEST_LENGTH, Video, VideoIndex
+from flows.library.records import MIN_DIGEST_LENGTH, Video, VideoIndex, path_meant
 from flows.library.tables import LocationRow, VideoRow
 from flows.library.transactions import Transactions
 
@@ -31,6 +31,22 @@ class Finding(Transactions):
                     found.update((row.id, video) for row, video in zip(rows, videos, strict=True))
         return VideoIndex(found[video_id] for video_id in sorted(found))
 
+    def with_digests(self, digests: Iterable[str]) -> Iterator[Video]:
+        """Those of these videos that are recorded, in the same order."""
+        return self._with(VideoRow.digest, digests)
+
+    def with_names(self, names: Iterable[str]) -> Iterator[Video]:
+        """The videos that have these names, in the same order."""
+        return self._with(VideoRow.name, names)
+
+    def _with(self, column: InstrumentedAttribute[str], values: Iterable[str]) -> Iterator[Video]:
+        for page in in_pages(values):
+            with self._session() as session:
+                rows = session.execute(select(*VIDEO_COLUMNS).where(column.in_(page))).all()
+                videos = read_videos(session, rows)
+            found = {getattr(row, column.key): video for row, video in zip(rows, videos, strict=True)}
+            yield from (found[value] for value in page if value in found)
+
     def find(self, reference: str) -> Video:
         """`VideoIndex.find` among all videos."""
         return self.index_of([reference]).find(reference)
@@ -39,7 +55,7 @@ class Finding(Transactions):
 def _queries(references: Sequence[str]) -> Iterator[Select[tuple[int]]]:
     """Queries of the numbers of the videos that have these names, paths, file names or digests."""
     yield select(VideoRow.id).where(VideoRow.name.in_(references))
-    paths = {path for one in references for path in (one, str(Path(one).absolute()))}
+    paths = {path for one in references for path in (one, str(path_meant(one)))}
     yield select(LocationRow.video_id).where(LocationRow.path.in_(paths))
     yield _by_file_name(references)
     digests = [one.lower() for one in references if _is_digest(one)]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from extract.display import NOT_UTF8, encodable
+from extract.display import NOT_UTF8
 from extract.errors import MissingFileError
 from extract.manifest import VIDEO_SUFFIXES
 from extract.remote.cache import ChangedError, local_copy
@@ -68,7 +68,11 @@ def scan(library: Library, inboxes: Sequence[AnyPath], settle_s: float, digest_o
 
 
 def _is_utf8(path: AnyPath) -> bool:
-    return encodable(str(path)) == str(path)
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class _Scanning:

@@ -5,18 +5,18 @@ change.
 """
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
+from extract.remote.path import AnyPath
 from flows.library.finding import Finding
 from flows.library.labelling import Labelling
 from flows.library.new_files import add_page, failed_probe
-from flows.library.pages import UNUSABLE, USABLE, in_pages, video_page
+from flows.library.pages import HAS_LABELS, UNUSABLE, USABLE, in_pages, video_page
 from flows.library.records import HELD_OUT, FileRecord, NewFile, Problem, Video
 from flows.library.results import Results
-from flows.library.tables import FailedProbeRow, LocationRow, VideoRow
+from flows.library.tables import FailedProbeRow, FeatureRow, LocationRow, VideoRow
 
 
 class Library(Finding, Labelling, Results):
@@ -24,9 +24,16 @@ class Library(Finding, Labelling, Results):
 
     # --- videos and their files -----------------------------------------------------------------------------
 
-    def videos(self) -> list[Video]:
-        """All videos, sorted by name."""
-        return sorted(self._videos(), key=lambda video: video.name)
+    def videos(self, split: str | None = None) -> list[Video]:
+        """All videos, or those of a split, sorted by name. Of a million they take a gigabyte."""
+        conditions = [] if split is None else [VideoRow.split == split]
+        return sorted(self._videos(*conditions), key=lambda video: video.name)
+
+    def labelled(self) -> list[Video]:
+        """The videos with labels and recorded features that may be trained on, sorted by name."""
+        has_features = select(FeatureRow.video_id).where(FeatureRow.video_id == VideoRow.id).exists()
+        found = self._videos(HAS_LABELS, VideoRow.split.not_in(HELD_OUT), has_features)
+        return sorted(found, key=lambda video: video.name)
 
     def _videos(self, *conditions: ColumnElement[bool]) -> Iterator[Video]:
         """Videos in the order in which they were added. Each page is a transaction of its own."""
@@ -38,15 +45,17 @@ class Library(Finding, Labelling, Results):
                 return
             yield from page
 
-    def recorded_files(self, paths: Iterable[Path]) -> dict[Path, FileRecord]:
+    def recorded_files(self, paths: Iterable[AnyPath]) -> dict[AnyPath, FileRecord]:
         """The recorded ones of these files, as they were when they were recorded."""
-        found = {}
+        found: dict[AnyPath, FileRecord] = {}
         columns = (LocationRow.path, VideoRow.digest, LocationRow.size, LocationRow.mtime_ns)
-        for page in in_pages(map(str, paths)):
+        for page in in_pages(paths):
+            by_text = {str(path): path for path in page}
             with self._session() as session:
-                rows = session.execute(select(*columns).join(VideoRow).where(LocationRow.path.in_(page)))
-                for path, digest, size, mtime_ns in rows:
-                    found[Path(path)] = FileRecord(Path(path), digest, size, mtime_ns)
+                rows = session.execute(select(*columns).join(VideoRow).where(LocationRow.path.in_(by_text)))
+                for text, digest, size, mtime_ns in rows:
+                    path = by_text[text]
+                    found[path] = FileRecord(path, digest, size, mtime_ns)
         return found
 
     def has_video(self, digest: str) -> bool:

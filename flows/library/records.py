@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from extract.display import shortened
 from extract.errors import InputError
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord
+from extract.remote.path import AnyPath, as_path
 
 HELD_OUT = ("test", "audit")
 """Splits that are never trained on. A video never leaves them, and its labels are the manifest's."""
@@ -24,7 +26,7 @@ MIN_DIGEST_LENGTH = 8
 class FileRecord:
     """A video file. `digest` is the sha256 of its bytes."""
 
-    path: Path
+    path: AnyPath
     digest: str
     size: int
     mtime_ns: int
@@ -53,10 +55,10 @@ class Video:
     split: str
     labels: tuple[str, ...] | None
     problem: str
-    paths: tuple[Path, ...]
+    paths: tuple[AnyPath, ...]
 
     @property
-    def path(self) -> Path:
+    def path(self) -> AnyPath:
         """The latest file that still exists; the latest known path if none does."""
         latest = next(iter(self.paths), Path(self.name))
         return next((path for path in self.paths if path.is_file()), latest)
@@ -91,6 +93,49 @@ class Features:
     duration_s: float
     mean: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
     """(D,) mean feature over snippets and crops; None where it was not asked for."""
+    made_with: str | None = field(default=None, compare=False)
+    """Digest of the extraction's settings with which the file was up to date; None if that is not known."""
+    file_size: int | None = field(default=None, compare=False)
+    file_mtime_ns: int | None = field(default=None, compare=False)
+    """State of the feature file when it was read."""
+
+
+class RecordedFeatures(NamedTuple):
+    """The recorded state of a video's features, by which a plan is made; None for each fact not known."""
+
+    video: str
+    """Digest of the video."""
+    name: str
+    usable: bool
+    digest: str | None
+    made_with: str | None
+    file_size: int | None
+    file_mtime_ns: int | None
+    has_mean: bool
+
+
+class RecordedScore(NamedTuple):
+    """What a video's recorded score was made from, and what it has to be made from; None if not known."""
+
+    video: str
+    """Digest of the video."""
+    name: str
+    features: str
+    """Digest of its features now."""
+    made_from: str | None
+    made_with: str | None
+
+
+class ScoredVideo(NamedTuple):
+    """A video with features, with the values of its score by one version; a library may have a million."""
+
+    digest: str
+    name: str
+    split: str
+    labelled: bool
+    anomaly: float
+    predicted: str
+    entropy: float
 
 
 @dataclass(frozen=True)
@@ -123,10 +168,10 @@ class VideoIndex:
     """Finds videos by name, path, file name or first digits of the digest, without searching all of them."""
 
     def __init__(self, videos: Iterable[Video]) -> None:
-        self._by_text: dict[str | Path, list[Video]] = {}
+        self._by_text: dict[str | AnyPath, list[Video]] = {}
         self._by_digest = sorted((video.digest, place, video) for place, video in enumerate(videos))
         for _, _, video in sorted(self._by_digest, key=lambda entry: entry[1]):
-            texts: set[str | Path] = {video.name, *video.paths, *(path.name for path in video.paths)}
+            texts: set[str | AnyPath] = {video.name, *video.paths, *(path.name for path in video.paths)}
             for text in texts:
                 self._by_text.setdefault(text, []).append(video)
 
@@ -148,13 +193,21 @@ class VideoIndex:
 
     def _matches(self, reference: str) -> Iterator[Video]:
         yield from self._by_text.get(reference, ())
-        yield from self._by_text.get(Path(reference).absolute(), ())
+        yield from self._by_text.get(path_meant(reference), ())
         if len(reference) >= MIN_DIGEST_LENGTH:
             digits = reference.lower()
             for digest, _, video in self._by_digest[bisect_left(self._by_digest, (digits,)) :]:
                 if not digest.startswith(digits):
                     break
                 yield video
+
+
+def path_meant(reference: str) -> AnyPath:
+    """The file that a reference means if it is a path or an address."""
+    try:
+        return as_path(reference).absolute()
+    except InputError:  # a name that begins like an address
+        return Path(reference).absolute()
 
 
 def split_labels(labels: str) -> tuple[str, ...]:

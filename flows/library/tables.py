@@ -140,8 +140,11 @@ class FeatureRow(Base):
     """Length of the video."""
     mean: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
     """Mean feature over snippets and crops, (D,) little-endian float32; NULL in rows of earlier versions."""
-
-    __table_args__ = (_partial_index("ix_features_without_mean", "video_id", where="mean IS NULL"),)
+    made_with: Mapped[str | None] = mapped_column(String(16))
+    """Digest of the extraction's settings with which the file was up to date; NULL if that is not known."""
+    file_size: Mapped[int | None] = mapped_column(BigInteger)
+    file_mtime_ns: Mapped[int | None] = mapped_column(BigInteger)
+    """While size and modification time of the feature file stay the same, it is not read again."""
 
 
 class ScoreRow(Base):
@@ -158,5 +161,7 @@ class ScoreRow(Base):
     scored_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
     made_from: Mapped[str | None] = mapped_column(String(64))
     """Digest of the content of the feature file that was scored; NULL in rows of earlier versions."""
+    made_with: Mapped[str | None] = mapped_column(String(16))
+    """Digest of the settings of the inference; NULL in rows of earlier versions."""
 
     __table_args__ = (Index("ix_scores_model_entropy", "model", "surprise", "video_id"),)

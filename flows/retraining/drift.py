@@ -12,7 +12,7 @@ Shapes: V videos, D width of a feature.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from sklearn.neighbors import NearestNeighbors
 from evaluate.report.chart_data import Axis, LineChart, Series
 from evaluate.report.svg import histogram, line_chart
 from flows.library.library import Library
-from flows.library.records import Score, Video
+from flows.library.records import ScoredVideo
 from flows.workspace.retrain_config import DriftConfig
 
 Array = NDArray[Any]
@@ -35,6 +35,11 @@ MOST_COMPARED = 5000
 """Videos of each side whose distance is computed: the time grows with their number times the training set's.
 
 The sample is the same in every run. A distribution of 5,000 is known to ± 0.02 (with 95 % confidence).
+"""
+MOST_REFERENCE = 50_000
+"""Training videos among which the nearest one is searched; of more, a sample of this size stands for them.
+
+A sparser set makes all distances larger, those of training videos and of new ones alike.
 """
 WORKING_MB = 256
 """Memory for the distances that are computed at once."""
@@ -65,24 +70,17 @@ class Drift:
 
 
 def find_drifts(
-    library: Library,
-    training: Sequence[Video],
-    new: Sequence[Video],
-    scores: Mapping[str, Score],
-    config: DriftConfig,
+    library: Library, training: Sequence[ScoredVideo], new: Sequence[ScoredVideo], config: DriftConfig
 ) -> list[Drift]:
-    """Both comparisons, without those that have too few videos. `scores` are the champion's, by digest.
+    """Both comparisons, without those that have too few videos. The scores are the champion's.
 
     The mean features are those of the library: no feature file is read.
     """
-    training_VD, new_VD = (
-        library.mean_features([video.digest for video in videos]) for videos in (training, new)
-    )
-    training_scores, new_scores = (
-        [scores[video.digest].anomaly for video in videos] for videos in (training, new)
-    )
+    reference = [training[place].digest for place in _sample(len(training), MOST_REFERENCE)]
+    compared = [new[place].digest for place in _sample(len(new))]
+    training_scores, new_scores = ([video.anomaly for video in videos] for videos in (training, new))
     drifts = (
-        feature_drift(training_VD, new_VD, config),
+        feature_drift(library.mean_features(reference), library.mean_features(compared), config),
         score_drift(training_scores, new_scores, config),
     )
     return [drift for drift in drifts if drift is not None]
@@ -111,11 +109,12 @@ def _distances_to_others(neighbours: NearestNeighbors, training_VD: Array) -> Ar
     return np.where(nearest_V2[:, 1] == sample, distance_V2[:, 0], distance_V2[:, 1])
 
 
-def _sample(count: int) -> NDArray[np.intp]:
-    """Places of at most MOST_COMPARED of `count` videos, ascending."""
-    if count <= MOST_COMPARED:
+def _sample(count: int, most: int | None = None) -> NDArray[np.intp]:
+    """Places of at most `most`, by default MOST_COMPARED, of `count` videos, ascending."""
+    most = MOST_COMPARED if most is None else most
+    if count <= most:
         return np.arange(count)
-    return np.sort(np.random.default_rng(0).choice(count, MOST_COMPARED, replace=False))
+    return np.sort(np.random.default_rng(0).choice(count, most, replace=False))
 
 
 def score_drift(training: Sequence[float], new: Sequence[float], config: DriftConfig) -> Drift | None:

@@ -9,13 +9,14 @@ uninterrupted one.
 
 import logging
 from dataclasses import replace
+from heapq import nlargest
 from pathlib import Path
 from typing import Annotated
 
 from prefect import flow
 
 from flows.library.library import Library
-from flows.library.records import Score, Video
+from flows.library.records import HELD_OUT, Video
 from flows.pipeline.artifacts import publish_markdown
 from flows.pipeline.prefect_flows import WORKSPACE, locked_workspace, run_name
 from flows.retraining.drift import find_drifts
@@ -28,7 +29,7 @@ from flows.retraining.model_versions import (
     train_challenger,
 )
 from flows.retraining.promotion import check_gate
-from flows.retraining.retraining_page import Findings, Outcome, write_page
+from flows.retraining.retraining_page import MAX_ROWS, Findings, Outcome, write_page
 from flows.retraining.steps import (
     Retraining,
     extract_features,
@@ -67,7 +68,7 @@ def retrain_on_new_footage(
         retry: try videos again now that could not be read before and have not changed
     """
     with locked_workspace(workspace) as place:
-        run = replace(Run.load(place.root), retry=retry)
+        run = replace(Run.load(place.place), retry=retry)
         if retrain is not None:
             run = run.with_config(retrain=merge_settings(run.config, {"retrain": retrain}).retrain)
         with Library.open(place.root, run.config.retrain.library) as library:
@@ -78,21 +79,22 @@ def _retrain(work: Retraining, force: bool, new_registry: bool) -> Outcome:
     config = work.run.config.retrain
     check_has_model(work, new_registry=new_registry)
     import_videos(work)
-    videos = extract_features(work)
+    extract_features(work)
     if new_registry:
         rebuild_registry(work)
     check_gate(work.test_truths(), config.gate)
     champion = current_champion(work)
-    scores = score_all_videos(work, champion, videos)
-    labelled = [video for video in videos if video.labels and not video.held_out]
+    score_all_videos(work, champion)
+    labelled = work.library.labelled()
     new_labels = _newly_labelled(work, champion, labelled)
     if force or len(new_labels) >= config.min_new_labels:
         challenger = train_challenger(work, champion, labelled)
         winner = _promote_if_not_worse(work, champion, challenger)
         if winner != champion:
-            champion, scores = winner, score_all_videos(work, winner, videos)
+            champion = winner
+            score_all_videos(work, winner)
             new_labels = _newly_labelled(work, winner, labelled)
-    return _report(work, champion, videos, scores, new_labels)
+    return _report(work, champion, len(new_labels))
 
 
 def _newly_labelled(work: Retraining, version: Version, labelled: list[Video]) -> list[Video]:
@@ -122,18 +124,17 @@ def _promote_if_not_worse(work: Retraining, champion: Version, challenger: Versi
     return work.registry.find(challenger.key)
 
 
-def _report(
-    work: Retraining,
-    champion: Version,
-    videos: list[Video],
-    scores: dict[str, Score],
-    new_labels: list[Video],
-) -> Outcome:
+def _report(work: Retraining, champion: Version, newly_labelled: int) -> Outcome:
     """Write the page, publish the artifact and log the warnings."""
     trained_on = {video.digest for video in work.folder(champion.key).read_training_set()}
-    training = [video for video in videos if video.digest in trained_on]
-    new = [video for video in videos if video.digest not in trained_on and not video.held_out]
-    drifts = find_drifts(work.library, training, new, scores, work.run.config.retrain.drift)
+    training, new = [], []
+    for video in work.library.scored_videos(champion.key):
+        if video.digest in trained_on:
+            training.append(video)
+        elif video.split not in HELD_OUT:
+            new.append(video)
+    unlabelled = [video for video in new if not video.labelled]
+    drifts = find_drifts(work.library, training, new, work.run.config.retrain.drift)
     for drift in drifts:
         if drift.warns:
             log.warning("the new footage drifts: %s", drift.sentence)
@@ -142,9 +143,10 @@ def _report(
         versions=work.registry.versions(),
         champion=champion,
         problems=unreadable_videos(work),
-        new=new,
-        newly_labelled=len(new_labels),
-        scores=scores,
+        new=len(new),
+        newly_labelled=newly_labelled,
+        unlabelled=len(unlabelled),
+        queue=nlargest(MAX_ROWS, unlabelled, key=lambda video: video.entropy),
         drifts=drifts,
         config=work.run.config.retrain,
     )

@@ -82,8 +82,8 @@ def audit_records(work: Retraining, *versions: Version) -> list[VideoRecord]:
     trained = {one.digest for version in versions for one in work.folder(version.key).read_training_set()}
     usable = {
         video.name
-        for video in work.videos_with_features()
-        if video.split == "audit" and video.digest not in trained
+        for video in work.having_features(work.library.videos("audit"))
+        if video.digest not in trained
     }
     return [record for record in work.run.records if record.split == "audit" and record.name in usable]
 

@@ -40,7 +40,7 @@ def check_has_model(work: Retraining, *, new_registry: bool = False) -> None:
     workspace = work.run.workspace
     if not (workspace.model / INFO_FILE).is_file() and not work.registry.versions() and not new_registry:
         raise MissingFileError(
-            f"no model in {workspace.root} yet; train the first one with `dsanet run --out {workspace.root}`"
+            f"no model in {workspace.name} yet; train the first one with `dsanet run --out {workspace.name}`"
         )
 
 
@@ -64,7 +64,7 @@ def current_champion(work: Retraining) -> Version:
 def _first_version(work: Retraining) -> Version:
     versions = work.registry.versions()
     if not versions:
-        root = work.run.workspace.root
+        root = work.run.workspace.name
         raise MissingFileError(f"no complete model in {root}; train one with `dsanet run --out {root}`")
     return versions[0]
 
@@ -89,8 +89,8 @@ def _register_workspace_model(work: Retraining, model: Path) -> None:
     if not folder.has_model:
         folder.copy_model(model)
     is_imported = not read_info(model).feature_digests  # its training set is unknown
-    manifest = {record.name for record in work.run.records if record.split not in HELD_OUT}
-    videos = [video for video in work.videos_with_features() if not is_imported and video.name in manifest]
+    manifest = sorted(record.name for record in work.run.records if record.split not in HELD_OUT)
+    videos = [] if is_imported else work.having_features(work.library.with_names(manifest))
     folder.write_training_set(training_set(videos))
     _register(work, key)
 

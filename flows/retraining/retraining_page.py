@@ -1,6 +1,6 @@
 """The report of a retraining: an HTML page that opens offline, a Markdown summary, and one log line."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from evaluate.report.page import environment
 from extract.atomic import write_atomically
 from extract.config import StrictModel
 from flows.library.problems import ProblemGroup, grouped_by_reason
-from flows.library.records import Score, Video
+from flows.library.records import ScoredVideo
 from flows.pipeline.artifacts import markdown_text
 from flows.retraining.drift import Drift, drift_charts
 from flows.workspace.registered_versions import Version
@@ -45,16 +45,19 @@ class Outcome(StrictModel):
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """The content of the page. `new` are the videos outside the training set and the test split."""
+    """The content of the page. New videos are those outside the training set and the test split."""
 
     title: str
     versions: Sequence[Version]
     champion: Version
     problems: Sequence[tuple[str, str]]
     """Path and reason of every video that cannot be read."""
-    new: Sequence[Video]
+    new: int
     newly_labelled: int
-    scores: Mapping[str, Score]
+    unlabelled: int
+    """New videos without labels."""
+    queue: Sequence[ScoredVideo]
+    """Those of them with the highest entropy."""
     drifts: Sequence[Drift]
     config: RetrainConfig
 
@@ -62,12 +65,6 @@ class Findings:
     def judged(self) -> Version | None:
         """The last version that the gate has judged."""
         return next((version for version in reversed(self.versions) if version.decision), None)
-
-    @property
-    def unlabelled(self) -> list[Video]:
-        """The new videos without labels, by decreasing entropy of the champion's score."""
-        unlabelled = [video for video in self.new if video.labels is None]
-        return sorted(unlabelled, key=lambda video: -self.scores[video.digest].entropy)
 
     @property
     def problem_groups(self) -> Sequence[ProblemGroup]:
@@ -79,8 +76,8 @@ class Findings:
         """Summary in one line."""
         by_hand = f" ({self.champion.verdict})" if "by hand" in self.champion.verdict else ""
         return (
-            f"version {self.champion.number} is the champion{by_hand}; {len(self.new)} videos since its "
-            f"training, {len(self.unlabelled)} of them without labels, {self.newly_labelled} newly labelled "
+            f"version {self.champion.number} is the champion{by_hand}; {self.new:,} videos since its "
+            f"training, {self.unlabelled:,} of them without labels, {self.newly_labelled:,} newly labelled "
             f"(a challenger needs {self.config.min_new_labels})"
         )
 
@@ -91,8 +88,8 @@ class Findings:
             champion=self.champion.number,
             challenger=judged.number if judged else None,
             promoted=judged.decision.promoted if judged and judged.decision else None,
-            new_videos=len(self.new),
-            unlabelled=len(self.unlabelled),
+            new_videos=self.new,
+            unlabelled=self.unlabelled,
             newly_labelled=self.newly_labelled,
             drift=tuple(drift.name for drift in self.drifts if drift.warns),
             sentence=self.sentence,
@@ -122,7 +119,6 @@ def write_page(path: Path, findings: Findings) -> Path:
     page = env.get_template("retraining.html.j2").render(
         found=findings,
         charts=[chart for drift in findings.drifts for chart in drift_charts(drift, findings.config.drift)],
-        max_rows=MAX_ROWS,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, page)

@@ -1,8 +1,7 @@
 """The steps of a retraining on videos: import, extraction, scores. Each keeps the work of earlier runs."""
 
 import logging
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from extract.display import printable, shortened
 from extract.failures import read_failures
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord
+from extract.remote.path import AnyPath
 from extract.store import content_digest, feature_path, read_features
 from flows.library.from_manifest import import_manifest
 from flows.library.inbox import scan
@@ -26,6 +26,7 @@ from flows.library.tables import now
 from flows.pipeline.stages import EXTRACT, INFER
 from flows.pipeline.stages.evaluate import read_truths
 from flows.pipeline.stages.infer import without_causal_scores
+from flows.retraining.plan import extraction_settings, inference_settings, plan_features, unscored
 from flows.workspace.model_reference import restore_version
 from flows.workspace.model_registry import Registry
 from flows.workspace.registered_versions import Version
@@ -59,16 +60,10 @@ class Retraining:
         """Labels and temporal annotations of the test split."""
         return read_truths(self.run)
 
-    def videos_with_features(self) -> list[Video]:
-        """The library's videos that have a feature file."""
-        return self.having_features(self.library.videos())
-
     def having_features(self, videos: Iterable[Video]) -> list[Video]:
-        """Those of these videos that have a feature file; the folder is listed once."""
+        """Those of these videos that have a feature file."""
         features = self.run.workspace.features
-        with os.scandir(features) as listing:
-            files = {entry.name for entry in listing}
-        return [video for video in videos if feature_path(features, video.name).name in files]
+        return [video for video in videos if feature_path(features, video.name).is_file()]
 
 
 def import_videos(work: Retraining) -> None:
@@ -96,7 +91,7 @@ def import_videos(work: Retraining) -> None:
     _retry_unreadable(work.library, set(result.unreadable))
 
 
-def _retry_unreadable(library: Library, just_tried: set[Path]) -> None:
+def _retry_unreadable(library: Library, just_tried: set[AnyPath]) -> None:
     """Try the videos again that could not be read at an earlier time, where the next try is due."""
     videos = [video for video in due(library.problems(), now()) if video.path not in just_tried]
     again = recheck(library, videos)
@@ -105,33 +100,33 @@ def _retry_unreadable(library: Library, just_tried: set[Path]) -> None:
         log.info("%-9s %d of %d unreadable videos can be read now", "recheck", len(again.readable), tried)
 
 
-def extract_features(work: Retraining) -> list[Video]:
+def extract_features(work: Retraining) -> None:
     """Extract the features of every available video that has none, and record them in the library.
 
-    Returns all videos that have features.
+    Videos whose features are recorded as they are now take no part in it.
     """
-    videos = work.library.videos()
-    available = [video for video in videos if not video.problem and video.path.is_file()]
-    EXTRACT(replace(work.run, videos=[video.manifest_record() for video in available]))
-    videos = work.having_features(videos)
-    for page in in_pages(_with_new_features(work, videos), FEATURE_FILES_AT_ONCE):
+    library, settings = work.library, extraction_settings(work.run)
+    plan = plan_features(library, work.run.workspace.features, settings)
+    found = sorted(library.with_digests(plan.extract), key=lambda video: video.name)
+    available = [video for video in found if not video.problem and video.path.is_file()]
+    log.info("%-9s %d of %d videos need features", "plan", len(available), plan.total)
+    if available:
+        EXTRACT(replace(work.run, videos=[video.manifest_record() for video in available]))
+    present = {video.digest for video in work.having_features(found)}
+    library.forget_features(digest for digest in plan.extract if digest not in present)
+    _record_features(work, [video for video in found if video.digest in present], settings)
+    _record_features(work, library.with_digests(plan.record), settings)
+
+
+def _record_features(work: Retraining, videos: Iterable[Video], settings: str) -> None:
+    for page in in_pages(videos, FEATURE_FILES_AT_ONCE):
         paths = {video.digest: feature_path(work.run.workspace.features, video.name) for video in page}
-        work.library.write_features({digest: _summary(path) for digest, path in paths.items()})
-    return videos
+        work.library.write_features({digest: _summary(path, settings) for digest, path in paths.items()})
 
 
-def _with_new_features(work: Retraining, videos: Iterable[Video]) -> Iterator[Video]:
-    """The videos whose feature file is not recorded as it is now, or not with all that is recorded today."""
-    recorded, without_mean = work.library.features(), work.library.without_mean()
-    for video in videos:
-        known = recorded.get(video.digest)
-        digest = content_digest(feature_path(work.run.workspace.features, video.name))
-        if known is None or known.digest != digest or video.digest in without_mean:
-            yield video
-
-
-def _summary(path: Path) -> Features:
+def _summary(path: Path, settings: str) -> Features:
     """What the library records of a feature file."""
+    status = path.stat()  # before the file is read: a later change shows
     found = read_features(path)
     return Features(
         content_digest(path),
@@ -139,6 +134,9 @@ def _summary(path: Path) -> Features:
         len(found.features),
         found.meta.source.duration_s,
         found.features.astype(np.float32).mean(axis=(0, 1)),
+        made_with=settings,
+        file_size=status.st_size,
+        file_mtime_ns=status.st_mtime_ns,
     )
 
 
@@ -152,24 +150,31 @@ def unreadable_videos(work: Retraining) -> list[tuple[str, str]]:
     ]
 
 
-def score_all_videos(work: Retraining, version: Version, videos: Sequence[Video]) -> dict[str, Score]:
-    """Score videos with features by a version, in its score files and in the library; the scores by digest.
+def score_all_videos(work: Retraining, version: Version) -> None:
+    """Score the videos with features by a version, in its score files and in the library.
 
-    A score file is read only if the recorded score is that of other features.
+    Videos whose score is that of their features and of the settings of today take no part in it.
     """
     folder = work.folder(version.key)
+    settings = inference_settings(folder.run(work.run, []))
+    missing = list(unscored(work.library, version.key, folder.scores, settings))
+    log.info("%-9s %d videos need scores by version %d", "plan", len(missing), version.number)
+    videos = sorted(work.library.with_digests(missing), key=lambda video: video.name)
+    if not videos:
+        return
     records = [VideoRecord(video.name, video.path, (NORMAL,), "test") for video in videos]
     INFER(without_causal_scores(folder.run(work.run, records)))
-    recorded, features = work.library.scores(version.key), work.library.features()
-    changed: dict[str, Score] = {}
-    for video in videos:
-        made_from, known = features[video.digest].digest, recorded.get(video.digest)
-        if known is None or known.made_from != made_from:
-            found = read_scores(score_path(folder.scores, video.name))
-            changed[video.digest] = replace(summarise(found), made_from=made_from)
-    work.library.write_scores(version.key, changed)
-    scores = recorded | changed
-    return {video.digest: scores[video.digest] for video in videos}
+    for page in in_pages(videos):
+        made_from = {
+            video.digest: content_digest(feature_path(work.run.workspace.features, video.name))
+            for video in page
+        }
+        scores = {video.digest: read_scores(score_path(folder.scores, video.name)) for video in page}
+        work.library.write_scores(
+            version.key,
+            {d: replace(summarise(found), made_from=made_from[d]) for d, found in scores.items()},
+            settings,
+        )
 
 
 def score_test_split(work: Retraining, version: Version) -> Path:

@@ -1,6 +1,7 @@
 """Settings of retraining: inboxes, when a challenger is trained, the gate, and the drift warning."""
 
 from typing import Annotated, Literal
+from urllib.parse import parse_qsl
 
 from pydantic import Field, field_validator
 
@@ -69,7 +70,9 @@ class RetrainConfig(StrictModel):
     @field_validator("library")
     @classmethod
     def _refuse_password(cls, url: str) -> str:
-        if "@" in url and ":" in url.rpartition("@")[0].partition("//")[2]:
+        in_address = "@" in url and ":" in url.rpartition("@")[0].partition("//")[2]
+        in_option = any("password" in name for name, _ in parse_qsl(url.partition("?")[2]))
+        if in_address or in_option:
             raise InputError(
                 "the URL has a password, which settings must not contain; set DSANET_LIBRARY_URL"
             )

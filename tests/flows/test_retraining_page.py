@@ -25,7 +25,7 @@ FORCED = replace(CHALLENGER, aliases=("champion",), replaced="k1", served=True)
 
 def findings(*versions: Version, problems: list[tuple[str, str]] | None = None) -> Findings:
     champion = next(version for version in versions if "champion" in version.aliases)
-    return Findings("Street", versions, champion, problems or [], [], 0, {}, [], RetrainConfig())
+    return Findings("Street", versions, champion, problems or [], 0, 0, 0, [], [], RetrainConfig())
 
 
 def text_of(found: Findings, folder: Path) -> str:

@@ -1,5 +1,7 @@
 """Newest labels in the table of videos, file names, and indexes: no question reads a million rows."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -18,7 +20,11 @@ _PARTIAL_INDEXES = {
     "ix_videos_unlabelled": ("videos", ["name"], "current_labels = '' AND problem = ''"),
     "ix_videos_labelled": ("videos", ["current_labels", "id"], "current_labels <> ''"),
     "ix_videos_unusable": ("videos", ["id"], "problem <> ''"),
-    "ix_features_without_mean": ("features", ["video_id"], "mean IS NULL"),
+}
+_FEATURES: dict[str, sa.types.TypeEngine[Any]] = {
+    "made_with": sa.String(16),
+    "file_size": sa.BigInteger(),
+    "file_mtime_ns": sa.BigInteger(),
 }
 
 
@@ -27,6 +33,9 @@ def upgrade() -> None:
         "videos", sa.Column("current_labels", sa.Text, nullable=False, server_default=sa.text("''"))
     )
     op.add_column("locations", sa.Column("file_name", sa.Text, nullable=False, server_default=sa.text("''")))
+    for name, type_ in _FEATURES.items():
+        op.add_column("features", sa.Column(name, type_, nullable=True))
+    op.add_column("scores", sa.Column("made_with", sa.String(16), nullable=True))
     op.execute(_NEWEST_LABELS)
     op.execute(_FILE_NAMES)
     for name, (table, columns, where) in _PARTIAL_INDEXES.items():
@@ -43,5 +52,8 @@ def downgrade() -> None:
     op.drop_index("ix_locations_file_name", "locations")
     for name, (table, _, _) in _PARTIAL_INDEXES.items():
         op.drop_index(name, table)
+    op.drop_column("scores", "made_with")
+    for name in _FEATURES:
+        op.drop_column("features", name)
     op.drop_column("locations", "file_name")
     op.drop_column("videos", "current_labels")
