@@ -66,7 +66,7 @@ class Rates(_Options):
     score_gpu: Rate = Field(800_000.0, description="snippets scored a second by a GPU")
     score_core: Rate = Field(9_000.0, description="snippets scored a second by a core, without GPUs")
     requests: Amount = Field(6.0, description="requests to the object store for a video")
-    row_kb: Amount = Field(4.7, description="kB in the library for a video")
+    row_kb: Amount = Field(3.7, description="kB in the library for a video")
     collect_ms: Rate = Field(5.0, description="milliseconds of a run's process for a video's features")
 
 
