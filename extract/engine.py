@@ -1,8 +1,5 @@
 """Extraction of a list of videos: those with features are reused, the others go to one or several devices."""
 
-import signal
-import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -26,6 +23,7 @@ from extract.remote.listings import one_listing
 from extract.remote.path import read_listings
 from extract.reuse import are_up_to_date, is_imported, locked_feature_folder
 from extract.store import feature_path
+from extract.termination import sigterm_as_exit
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def extract_videos(
     _check_names(records)
     read_listings(record.path for record in records)
     with (
-        _sigterm_as_exit(),
+        sigterm_as_exit(),
         locked_feature_folder(features_dir) as lock,
         closing(FeatureIndex(features_dir)) as index,
     ):
@@ -162,21 +160,3 @@ def _require_sources(todo: Sequence[VideoRecord], features_dir: Path) -> None:
             f"or weights, or damaged), first: {gone[0].name}, {gone[0].path}; restore the videos, return to "
             f"the settings of the features, or delete the feature files in {features_dir} and the rows"
         )
-
-
-@contextmanager
-def _sigterm_as_exit() -> Iterator[None]:
-    """Let SIGTERM raise SystemExit, so that the run is unwound; a handler of the program is kept.
-
-    Only the main thread may set signal handlers; in another thread nothing is changed.
-    """
-    replace = threading.current_thread() is threading.main_thread() and (
-        signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    )
-    if replace:
-        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        if replace:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -62,7 +62,7 @@ LEVELS = {
             "display",
             "weights",
         },
-        {"lazy", "errors", "retry_times", "child_process"},
+        {"lazy", "errors", "retry_times", "child_process", "termination"},
     ),
     "evaluate": (
         {"report"},

@@ -19,6 +19,7 @@ from extract.errors import InputError
 from extract.remote.cache import cache_folder
 from extract.remote.path import RemotePath, as_path
 from extract.remote.store import Store, StoreError
+from extract.termination import sigterm_as_exit
 from flows.workspace.copy_record import CopyRecord
 from flows.workspace.locks import file_lock
 from flows.workspace.pull import pull
@@ -71,6 +72,7 @@ class WorkingCopy:
             return
         name = self.store.address
         with ExitStack() as stack:
+            stack.enter_context(sigterm_as_exit())
             stack.enter_context(file_lock(self.root / ".lock", name, wait=wait, advice=advice))
             lock = stack.enter_context(
                 remote_lock(

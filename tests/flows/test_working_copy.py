@@ -246,6 +246,13 @@ def test_a_process_that_is_killed_before_it_uploads_loses_nothing(
     assert line.endswith("which has ended")
 
 
+def test_a_process_that_is_asked_to_end_uploads_and_releases_the_lock(first: WorkingCopy, place: str) -> None:
+    with other_process(first) as process:
+        process.terminate()
+        assert process.wait(30) == 128 + signal.SIGTERM
+    assert set(Store(place).list()) == {"scores/a.h5"}
+
+
 def test_a_feature_file_is_uploaded_while_the_run_goes_on(first: WorkingCopy, place: str) -> None:
     store = Store(place)
     with first.locked(advice=ADVICE):
