@@ -82,8 +82,10 @@ def object_state(address: str) -> ObjectState | None:
 
     None if there is none. Raises StoreError for a store that refuses or does not answer.
     """
+    store, key = place_of(address)
+    if not key:  # a bucket is no object
+        return None
     if not _LISTINGS.kept:
-        store, key = place_of(address)
         return store.state(key)
     folder, key = _listed_as(address)
     return _LISTINGS.of(folder).get(key)

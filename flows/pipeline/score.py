@@ -22,6 +22,8 @@ from extract.failures import Failure
 from extract.inspect import timing_lines
 from extract.labels import NORMAL
 from extract.manifest import VideoRecord
+from extract.remote.listings import one_listing
+from extract.remote.path import AnyPath, as_path
 from extract.store import feature_path, read_meta
 from flows.pipeline.stages.device import device_in_use
 from flows.progress import extraction_progress, stage_progress
@@ -47,8 +49,9 @@ class ScoreResult:
     """Restrictions of the model, from its checkpoint, and irregularities of the recordings."""
 
 
+@one_listing()
 def score_videos(
-    videos: Sequence[Path],
+    videos: Sequence[AnyPath],
     model: Path,
     out: Path,
     *,
@@ -65,7 +68,7 @@ def score_videos(
     uses the GPU, waits for it.
 
     Args:
-        videos: paths of video files; one that is given twice is scored once
+        videos: paths or addresses of video files; one that is given twice is scored once
         model: a checkpoint folder, or a workspace with a model
         out: folder for the results
         threshold: anomaly score in [0, 1] from which a snippet counts as anomalous
@@ -90,7 +93,7 @@ def score_videos(
     info = load_checkpoint(model).info  # the weights too: a damaged file is found before the extraction
     config = info.extract.model_copy(update={"weights": weights} if weights else {})
     workspace, runtime = Workspace(out), runtime or ExtractRuntime()
-    records = _make_records(videos)
+    records = _make_records([as_path(video) for video in videos])
     with workspace.kept_open():
         with device_in_use(runtime.device):
             encoder = _load_encoder(config, runtime, info)
@@ -109,7 +112,7 @@ def score_videos(
     return ScoreResult(scored, failures, (*info.notes, *timing_lines(timing)))
 
 
-def _make_records(videos: Sequence[Path]) -> list[VideoRecord]:
+def _make_records(videos: Sequence[AnyPath]) -> list[VideoRecord]:
     """One record per file, named after it; if the name is taken, with the first free suffix `-2`, `-3` …"""
     if missing := [path for path in videos if not path.is_file()]:
         more = f" (and at {len(missing) - 1} more of the paths)" if len(missing) > 1 else ""
@@ -124,7 +127,7 @@ def _make_records(videos: Sequence[Path]) -> list[VideoRecord]:
     return list(records.values())
 
 
-def _video_name(path: Path) -> str:
+def _video_name(path: AnyPath) -> str:
     """The stem of a file as a name that `extract.manifest.check_name` accepts: `hidden` for `.hidden.mp4`.
 
     Bytes that are not UTF-8 become escapes: `caf_xe9`.

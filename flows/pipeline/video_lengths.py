@@ -14,7 +14,7 @@ from evaluate.foreign_scores.lengths import SNIPPET
 from evaluate.foreign_scores.rules import VideoLength
 from extract.errors import InputError
 from extract.manifest import VIDEO_SUFFIXES, VideoRecord
-from extract.remote.cache import local_copy
+from extract.remote.cache import FetchError, fetch_reason, local_copy
 from extract.remote.path import AnyPath
 from extract.store import FeatureFileError, feature_path, read_meta
 from extract.tables import Row
@@ -73,8 +73,12 @@ def _from_features(path: Path) -> VideoLength | None:
 def _from_file(path: AnyPath) -> VideoLength:
     if not path.is_file():
         return VideoLength()
-    with local_copy(path) as file:
-        return _from_local_file(file)
+    try:
+        with local_copy(path) as file:
+            return _from_local_file(file)
+    except FetchError as error:
+        log.warning("%s can't be read, so its number of frames is not known: %s", path, fetch_reason(error))
+        return VideoLength()
 
 
 def _from_local_file(path: Path) -> VideoLength:
