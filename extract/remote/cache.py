@@ -91,8 +91,10 @@ class Copies:
         if state is None:
             raise MissingFileError(f"no object {file}")
         key = (file.address, state)
-        with self._turn:
-            copy = self._existing(key, tick) or self._admitted(key, limit, tick)
+        copy = self._in_use(key)  # without a turn: the caller may hold the copy already
+        if copy is None:
+            with self._turn:
+                copy = self._existing(key, tick) or self._admitted(key, limit, tick)
         if not copy.complete:
             try:
                 _download(file, state, copy.path, tick)
@@ -121,16 +123,22 @@ class Copies:
             self._lock.close()
         self._folder = self._lock = None
 
-    def _existing(self, key: tuple[str, ObjectState], tick: Callable[[], None]) -> Copy | None:
-        """The copy that another thread has made, once it is complete; None if there is none."""
+    def _in_use(self, key: tuple[str, ObjectState]) -> Copy | None:
+        """The complete copy of this object, if there is one."""
         with self._changed:
-            while copy := self._copies.get(key):
-                if copy.complete:
-                    copy.users += 1
-                    return copy
+            copy = self._copies.get(key)
+            if copy is None or not copy.complete:
+                return None
+            copy.users += 1
+            return copy
+
+    def _existing(self, key: tuple[str, ObjectState], tick: Callable[[], None]) -> Copy | None:
+        """The copy that another thread makes, once it is complete; None if there is none."""
+        with self._changed:
+            while key in self._copies and not self._copies[key].complete:
                 self._changed.wait(_WAIT_S)
                 tick()
-        return None
+        return self._in_use(key)
 
     def _admitted(self, key: tuple[str, ObjectState], limit: float, tick: Callable[[], None]) -> Copy:
         """The place of a new copy, once there is room for it."""
