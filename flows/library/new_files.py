@@ -23,8 +23,11 @@ def add_page(session: Session, files: Sequence[NewFile], rename_existing: bool) 
         .tuples()
         .all()
     )
-    new = {one.file.digest: one for one in reversed(files) if one.file.digest not in names}
-    names |= _add_videos(session, list(reversed(new.values())), rename_existing)
+    new: dict[str, NewFile] = {}
+    for one in files:
+        if one.file.digest not in names:
+            new.setdefault(one.file.digest, one)
+    names |= _add_videos(session, list(new.values()), rename_existing)
     ids = row_ids(session, list(names))
     _add_locations(session, files, ids)
     return [names[one.file.digest] for one in files]

@@ -68,7 +68,11 @@ def fill(root: Path, count: int) -> None:
         numbers = range(1, count + 1)
         session.execute(
             insert(VideoRow),
-            [{"id": n, "digest": digest(n), "name": f"v{n - 1}", "split": "train"} for n in numbers],
+            [
+                {"id": n, "digest": digest(n), "name": f"v{n - 1}", "split": "train"}
+                | {"current_labels": "normal" if n > NEW else ""}
+                for n in numbers
+            ],
         )
         files = [(n, root / "inbox" / f"v{n - 1}.mp4") for n in numbers]
         session.execute(
