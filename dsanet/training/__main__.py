@@ -88,6 +88,10 @@ def _train_alone(options: argparse.Namespace) -> None:
 
 def _train_in_group(options: argparse.Namespace, rank: int, size: int) -> None:
     """Train as one of the processes that torchrun has started."""
+    if missing := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
+        raise InputError(
+            f"WORLD_SIZE is {size} and {missing[0]} is not set; start the processes with torchrun"
+        )
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends a process also while it waits for another one
     on_machine = int(os.environ.get("LOCAL_WORLD_SIZE", size))
     device = _own_device(options.device, int(os.environ.get("LOCAL_RANK", rank)))

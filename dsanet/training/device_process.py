@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from multiprocessing.connection import Connection
 
 import safetensors.torch
@@ -24,16 +25,22 @@ def main() -> None:
     threading.Thread(target=exit_with_parent, args=(os.getppid(),), daemon=True).start()
     with Connection(int(sys.argv[1])) as connection:
         parent = _Parent(connection)
-        try:
-            _train(connection.recv(), parent)
-        except InputError as error:
-            parent.send(Stopped(str(error), "input"))
-        except Exception as error:
-            parent.send(Stopped(traceback.format_exc(), "lost" if lost_connection(error) else "bug"))
-        else:
-            parent.send(Finished())
-            return
+        result = _result(connection.recv(), parent)
+        with suppress(OSError):  # the parent has ended
+            parent.send(result)
+            if isinstance(result, Finished):
+                return
     os._exit(1)  # an orderly end could wait for the other processes
+
+
+def _result(setup: Setup, parent: "_Parent") -> Stopped | Finished:
+    try:
+        _train(setup, parent)
+    except InputError as error:
+        return Stopped(str(error), "input")
+    except Exception as error:
+        return Stopped(traceback.format_exc(), "lost" if lost_connection(error) else "bug")
+    return Finished()
 
 
 def _train(setup: Setup, parent: "_Parent") -> None:

@@ -215,15 +215,8 @@ def arguments(footage: Footage, folder: Path, *more: str) -> list[str]:
 
 
 AS_CONFIG = ["--detector", "mil-ranking", "--preset", "small"]
-for setting in [
-    "epochs=3",
-    "batch_size=4",
-    "lr=2e-4",
-    "save_every=2",
-    "optimizer=adamw",
-    "weight_decay=0.01",
-]:
-    AS_CONFIG += ["--set", f"train.{setting}"]
+for name in ("epochs", "batch_size", "lr", "save_every", "optimizer", "weight_decay"):
+    AS_CONFIG += ["--set", f"train.{name}={getattr(CONFIG, name)}"]
 
 
 def test_the_module_trains_alone_with_the_bytes_of_the_function(
