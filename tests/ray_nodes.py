@@ -19,7 +19,6 @@ import pytest
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
 """Environment of every node, and of every process that connects to them."""
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
-_START_S = 60
 _STORE = f"--object-store-memory={100_000_000}"
 
 
@@ -29,10 +28,19 @@ class Node:
     def __init__(self, log: Path, *arguments: str, prefix: tuple[str, ...] = ()) -> None:
         ray = Path(sys.executable).with_name("ray")
         command = [*prefix, str(ray), "start", "--block", "--disable-usage-stats", _STORE, *arguments]
+        self._log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 command, env=_environment(), stdout=output, stderr=output, start_new_session=True
             )
+
+    def has_started(self) -> bool:
+        """Wait until the node belongs to the cluster; False if it has ended before."""
+        while self._process.poll() is None:
+            if b"will now block forever" in self._log.read_bytes():
+                return True
+            time.sleep(0.1)
+        return False
 
     def processes(self) -> list[psutil.Process]:
         with suppress(psutil.NoSuchProcess):
@@ -75,10 +83,9 @@ class RayNodes:
         self.head = self._start_head()
 
     def _start_head(self) -> Node:
+        place = (f"--node-ip-address={self._host}", f"--port={self._port}")
         cpus = f"--num-cpus={self._head_cpus}"
-        head = self._node("--head", f"--port={self._port}", cpus, "--include-dashboard=false")
-        wait_for_port(self._host, self._port)
-        return head
+        return self._node("--head", *place, cpus, "--include-dashboard=false")
 
     def restart_head(self) -> None:
         """Kill the head, and start another one at its address. The nodes end without their head."""
@@ -99,8 +106,13 @@ class RayNodes:
             node.kill()
 
     def _node(self, *arguments: str, prefix: tuple[str, ...] = ()) -> Node:
-        log = self._folder / f"node-{len(list(self._folder.iterdir()))}.log"
-        return Node(log, *arguments, prefix=prefix)
+        for _ in range(3):  # Ray gives a node 30 s, which a loaded machine exceeds
+            log = self._folder / f"node-{len(list(self._folder.iterdir()))}.log"
+            node = Node(log, *arguments, prefix=prefix)
+            if node.has_started():
+                return node
+            node.kill()
+        raise RuntimeError(f"the node did not start: {log.read_text()[-2000:]}")
 
 
 def _environment() -> dict[str, str]:
@@ -113,18 +125,6 @@ def free_port() -> int:
         bound.bind(("", 0))
         port: int = bound.getsockname()[1]
         return port
-
-
-def wait_for_port(host: str, port: int) -> None:
-    until = time.monotonic() + _START_S
-    while True:
-        try:
-            socket.create_connection((host, port), 1).close()
-            return
-        except OSError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.1)
 
 
 def own_address() -> str:

@@ -71,6 +71,7 @@ def connect(address: str | None) -> str | None:
     Returns the folder of its files, if one was made. Raises InputError for a cluster that does not fit,
     ConnectionLostError if none answers.
     """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     address = address or os.environ.get("RAY_ADDRESS") or "auto"
     if address == "local":
         return _start_local()
