@@ -153,9 +153,10 @@ class DecoderProcess:
             self._process.wait(timeout=2)  # the connection closes shortly before the process ends
         self.close()
         code = self._process.returncode
-        verb = "ended with" if code >= 0 else "was"
+        if code >= 0:
+            return Failed(f"the decoder process ended with {exit_reason(code)}", first_wait_s=SOON_S)
         wait_s = LATER_S if -code in _CRASHES else SOON_S
-        return Failed(f"the decoder process {verb} {exit_reason(code)}", first_wait_s=wait_s)
+        return Failed(f"the decoder process was {exit_reason(code)}", first_wait_s=wait_s)
 
 
 def _copies(pictures: Pictures) -> list[PictureData]:
