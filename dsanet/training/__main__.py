@@ -27,6 +27,7 @@ from dsanet.training.run import is_done, run_training
 from extract.encoder import cuda_cards, resolve_device
 from extract.errors import InputError, MissingFileError
 from extract.manifest import read_manifest
+from extract.remote.path import as_path
 
 EXAMPLES = """\
 examples:
@@ -218,7 +219,7 @@ def training_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--manifest",
-        type=Path,
+        type=as_path,
         required=True,
         metavar="FILE",
         help="CSV with path, labels and split of the videos; the videos themselves are not read",
