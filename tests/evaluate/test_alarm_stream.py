@@ -37,8 +37,8 @@ def snippets_of(scores: VideoScores) -> list[Snippet]:
     seconds = LENGTH / FPS
     found = []
     for t, anomaly in enumerate(scores.anomaly_T.tolist()):
-        start = t * seconds if scores.start_s_T is None else scores.start_s_T[t]
-        end = (t + 1) * seconds if scores.end_s_T is None else scores.end_s_T[t]
+        start = t * seconds if spans is None else spans.start_s_T[t]
+        end = (t + 1) * seconds if spans is None else spans.end_s_T[t]
         classes_C = None if scores.classes_TC is None else scores.classes_TC[t]
         found.append(Snippet(float(start), float(end), anomaly, classes_C, t in pauses))
     return found
@@ -75,7 +75,13 @@ def test_an_alarm_that_goes_on_after_a_pause_becomes_a_new_one() -> None:
     start_s_T = (
         np.arange(8) * seconds + np.where(np.arange(8) >= 2, 60, 0) + np.where(np.arange(8) >= 6, 60, 0)
     )
-    scores = scores_of(anomaly_T, start_s_T=start_s_T, end_s_T=start_s_T + seconds, time_s_T=start_s_T)
+    scores = scores_of(
+        anomaly_T,
+        start_s_T=start_s_T,
+        end_s_T=start_s_T + seconds,
+        time_s_T=start_s_T + seconds / 2,
+        frame_index_T=np.arange(8) * LENGTH + LENGTH // 2,
+    )
     assert [snippet.after_pause for snippet in snippets_of(scores)].count(True) == 2
     assert check_equal(scores, AlarmRule(0.5)) == 4
     merged = alarms_of(scores, AlarmRule(0.5, merge_gap_s=61))
@@ -104,7 +110,7 @@ def test_alarms_are_merged_and_then_short_ones_dropped(merge_gap_s: float, short
 
 def test_an_alarm_is_reported_as_soon_as_nothing_can_change_it() -> None:
     scores = [0.1, 0.9, 0.2, 0.9, 0.2, 0.2, 0.2, 0.2]
-    for gap, expected in ((0.0, {2: 1, 4: 1}), (1.5, {5: 2})):
+    for gap, expected in ((0.0, {2: 1, 4: 1}), (1.5, {6: 2})):
         stream, found = AlarmStream(AlarmRule(0.5, merge_gap_s=gap)), {}
         for t, score in enumerate(scores):
             for alarm in stream.push(Snippet(t, t + 1, score)):
