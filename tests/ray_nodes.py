@@ -19,6 +19,8 @@ import pytest
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
 """Environment of every node, and of every process that connects to them."""
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
+_MARK = "DSANET_TEST_NODE"
+"""Variable in the environment of a node's processes."""
 _STORE = f"--object-store-memory={100_000_000}"
 
 
@@ -28,10 +30,14 @@ class Node:
     def __init__(self, log: Path, *arguments: str, prefix: tuple[str, ...] = ()) -> None:
         ray = Path(sys.executable).with_name("ray")
         command = [*prefix, str(ray), "start", "--block", "--disable-usage-stats", _STORE, *arguments]
-        self._log = log
+        self._log, self._mark = log, str(log)
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                command, env=_environment(), stdout=output, stderr=output, start_new_session=True
+                command,
+                env=_environment() | {_MARK: self._mark},
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
 
     def has_started(self) -> bool:
@@ -43,10 +49,13 @@ class Node:
         return False
 
     def processes(self) -> list[psutil.Process]:
-        with suppress(psutil.NoSuchProcess):
-            root = psutil.Process(self._process.pid)
-            return [root, *root.children(recursive=True)]
-        return []
+        """All processes of the node; some are not children of `ray start`."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get(_MARK) == self._mark:
+                    found.append(process)
+        return found
 
     def named(self, part: str) -> list[psutil.Process]:
         """The processes whose command line holds `part`."""
@@ -59,10 +68,12 @@ class Node:
 
     def kill(self) -> None:
         """SIGKILL to all processes of the node, as a power failure."""
-        for process in self.processes():
+        processes = self.processes()
+        for process in processes:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         self._process.wait()
+        psutil.wait_procs(processes, 10)
 
     def stop(self) -> None:
         """End the node as its administrator does."""
@@ -88,8 +99,14 @@ class RayNodes:
         return self._node("--head", *place, cpus, "--include-dashboard=false")
 
     def restart_head(self) -> None:
-        """Kill the head, and start another one at its address. The nodes end without their head."""
+        """Kill the head, and the nodes, which would end without it, and start a head at its address.
+
+        Ray refuses to start one as long as it sees a node of the old one on this machine.
+        """
         self.head.kill()
+        for node in self.nodes:
+            node.kill()
+        self.nodes.clear()
         self.head = self._start_head()
 
     def add(self, *arguments: str, cpus: int = 1, prefix: tuple[str, ...] = ()) -> Node:

@@ -175,8 +175,8 @@ class Scheduler:
         """What is tried again after a task has failed."""
         if (final := _final(error)) is not None:
             raise final
-        if isinstance(error, errors.LocalRayletDiedError):
-            raise ConnectionLostError(_reason(error)) from error
+        if not isinstance(error, NODE_LOST + WORKER_LOST + (errors.RayTaskError,)):
+            raise ConnectionLostError(_reason(error)) from error  # of the head, or of this machine's node
         started = running.started
         if isinstance(error, NODE_LOST) or (started is not None and self._nodes.has_ended(started.node)):
             again = after_node_loss(running.shard, running.done)
@@ -255,6 +255,8 @@ def _reason(error: BaseException) -> str:
         return "its process was killed or crashed"
     if isinstance(error, errors.NodeDiedError):
         return "the node ended"
+    if "WrongClusterID" in str(error):
+        return "its head was started again"
     cause = error.cause if isinstance(error, errors.RayTaskError) else error
     first = (str(cause).strip().splitlines() or [""])[0]
     return f"{type(cause).__name__}: {first[:200]}"
@@ -262,8 +264,10 @@ def _reason(error: BaseException) -> str:
 
 def message_of(error: BaseException) -> Unreachable | Stopped:
     """What the owner of the files is told about the error that ended the work."""
-    if isinstance(error, ConnectionLostError | errors.RaySystemError | errors.LocalRayletDiedError):
-        return Unreachable(str(error).splitlines()[0])
+    if isinstance(error, ConnectionLostError):
+        return Unreachable(str(error))
+    if isinstance(error, errors.RayError):  # also the answer of a head that was started again
+        return Unreachable(_reason(error))
     if isinstance(error, InputError):
         return Stopped(str(error), by_input=True)
     return Stopped(f"{type(error).__name__}: {error}", by_input=False)

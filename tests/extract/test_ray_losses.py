@@ -119,7 +119,7 @@ def test_the_head_is_restarted(network: Network, tmp_path: Path) -> None:
         if count == 5:
             network.cluster.restart_head()
             for address in network.places:
-                network.lose(address)
+                network.start(address)
 
     done, given_up = run(network.cluster, steps(tmp_path / "journal", NAMES, 0.5), restart)
     assert sorted(done) == list(NAMES)
