@@ -12,11 +12,17 @@ PATH = "<path>"
 """Placeholder of a path or address in the help."""
 
 Out = Annotated[
-    Path, typer.Option(help="Workspace folder; gets features/, model/, scores/, report/ and workspace.json.")
+    Path,
+    typer.Option(
+        help="Workspace, a folder or s3://BUCKET/PREFIX; gets features/, model/, scores/, report/ and "
+        "workspace.json."
+    ),
 ]
 ExistingOut = Annotated[
     Path,
-    typer.Option("--out", envvar="DSANET_WORKSPACE", help="Workspace folder of an earlier `dsanet run`."),
+    typer.Option(
+        "--out", envvar="DSANET_WORKSPACE", help="Workspace of an earlier `dsanet run`, a folder or address."
+    ),
 ]
 Manifest = Annotated[
     Path | None,
