@@ -20,8 +20,9 @@ class Proxy:
     def __init__(self, target_port: int) -> None:
         self.target_port = target_port
         self.faults: list[tuple[str, str]] = []
-        """Method and kind: `slow down` (answer 503), `refuse` (answer 403), `cut` (close in the middle of the
-        body), `lose` (close instead of answering), `half` (close in the middle of the answer)."""
+        """Method, also with a part of the path, and kind: `slow down` (answer 503), `refuse` (answer 403),
+        `cut` (close in the middle of the body), `lose` (close instead of answering), `half` (close in the
+        middle of the answer)."""
         self.requests: list[tuple[str, str]] = []
         """Method and path of each request that was forwarded."""
         self._turn = threading.Lock()
@@ -34,10 +35,11 @@ class Proxy:
         self._server.shutdown()
         self._server.server_close()
 
-    def take_fault(self, method: str) -> str:
+    def take_fault(self, method: str, path: str) -> str:
         with self._turn:
             for fault in self.faults:
-                if fault[0] == method:
+                wanted, _, part = fault[0].partition(" ")
+                if wanted == method and part in path:
                     self.faults.remove(fault)
                     return fault[1]
         return ""
@@ -49,7 +51,8 @@ class Proxy:
             protocol_version = "HTTP/1.1"
 
             def handle_any(self) -> None:
-                fault, length = proxy.take_fault(self.command), int(self.headers.get("Content-Length") or 0)
+                fault = proxy.take_fault(self.command, self.path)
+                length = int(self.headers.get("Content-Length") or 0)
                 if fault == "cut":
                     self.rfile.read(length // 2)
                     self._hang_up()

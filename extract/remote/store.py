@@ -191,7 +191,14 @@ class Store:
         Raises OSError if the file cannot be read.
         """
         content_of = str(path.resolve(strict=True))
-        self._write(lambda: self._files.put_file(content_of, self._path(key)))
+
+        def put() -> None:
+            self._files.put_file(content_of, self._path(key))
+
+        try:
+            self._ask(put)
+        except FileNotFoundError:  # no bucket, or an upload in parts that had ended when its end was repeated
+            self._write(put)
         written = self.state(key)
         if written is None:
             raise StoreError(f"{self.address}/{key} is gone just after it was written")

@@ -1,5 +1,6 @@
 """The object store: one request an object, conditions, retries, and errors in plain words."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from extract.errors import InputError, MissingFileError
 from extract.remote.store import Store, StoreError, address_of, is_remote
 from tests.object_store import ACCESS, S3Server
+from tests.store_proxy import proxied
 
 
 def test_addresses_are_recognised_also_after_pathlib() -> None:
@@ -117,3 +119,23 @@ def test_other_stores_of_fsspec_work_too() -> None:
 def test_an_unknown_store_is_named() -> None:
     with pytest.raises(InputError, match="unknown://"):
         Store("unknown://bucket").list()
+
+
+@pytest.mark.slow
+def test_an_upload_in_parts_survives_faults_and_appears_as_a_whole(
+    s3: S3Server, bucket: str, tmp_path: Path
+) -> None:
+    content = os.urandom(1 << 20) * 110  # parts from 100 MB on
+    (tmp_path / "large").write_bytes(content)
+    with proxied(s3.port) as proxy:
+        proxy.faults += [
+            ("PUT partNumber=2", "cut"),
+            ("PUT partNumber", "slow down"),
+            ("POST uploadId=", "lose"),
+        ]
+        written = Store(bucket).upload(tmp_path / "large", "large")
+        assert not proxy.faults
+    assert written.size == len(content)
+    assert Store(bucket).read("large") == content
+    with pytest.raises(StoreError, match="no bucket"):
+        Store("s3://no-such-bucket-here/a").upload(tmp_path / "large", "large")
