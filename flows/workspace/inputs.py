@@ -161,7 +161,8 @@ def _put_back(workspace: Workspace, content: bytes | None) -> None:
     if content is None:
         if next(workspace.features.glob("*.h5"), None) is None:
             workspace.inputs_file.unlink(missing_ok=True)
-            remove_lists(workspace.root)
+            if workspace.address:
+                remove_lists(workspace.root)
     elif content != _content(workspace):
         write_atomically(workspace.inputs_file, content)
 
