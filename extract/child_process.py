@@ -7,9 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+_ONE_NUMPY_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 _IMPORT_ROOT = Path(__file__).parents[1]
 
 
@@ -19,11 +20,13 @@ def start_module(
     inherited: Sequence[int] = (),
     numpy_threads: bool = False,
     output: int | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start `python -m module`, with the numbers of these file descriptors as arguments.
 
     `inherited` descriptors stay open in the process too. Without `numpy_threads`, none are started for numpy.
     `output`: descriptor of a file for the texts that it prints; None: where this process prints.
+    `environment`: variables that are added to those of this process.
     """
     return subprocess.Popen(
         [sys.executable, "-m", module, *map(str, descriptors)],
@@ -32,7 +35,7 @@ def start_module(
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
-        env=None if numpy_threads else os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+        env=os.environ | ({} if numpy_threads else _ONE_NUMPY_THREAD) | dict(environment or {}),
         start_new_session=True,  # Ctrl-C reaches the parent only
     )
 

@@ -3,16 +3,19 @@
 import importlib.util
 import logging
 import os
+import secrets
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Pipe
 from typing import Any
 
 from extract.child_process import exit_reason, start_module
 from extract.cluster.messages import (
+    LOCAL,
     Alive,
     Connected,
     Done,
@@ -53,7 +56,10 @@ class _DriverProcess:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - Ray prints much; read if the process fails
         with theirs:
             self._process = start_module(
-                "extract.cluster.driver_process", theirs.fileno(), output=self._output.fileno()
+                "extract.cluster.driver_process",
+                theirs.fileno(),
+                output=self._output.fileno(),
+                environment=_environment(setup),
             )
         self._heard = time.monotonic()
         self._connected = False
@@ -98,14 +104,26 @@ class _DriverProcess:
         return f"the driver process ended, {reason}" + (f": {lines[-1].strip()[:300]}" if lines else "")
 
 
+def _environment(setup: Setup) -> dict[str, str]:
+    """Ray reads it when it is loaded. A Ray of this machine alone gets a token that nobody else knows."""
+    quiet = {"RAY_USAGE_STATS_ENABLED": os.environ.get("RAY_USAGE_STATS_ENABLED", "0")}
+    if setup.address != LOCAL:
+        return quiet
+    return quiet | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+
 class ClusterConnection:
     """A connection to a Ray cluster that outlives a loss of its head, as a context manager."""
 
     def __init__(self, setup: Setup, *, patience_s: float = PATIENCE_S) -> None:
         """Raises InputError if Ray is not installed."""
         require_ray()
-        self._setup, self._patience_s = setup, patience_s
-        self._address = setup.address or os.environ.get("RAY_ADDRESS") or "auto"
+        self._patience_s = patience_s
+        address = setup.address or os.environ.get("RAY_ADDRESS") or "auto"
+        if "@" in address or "://" in address:
+            raise InputError("RAY_ADDRESS is no URL and holds no credentials; expected HOST:PORT or auto")
+        self._address = address
+        self._setup = replace(setup, address=address)
         self._driver: _DriverProcess | None = None
         self._left: dict[str, Item] = {}
         self._total = 0

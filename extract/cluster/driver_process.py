@@ -4,7 +4,6 @@
 """
 
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -21,7 +20,7 @@ import ray
 import ray.exceptions
 from ray._private import ray_constants
 
-from extract.cluster.messages import Setup
+from extract.cluster.messages import LOCAL, Setup
 from extract.cluster.scheduler import ConnectionLostError, Scheduler, message_of
 from extract.decode.worker import exit_with_parent
 from extract.errors import InputError
@@ -39,7 +38,7 @@ def main() -> None:
     with Connection(int(sys.argv[1])) as connection:
         setup: Setup = connection.recv()
         try:
-            with connected(setup.address):
+            with connected(setup.address or "auto"):
                 signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # in the place of Ray's
                 scheduler = Scheduler(setup, connection.send)
                 scheduler.connect()
@@ -54,7 +53,7 @@ def main() -> None:
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[None]:
+def connected(address: str) -> Iterator[None]:
     """Use a cluster; at the end, Ray ends the tasks that were submitted. Raises as `connect`."""
     folder = connect(address)
     try:
@@ -65,15 +64,13 @@ def connected(address: str | None) -> Iterator[None]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def connect(address: str | None) -> str | None:
+def connect(address: str) -> str | None:
     """Connect to the cluster, or start one on this machine for the address `local`.
 
     Returns the folder of its files, if one was made. Raises InputError for a cluster that does not fit,
     ConnectionLostError if none answers.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    address = address or os.environ.get("RAY_ADDRESS") or "auto"
-    if address == "local":
+    if address == LOCAL:
         return _start_local()
     _require_answer(address)
     ray_constants.NUM_REDIS_GET_RETRIES = _TRIES
@@ -87,11 +84,10 @@ def connect(address: str | None) -> str | None:
 def _start_local() -> str | None:
     """A cluster of this machine alone, that only this process can use and that ends with it."""
     folder = _short_folder()
-    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     # Ray then listens on 127.0.0.1 alone, as it always does on macOS and Windows.
     ray_constants.ENABLE_RAY_CLUSTER = False
     ray.init(
-        address="local",
+        address=LOCAL,
         num_cpus=joblib.cpu_count(),
         include_dashboard=False,
         object_store_memory=_LOCAL_STORE_BYTES,

@@ -127,6 +127,10 @@ class Work(Protocol):
         """
 
 
+LOCAL = "local"
+"""Address of a Ray of this machine alone, which is started for the work."""
+
+
 @dataclass(frozen=True)
 class Setup:
     """The cluster and the work, sent to the driver process as its first message."""

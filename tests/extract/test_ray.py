@@ -4,6 +4,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -57,6 +58,16 @@ def run(
 def gone(processes: list[psutil.Process], seconds: float) -> bool:
     _, alive = psutil.wait_procs(processes, seconds)
     return not alive
+
+
+def listening_addresses() -> set[str]:
+    """The addresses at which child processes listen."""
+    found = set()
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            sockets = [one for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
+            found |= {one.laddr.ip.removeprefix("::ffff:") for one in sockets}
+    return found
 
 
 def test_two_nodes_write_the_bytes_of_this_machine(
@@ -183,3 +194,20 @@ def test_another_version_on_a_node_is_an_error_and_other_libraries_are_named() -
     require_this_version("node1", other)
     with pytest.raises(InputError, match="node node1 of the Ray cluster has another version of dsanet"):
         require_this_version("node1", versions() | {OURS: "0"})
+
+
+def test_a_ray_of_this_machine_alone_does_the_work(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed (the extra `ray`)")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    with ClusterConnection(Setup("local", "cpu", 1, Steps({}))) as cluster:
+        assert cluster.connect() == ("cpu", 1, {})
+        messages = list(cluster.run(steps(journal, "abc")))
+        assert sorted(message.name for message in messages if isinstance(message, Done)) == list("abc")
+        assert listening_addresses() == {"127.0.0.1"}
+
+
+def test_an_address_in_the_environment_holds_no_credentials_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "ray://user:secret@head:10001")
+    with pytest.raises(InputError, match="RAY_ADDRESS is no URL") as error:
+        ClusterConnection(Setup(None, "auto", None, Steps({})))
+    assert "secret" not in str(error.value)

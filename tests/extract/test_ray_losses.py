@@ -67,7 +67,7 @@ def test_twenty_kills_lose_nothing_and_change_no_byte(network: Network, tmp_path
     """In each round every node loses a process or is lost as a whole, in a random order."""
     videos = tmp_path / "videos"
     videos.mkdir()
-    clips = [make_clip(videos / f"v{number:02d}.mp4", 40 + number) for number in range(3 * KILLS)]
+    clips = [make_clip(videos / f"v{number:02d}.mp4", 16 + number % 5) for number in range(3 * KILLS)]
     records = records_of(*clips)
     extract_videos(records, tmp_path / "here", CONFIG, ExtractRuntime(device="cpu", workers=2))
     choice = random.Random(0)
