@@ -25,7 +25,7 @@ SIGNATURES = {
     "build_detector": "config, text=None",
     "import_release": "path, preset, detector='dsanet'",
     "infer": "names, features_dir, checkpoint_dir, scores_dir, config, *, device='auto', causal=False, "
-    "on_progress=None",
+    "on_progress=None, score=None",
     "load_checkpoint": "checkpoint_dir, device='cpu'",
     "loss_terms": "output, labels_BC, lengths_B, variant",
     "train": "records, features_dir, out_dir, model, config, *, infer=None, device='auto', devices=(), "
