@@ -110,17 +110,17 @@ def plain_errors(engine: Engine) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        where = f"the library at {shown(engine.url)}"
+        where = shown(engine.url)
         reason = _reason(error.orig, engine.url)
         if engine.dialect.name != "postgresql":  # the command line knows SQLite's errors
             raise
         if isinstance(error, DataError) or getattr(error.orig, "sqlstate", None) in _NOT_ALLOWED:
-            raise LibraryError(f"{where} refuses a change: {reason}") from None
+            raise LibraryError(f"the library at {where} refuses a change: {reason}") from None
         if not isinstance(error, OperationalError | InterfaceError):
             raise
         raise LibraryError(
-            f"{where} does not answer any more: {reason}; start the command again when it does, finished "
-            "work is kept"
+            f"the library at {where} does not answer any more: {reason}; start the command again when it "
+            "does, finished work is kept"
         ) from None
 
 
