@@ -61,11 +61,11 @@ class _DriverProcess:
                 output=self._output.fileno(),
                 environment=_environment(setup),
             )
-        self._heard = time.monotonic()
         self._connected = False
         self.send(setup)
 
     def send(self, message: object) -> None:
+        self._heard = time.monotonic()  # it waits for messages without a sign of life
         with suppress(OSError):  # it has ended, which `receive` will tell
             self._connection.send(message)
 

@@ -1,5 +1,6 @@
 """A Ray cluster of three nodes with addresses of their own; processes and nodes are lost at random."""
 
+import os
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,11 +10,12 @@ import pytest
 
 from extract.config import ExtractConfig, ExtractRuntime
 from extract.engine import extract_videos
+from extract.errors import InputError
 from extract.progress import ExtractProgress
 from tests.extract.numbered_clips import make_clip, records_of
 from tests.extract.test_ray import run, steps
 from tests.network_namespaces import HOST, namespaces
-from tests.ray_nodes import QUIET, TOKEN, Node, RayNodes, free_port
+from tests.ray_nodes import QUIET, TOKEN, Node, RayNodes, free_port, running_nodes
 
 pytestmark = pytest.mark.slow
 CONFIG = ExtractConfig(weights="random", precision="fp32")
@@ -124,3 +126,27 @@ def test_the_head_is_restarted(network: Network, tmp_path: Path) -> None:
     done, given_up = run(network.cluster, steps(tmp_path / "journal", NAMES, 0.5), restart)
     assert sorted(done) == list(NAMES)
     assert not given_up
+
+
+def test_a_node_that_does_not_see_the_videos_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would soon have failed all of them."""
+    pytest.importorskip("ray", reason="Ray is not installed (the extra `ray`)")
+    if os.geteuid() != 0:
+        pytest.skip("another view of the file system needs root")
+    for name, value in (TOKEN | QUIET).items():
+        monkeypatch.setenv(name, value)
+    for folder in ("videos", "nodes"):
+        (tmp_path / folder).mkdir()
+    for number in range(12):
+        (tmp_path / "videos" / f"v{number}.mp4").write_bytes(b"not a video")
+    hide = f"mount -t tmpfs none '{tmp_path / 'videos'}' && exec \"$@\""
+    with running_nodes(tmp_path / "nodes", 0) as cluster:
+        cluster.add(prefix=("unshare", "--mount", "sh", "-c", hide, "sh"))
+        runtime = ExtractRuntime(runner="ray", ray_address=cluster.address)
+        records = records_of(*sorted((tmp_path / "videos").iterdir()))
+        with pytest.raises(
+            InputError, match=r"finds none of the videos, the last one .*mp4; every node must"
+        ):
+            extract_videos(records, tmp_path / "features", CONFIG, runtime)
