@@ -8,7 +8,7 @@ import time
 import pytest
 
 from extract.progress import ExtractProgress
-from flows.pipeline import progress
+from flows import progress
 
 
 def test_extraction_logs_one_line_a_minute(
