@@ -154,6 +154,7 @@ def test_an_error_of_a_task_ends_the_work(
         run(ray_nodes, steps(journal, "abc", b=then))
 
 
+@pytest.mark.slow
 def test_another_token_is_refused_in_one_line(ray_nodes: RayNodes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN", "f" * 64)
     with (
@@ -196,6 +197,7 @@ def test_another_version_on_a_node_is_an_error_and_other_libraries_are_named() -
         require_this_version("node1", versions() | {OURS: "0"})
 
 
+@pytest.mark.slow
 def test_a_ray_of_this_machine_alone_does_the_work(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray", reason="Ray is not installed (the extra `ray`)")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
