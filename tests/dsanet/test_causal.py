@@ -1,6 +1,6 @@
 """Causal scores: their definition, their equality however snippets arrive, and what is left out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -29,6 +29,15 @@ LENGTHS = (1, 9, WINDOW - 1, WINDOW, WINDOW + 1, 2 * WINDOW + 4)
 TOLERANCE = 1e-5
 RELEASED = "dsanet, release"
 MODELS = [*DETECTORS, RELEASED]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small products, many of them: on a busy machine threads wait for each other most of the time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @cache
