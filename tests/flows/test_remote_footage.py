@@ -184,7 +184,9 @@ def test_a_run_on_a_manifest_in_a_store_ends_with_the_results_of_a_local_one(
     for one, other in zip(*scores, strict=True):
         assert (read_scores(one).anomaly_T == read_scores(other).anomaly_T).all()
     figures = [json.loads((place / "report/metrics.json").read_text()) for place in (local, remote)]
-    assert {**figures[0], "config": 0, "inputs": 0} == {**figures[1], "config": 0, "inputs": 0}
+    for one in figures:
+        del one["digests"]  # feature files have the times of their videos
+    assert figures[0] == figures[1]
     assert copies() == []
 
     store_requests.clear()
