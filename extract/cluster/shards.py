@@ -10,8 +10,8 @@ SHARDS_PER_SLOT = 4
 MOST_ITEMS = 100
 CRASHES_OF_A_SHARD = 2
 """After this many without a result the shard is halved."""
-CRASHES_ALONE = 3
-"""After this many an item that is alone in its shard is given up."""
+CRASHES_ALONE = 5
+"""After this many an item that is alone in its shard is given up; others may kill processes, too."""
 
 
 @dataclass(frozen=True)
