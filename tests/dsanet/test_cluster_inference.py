@@ -33,8 +33,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def scored(place: Path, folder: Path, config: InferConfig, **arguments: Any) -> dict[str, bytes]:
-    infer(NAMES, place / "features", place / "model", folder, config, device="cpu", **arguments)
+def scored(
+    names: list[str], place: Path, folder: Path, config: InferConfig, **arguments: Any
+) -> dict[str, bytes]:
+    infer(names, place / "features", place / "model", folder, config, device="cpu", **arguments)
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
@@ -42,15 +44,17 @@ def scored(place: Path, folder: Path, config: InferConfig, **arguments: Any) -> 
 def test_the_scores_of_a_cluster_are_the_bytes_of_this_machine(
     causal: bool, place: Path, ray_nodes: RayNodes, tmp_path: Path
 ) -> None:
-    config = InferConfig(crop="mean", batch_size=3)
+    """Causal scores are computed window by window, which takes long."""
+    names = NAMES[:2] if causal else NAMES
+    config = InferConfig(crop=0 if causal else "mean", batch_size=3)
     runtime = ExtractRuntime(runner="ray", ray_address=ray_nodes.address)
 
     def score(names: Any) -> Any:
         return cluster_scores(names, place / "features", place / "model", config, runtime, causal=causal)
 
-    expected = scored(place, tmp_path / "here", config, causal=causal)
-    assert scored(place, tmp_path / "there", config, causal=causal, score=score) == expected
-    assert len(expected) == len(NAMES)
+    expected = scored(names, place, tmp_path / "here", config, causal=causal)
+    assert scored(names, place, tmp_path / "there", config, causal=causal, score=score) == expected
+    assert len(expected) == len(names)
 
 
 def test_groups_fill_whole_batches(place: Path) -> None:
