@@ -4,6 +4,7 @@ A setting is addressed by its dotted path (`train.epochs=3`). All models are fro
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
@@ -199,7 +200,12 @@ def config_from_values(values: Mapping[str, Any]) -> PipelineConfig:
         mistakes = (e for e in error.errors() if not (_is_name(e["loc"]) and isinstance(e["input"], Mapping)))
         first = next(mistakes, error.errors()[0])
         path = ".".join(str(part) for part in first["loc"] if part != "Variant" and not _is_name((part,)))
-        raise InputError(f"setting {path}: {first['msg']} (given: {first['input']!r})") from None
+        raise InputError(f"setting {path}: {first['msg']} (given: {_shown(first['input'])})") from None
+
+
+def _shown(value: object) -> str:
+    """The value for a message; of a URL only its kind, because it may hold a password."""
+    return re.sub(r"://[^'\"]*", "://…", repr(value))
 
 
 def _is_name(location: tuple[int | str, ...]) -> bool:

@@ -40,7 +40,7 @@ def scored(
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("causal", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_scores_of_a_cluster_are_the_bytes_of_this_machine(
     causal: bool, place: Path, ray_nodes: RayNodes, tmp_path: Path
 ) -> None:

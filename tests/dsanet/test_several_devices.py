@@ -27,6 +27,7 @@ from dsanet.training.split_step import require_splittable
 from dsanet.training.train import train
 from extract.errors import InputError
 from flows.workspace.config import preset_config, with_detector
+from tests.child_processes import children_running
 from tests.dsanet.helpers import Footage, make_footage, weights_of
 from tests.dsanet.two_processes import CASES
 
@@ -34,6 +35,7 @@ ROOT = Path(__file__).parents[2]
 MODEL = detector_preset("mil-ranking", "small").model
 CONFIG = TrainConfig(epochs=3, batch_size=4, lr=2e-4, save_every=2)  # 12 + 12 videos less 4: 2 steps an epoch
 TWO = ("cpu", "cpu")
+DEVICE_PROCESS = "dsanet.training.device_process"
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +94,7 @@ def kill_here() -> None:
 
 
 def kill_a_process() -> None:
-    children = psutil.Process().children()
+    children = children_running(DEVICE_PROCESS)
     assert len(children) == 2
     children[-1].send_signal(signal.SIGKILL)
 
@@ -121,7 +123,7 @@ def test_a_training_begun_by_two_of_which_one_is_killed_is_ended_by_one(
 ) -> None:
     with pytest.raises(InputError, match=r"of cpu was killed by SIGKILL.*; run the command again, it c"):
         begin(footage, tmp_path, TWO, kill_a_process)
-    assert not psutil.Process().children()
+    assert not children_running(DEVICE_PROCESS)
     assert not (tmp_path / INFO_FILE).exists()
     steps: list[int] = []
     train(

@@ -74,7 +74,7 @@ def kill_after(step: int) -> object:
     return on_progress
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "release-pair"])
+@pytest.mark.parametrize("optimizer", ["adamw", pytest.param("release-pair", marks=pytest.mark.slow)])
 def test_a_run_killed_at_any_step_ends_with_the_same_bits(
     optimizer: str, footage: Footage, tmp_path: Path
 ) -> None:

@@ -14,8 +14,9 @@ from tests.extract.numbered_clips import make_clip
 PARAMETERS = {
     "ExtractConfig": "*, snippet_length, frame_pick, mean_frames, frame_offset, keep_last, resize, "
     "resampling, antialias, colour, crops, crop, normalise, weights, precision",
-    "ExtractRuntime": "*, device, devices, workers, batch_size, decoder, timeout_s, partial, verify",
-    "extract_videos": "records, features_dir, config, runtime, on_progress, *, encoder, retry",
+    "ExtractRuntime": "*, device, devices, runner, ray_address, workers, batch_size, decoder, timeout_s, "
+    "cache_gb, partial, verify",
+    "extract_videos": "records, features_dir, config, runtime, on_progress, *, encoder, retry, on_written",
     "load_encoder": "weights, device='auto', precision='auto', batch_size=None",
     "probe": "path, tick",
     "read_features": "path",
@@ -66,6 +67,9 @@ def test_optional_parameters_have_their_defaults() -> None:
         "timeout_s": 120.0,
         "partial": False,
         "verify": False,
+        "runner": "local",
+        "ray_address": None,
+        "cache_gb": 20.0,
     }
     defaults = inspect.signature(extract.extract_videos).parameters
     assert defaults["runtime"].default == runtime

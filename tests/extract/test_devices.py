@@ -14,6 +14,7 @@ from extract.devices import selected_devices
 from extract.engine import extract_videos
 from extract.errors import InputError
 from extract.progress import ExtractProgress
+from tests.child_processes import children_running
 from tests.extract.numbered_clips import make_clip, records_of
 
 CONFIG = ExtractConfig(weights="random", precision="fp32")
@@ -41,10 +42,10 @@ def feature_files(folder: Path) -> dict[str, bytes]:
 
 
 def device_processes() -> list[psutil.Process]:
-    children = psutil.Process().children()
-    return [child for child in children if "extract.device_process" in child.cmdline()]
+    return children_running("extract.device_process")
 
 
+@pytest.mark.slow  # the test of a killed process compares bytes too
 def test_two_processes_write_the_bytes_of_one(
     videos: list[Path], expected: dict[str, bytes], tmp_path: Path
 ) -> None:

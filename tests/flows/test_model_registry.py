@@ -251,7 +251,14 @@ CHANGES: dict[str, Callable[[Registry], object]] = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(
+    "change",
+    [
+        "by the gate",
+        "by hand",
+        *(pytest.param(c, marks=pytest.mark.slow) for c in ("again by hand", "rollback")),
+    ],
+)
 def test_a_promotion_killed_at_any_write_is_before_or_after(
     change: str, registry: Registry, tmp_path: Path
 ) -> None:

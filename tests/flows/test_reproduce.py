@@ -142,6 +142,7 @@ def test_missing_arrays_are_named_or_skipped_and_counted(
     assert result.figures[0].paper == 89.44
 
 
+@pytest.mark.slow
 def test_a_training_is_judged_by_both_selections(published: Path, tmp_path: Path) -> None:
     settings = [
         "model.clip_weights=random",

@@ -14,14 +14,13 @@ from extract.decode.process import DecoderProcess
 from extract.decode.reader import read_frames
 from extract.decode.worker import Alive, FrameJob
 from flows.pipeline.thumbnails import HEIGHT, thumbnails
+from tests.child_processes import children_running
 from tests.extract.numbered_clips import make_clip, records_of
 
 
 def children() -> list[psutil.Process]:
-    """The decoder processes; other tests may have started servers."""
-    return [
-        process for process in psutil.Process().children() if "extract.decode.worker" in process.cmdline()
-    ]
+    """The decoder processes."""
+    return children_running("extract.decode.worker")
 
 
 def test_a_picture_is_the_frame_in_small(tmp_path: Path) -> None:
