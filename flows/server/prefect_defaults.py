@@ -12,6 +12,7 @@ DEFAULTS = {
     "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # lines of our own threads
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # a new database on a slow disk
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
@@ -20,7 +21,7 @@ DEFAULTS = {
 
 
 def set_environment_defaults() -> None:
-    """No telemetry, and a longer timeout for the start of Prefect's embedded server."""
+    """No telemetry, no warnings about our threads, a longer timeout for Prefect's embedded server."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
 

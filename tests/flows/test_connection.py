@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import warnings
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,10 @@ def test_a_server_that_accepts_connections_but_stays_silent_does_not_answer(
     monkeypatch.setattr(connection, "TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert not connection.server_answers(f"http://127.0.0.1:{silent.getsockname()[1]}/api")
+
+
+def test_a_line_of_a_thread_that_has_no_run_is_no_warning() -> None:
+    with warnings.catch_warnings(record=True) as warned, connection.logs_sent_to_server():
+        warnings.simplefilter("always")
+        logging.getLogger("flows.workspace").warning("a line")
+    assert warned == []
