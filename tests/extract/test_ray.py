@@ -18,6 +18,7 @@ from extract.config import ExtractConfig, ExtractRuntime
 from extract.engine import extract_videos
 from extract.errors import InputError
 from extract.progress import ExtractProgress
+from tests.child_processes import children_running
 from tests.extract.numbered_clips import make_clip, records_of
 from tests.ray_nodes import RayNodes, free_port
 from tests.ray_work import Step, Steps
@@ -61,9 +62,10 @@ def gone(processes: list[psutil.Process], seconds: float) -> bool:
 
 
 def listening_addresses() -> set[str]:
-    """The addresses at which child processes listen."""
+    """The addresses at which the driver process and its children listen."""
     found = set()
-    for process in psutil.Process().children(recursive=True):
+    (driver,) = children_running("extract.cluster.driver_process")
+    for process in [driver, *driver.children(recursive=True)]:
         with suppress(psutil.NoSuchProcess):
             sockets = [one for one in process.net_connections("tcp") if one.status == psutil.CONN_LISTEN]
             found |= {one.laddr.ip.removeprefix("::ffff:") for one in sockets}
