@@ -152,6 +152,7 @@ def test_the_node_takes_no_tasks_and_leaves_with_the_program(ray_program: Path) 
     assert {"--num-cpus=0", "--num-gpus=0", "--block"} < set((ray_program / "joined").read_text().split())
 
 
+@pytest.mark.slow
 def test_a_lost_node_joins_again_and_the_program_goes_on(ray_program: Path) -> None:
     starts = ray_program / "joined"
     with beside_a_node("sh", "-c", f"while [ ! -e {ray_program}/enough ]; do sleep 0.05; done") as run:

@@ -122,6 +122,7 @@ def bench(begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         yield Bench(Retraining(Run.load(root), library, Registry(root)), tmp_path)
 
 
+@pytest.mark.slow
 def test_twenty_small_losses_do_not_add_up(bench: Bench, tmp_path: Path) -> None:
     # Each loss alone is within the margin: against its predecessor only, all twenty would be promoted.
     places = [write_scores_with_mistakes(tmp_path / str(n), "test", n) for n in range(21)]
