@@ -1,4 +1,4 @@
-"""What an installation needs: its footage, measured rates, and the formulas of the page on planning.
+"""The needs of an installation: its footage, measured rates, and the formulas of the page on planning.
 
 Every field of the classes is an option of `python -m docs.capacity`.
 """
@@ -39,7 +39,7 @@ class _Options(BaseModel):
 
 
 class Footage(_Options):
-    """What arrives, and how it is processed."""
+    """The footage that arrives, and its processing."""
 
     cameras: Count = Field(0, description="cameras that record all the time")
     hours_per_minute: Amount = Field(0.0, description="hours of other video that arrive in a minute")
@@ -57,7 +57,7 @@ class Footage(_Options):
 
 
 class Rates(_Options):
-    """What has been measured; the page names the sources."""
+    """Measured rates; the page names their sources."""
 
     decode: Rate | None = Field(None, description="frames decoded a second and core; replaces --stream")
     picture_ms: Amount = Field(1.3, description="milliseconds of a core to resize a picture for CLIP")
@@ -92,7 +92,7 @@ class Prices(_Options):
 
 
 class Needs(NamedTuple):
-    """What the footage needs, all of it together. Rates are a second, sizes are those after the days kept."""
+    """The needs of all footage together. Rates are per second; sizes are those after the days kept."""
 
     streams: float
     frames: float
@@ -122,10 +122,10 @@ class Plan(NamedTuple):
 
     nodes: int
     node_shares: dict[str, float]
-    """How many nodes each part alone would fill."""
+    """Nodes that each part alone would fill."""
     workspaces: int
     workspace_shares: dict[str, float]
-    """How many workspaces each part alone would fill."""
+    """Workspaces that each part alone would fill."""
 
     @property
     def first_of_nodes(self) -> str:

@@ -40,9 +40,24 @@ def start_module(
     )
 
 
+def end_process(process: subprocess.Popen[bytes], timeout_s: float) -> None:
+    """Wait for the end of a process that was asked to end; kill it if that takes longer than `timeout_s`."""
+    try:
+        process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def exit_reason(code: int) -> str:
     """Why a process with this return code ended, for example `killed by SIGKILL, perhaps out of memory`."""
+    killer = killing_signal(code)
+    return f"killed by {killer}" if killer else f"exit code {code}"
+
+
+def killing_signal(code: int) -> str:
+    """The signal in a return code, for example `SIGKILL, perhaps out of memory`; empty if there is none."""
     if code >= 0:
-        return f"exit code {code}"
+        return ""
     hint = ", perhaps out of memory" if code == -signal.SIGKILL else ""
-    return f"killed by {signal.Signals(-code).name}{hint}"
+    return f"{signal.Signals(-code).name}{hint}"

@@ -8,7 +8,6 @@ last of them has ended.
 
 import contextlib
 import logging
-import subprocess
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import joblib
 
-from extract.child_process import exit_reason, start_module
+from extract.child_process import end_process, exit_reason, start_module
 from extract.config import EncoderFingerprint, ExtractConfig, ExtractRuntime
 from extract.errors import InputError
 from extract.manifest import VideoRecord
@@ -138,11 +137,7 @@ class _DeviceProcess:
 
     def close(self) -> None:
         """Wait for its end, and kill it if that takes too long."""
-        try:
-            self._process.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end_process(self._process, _STOP_TIMEOUT_S)
         self.connection.close()
 
 

@@ -1,6 +1,5 @@
 """Reuse of finished feature files, decided from their content, and the lock of a feature folder."""
 
-import fcntl
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from extract.atomic import PART_SUFFIX
 from extract.config import EncoderFingerprint, ExtractConfig, ExtractRuntime
 from extract.errors import InputError
 from extract.feature_index import FeatureIndex
+from extract.file_lock import try_lock
 from extract.manifest import VideoRecord
 from extract.remote.path import AnyPath
 from extract.source import SourceInfo
@@ -115,12 +115,8 @@ def locked_feature_folder(features_dir: Path) -> Iterator[int]:
     except OSError as error:
         raise InputError(f"features can't be written to {features_dir}: {error.strerror}") from error
     with lock:  # the kernel releases the lock when this process ends, even if it is killed
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"another extraction is running in {features_dir}; wait for it or stop it"
-            ) from error
+        if not try_lock(lock):
+            raise InputError(f"another extraction is running in {features_dir}; wait for it or stop it")
         for part in features_dir.glob(f".*{PART_SUFFIX}"):
             part.unlink()
         yield lock.fileno()

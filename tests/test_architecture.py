@@ -62,7 +62,7 @@ LEVELS = {
             "display",
             "weights",
         },
-        {"lazy", "errors", "retry_times", "child_process", "termination"},
+        {"lazy", "errors", "retry_times", "child_process", "file_lock", "termination"},
     ),
     "evaluate": (
         {"report"},

@@ -52,7 +52,7 @@ Values = dict[str, np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class CausalStream:
-    """What the scorer knows of one camera: its last snippets. Made by `CausalScorer.stream`."""
+    """The state of one camera: its last snippets. Made by `CausalScorer.stream`."""
 
     crops: int
     """Crops of each snippet's features."""
@@ -66,7 +66,7 @@ class _Job:
     """One window to compute: the newest snippet of an arrival, in one crop."""
 
     values: list[Values]
-    """Where its values go, in order."""
+    """The list that the window's values are appended to, in the order of arrival."""
     window_TE: Tensor
 
 

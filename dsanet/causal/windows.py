@@ -1,4 +1,4 @@
-"""What a detector computes for the newest snippet of a moving window, without work that need not be repeated.
+"""The computation of the newest snippet of a moving window, for each detector, without repeated work.
 
 `Windows` is the general case: the whole window passes through the detector, and the last output is used. A
 detector's own class leaves out work in two ways, neither of which changes the result by more than rounding:

@@ -6,7 +6,6 @@ saved state, with any number of processes.
 """
 
 import logging
-import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -23,7 +22,7 @@ from dsanet.detectors.base import Detector
 from dsanet.detectors.registry import build_detector
 from dsanet.training.loop import TrainProgress
 from dsanet.training.plan import Plan
-from extract.child_process import start_module
+from extract.child_process import end_process, killing_signal, start_module
 from extract.encoder import resolve_device
 from extract.errors import InputError
 
@@ -174,10 +173,7 @@ class _Process:
     def killed_by(self) -> str:
         """The signal that has ended it; empty if none has."""
         with suppress(subprocess.TimeoutExpired):
-            code = self._process.wait(_CAUSE_S)
-            if code < 0:
-                hint = ", perhaps out of memory" if code == -signal.SIGKILL else ""
-                return f"{signal.Signals(-code).name}{hint}"
+            return killing_signal(self._process.wait(_CAUSE_S))
         return ""
 
     def terminate(self) -> None:
@@ -185,11 +181,7 @@ class _Process:
 
     def close(self) -> None:
         """Wait for its end, and kill it if that takes too long."""
-        try:
-            self._process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end_process(self._process, _STOP_S)
         self.connection.close()
 
 

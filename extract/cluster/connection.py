@@ -4,7 +4,6 @@ import importlib.util
 import logging
 import os
 import secrets
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ from dataclasses import replace
 from multiprocessing.connection import Pipe
 from typing import Any
 
-from extract.child_process import exit_reason, start_module
+from extract.child_process import end_process, exit_reason, start_module
 from extract.cluster.messages import (
     LOCAL,
     Alive,
@@ -87,11 +86,7 @@ class _DriverProcess:
     def close(self) -> None:
         """End the process, and with it the tasks on the cluster."""
         self._process.terminate()
-        try:
-            self._process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end_process(self._process, _STOP_S)
         self._connection.close()
         self._output.close()
 
@@ -105,7 +100,7 @@ class _DriverProcess:
 
 
 def _environment(setup: Setup) -> dict[str, str]:
-    """Ray reads it when it is loaded. A Ray of this machine alone gets a token that nobody else knows."""
+    """Variables that Ray reads when it is loaded. A Ray of this machine alone gets a token of its own."""
     quiet = {"RAY_USAGE_STATS_ENABLED": os.environ.get("RAY_USAGE_STATS_ENABLED", "0")}
     if setup.address != LOCAL:
         return quiet

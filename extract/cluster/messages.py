@@ -1,4 +1,4 @@
-"""What the processes tell each other, and the interfaces of the work that is done on the nodes."""
+"""The messages between the processes, and the interfaces of the work that is done on the nodes."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -101,7 +101,7 @@ class Stopped:
 
 
 class Loaded(Protocol):
-    """What a process on a node keeps for all its tasks, for example an encoder."""
+    """The state that a process on a node keeps for all its tasks, for example a loaded encoder."""
 
     @property
     def description(self) -> Any: ...

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from extract.errors import InputError, MissingFileError
+from extract.file_lock import try_lock
 from extract.remote.listings import place_of
 from extract.remote.path import AnyPath, RemotePath
 from extract.remote.store import ObjectState, RefusedError
@@ -252,10 +253,7 @@ def _cleaned(root: Path) -> Iterator[None]:
 
 def _is_abandoned(folder: Path) -> bool:
     with suppress(FileNotFoundError), (folder / ".lock").open("r+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
+        return try_lock(lock)
     return True
 
 

@@ -5,7 +5,6 @@ cannot start, and gives the servers of all processes one database.
 """
 
 import atexit
-import fcntl
 import itertools
 import os
 import re
@@ -21,6 +20,7 @@ from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import get_current_settings
 
 from extract.errors import InputError
+from extract.file_lock import try_lock
 from flows.server.home import check_writable
 
 PROGRAM = Path(__file__).with_name("embedded_process.py")
@@ -90,9 +90,7 @@ def free_database() -> Database:
     check_writable(home)
     for number in itertools.count(1):
         lock = (home / f"embedded-{number}.lock").open("ab")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(lock):
             lock.close()
             continue
         url = settings.server.database.connection_url

@@ -4,7 +4,6 @@ A lock is a file locked with `flock`. The kernel releases it when its holder end
 stale lock remains. The file's content names the holder.
 """
 
-import fcntl
 import logging
 import math
 import os
@@ -20,6 +19,7 @@ from typing import IO
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from extract.errors import InputError
+from extract.file_lock import try_lock
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def _uuid(index: int) -> str | None:
 def _lock(file: IO[str], name: str, wait: bool, advice: str) -> None:
     """Lock the open file, as `file_lock` describes, and write this process into it."""
     logged = -math.inf
-    while not _try_lock(file):
+    while not try_lock(file):
         if not wait:
             raise BusyError(f"{name} is in use by {_holder(file)}; {advice}")
         if time.monotonic() - logged >= SECONDS_BETWEEN_LINES:
@@ -115,14 +115,6 @@ def _lock(file: IO[str], name: str, wait: bool, advice: str) -> None:
     file.truncate(0)
     file.write(Holder(pid=os.getpid(), host=socket.gethostname(), since=now()).model_dump_json())
     file.flush()
-
-
-def _try_lock(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _holder(file: IO[str]) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from extract.errors import InputError
+from extract.file_lock import try_lock
 from extract.remote.cache import cache_folder
 from extract.remote.path import RemotePath, as_path
 from extract.remote.store import Store, StoreError
@@ -160,7 +161,7 @@ def _folder_name(address: str) -> str:
 def _synchronising(root: Path) -> Iterator[IO[bytes] | None]:
     """Keep other processes of this machine from changing the copy; None if one holds the workspace."""
     with (root / ".sync.lock").open("a+b") as file:
-        while not _try_lock(file):
+        while not try_lock(file):
             file.seek(0)
             if file.read() == _HELD:
                 yield None
@@ -182,11 +183,3 @@ def _held(root: Path) -> Iterator[None]:
             yield
         finally:
             file.truncate(0)
-
-
-def _try_lock(file: IO[bytes]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
